@@ -1,0 +1,23 @@
+"""Structured pruning of Keras CNNs inside `model.fit`: model in, masked model out.
+
+Keras 3, any backend; TensorFlow is not needed. `tflite_export` takes it from here.
+"""
+
+from tf_structprune import schedule as schedule
+from tf_structprune import search as search
+from tf_structprune.callbacks import StageReport as StageReport
+from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+from tf_structprune.callbacks import find_masks as find_masks
+from tf_structprune.graph import PrunableGraph as PrunableGraph
+from tf_structprune.graph import trace as trace
+from tf_structprune.layers import MaskedLayer as MaskedLayer
+from tf_structprune.layers import get_masks as get_masks
+from tf_structprune.layers import random_masks as random_masks
+from tf_structprune.layers import set_masks as set_masks
+from tf_structprune.layers import unwrap as unwrap
+from tf_structprune.layers import wrap as wrap
+from tf_structprune.masks import MaskSet as MaskSet
+from tf_structprune.masks import kept_weights as kept_weights
+from tf_structprune.masks import sparsity_of as sparsity_of
+
+__version__ = "0.1.0"

@@ -1,0 +1,293 @@
+"""The callback that prunes inside `model.fit`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+from absl import logging
+
+from tf_structprune.callbacks._find_masks import Validation, check_validation, find_masks
+from tf_structprune.callbacks._score import as_score
+from tf_structprune.graph import trace
+from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
+from tf_structprune.masks import check_granularity, check_sparsity, sparsity_of, stage_sparsities
+from tf_structprune.schedule import OneShot, Schedule, StepSchedule, as_schedule
+from tf_structprune.search import BestOfN, Search
+
+_ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What became of one stage.
+
+    Attributes:
+        granularity: what it pruned.
+        search: class name of the selector.
+        sparsity: total sparsity that the stage's masks have.
+        score_before: validation score with the new masks, before retraining.
+        score_after: validation score when it was accepted or given up.
+        accepted: whether the score came back within the tolerance.
+    """
+
+    granularity: str
+    search: str
+    sparsity: float
+    score_before: float
+    score_after: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One granularity and the total sparsity that it ends with."""
+
+    granularity: str
+    sparsity: float
+
+
+@dataclass
+class _Run:
+    """Where one `fit` stands; made anew when training begins."""
+
+    stages: tuple[_Stage, ...]
+    baseline: float
+    accepted_weights: list[Any]
+    stage: int = 0
+    stage_epoch: int = 0
+    epochs_since_search: int = 0
+    open: StageReport | None = None  # masks that are not accepted yet
+    reached: bool = False  # the stage's schedule has nothing more to ask for
+
+
+class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """Prune a masked model while it trains.
+
+    Between epochs it searches masks, scoring candidates on validation data before any retraining
+    (Anwar and Sung, arXiv 1610.09639), sets the best, and lets `fit` retrain. A stage is accepted as
+    soon as the validation score is back within `tolerance` of the score before pruning; if that
+    does not happen within `patience` epochs, weights and masks go back to the last accepted state
+    and the next stage begins. When training ends, a state that is not accepted is rolled back too:
+    what `fit` leaves is never worse than the tolerance.
+
+    Put it **before** `ModelCheckpoint`, `EarlyStopping`, `CSVLogger` and `TensorBoard` in the list
+    of callbacks: Keras calls them in order, so they then see its figures in `logs` and the state
+    after a rollback. Checkpoints hold the masks, whatever the order.
+
+    Figures in `logs`: `prune_sparsity`, `prune_val_score`, `prune_accepted` (1 or 0) and
+    `prune_stage` (index of the stage, the number of stages when all are done).
+
+    Args:
+        validation_data: pair of arrays (x, y) held out from training.
+        granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
+            after the other.
+        search: the selector; `search.BestOfN(50)` by default.
+        sparsity: fraction in [0, 1) of the prunable weights removed in the end. With several
+            granularities each removes the same fraction of what it finds; a mapping gives each its
+            own fraction of what it finds instead. None only with a schedule that names its own.
+        schedule: `schedule.OneShot()` by default, `schedule.Gradual(...)`, or a tfmot
+            `PruningSchedule`, whose sparsities then count (one granularity only).
+        tolerance: accepted loss of score, 0.01 by default: one point of MCR.
+        patience: epochs that a pruning step may take to come back within the tolerance.
+        retrain_epochs: epochs of retraining after each pruning step before the next one.
+        score: "mcr" or another score, see `as_score`.
+        seed: seed of the search.
+        batch_size: samples a prediction step on the validation data.
+        verbose: 1 shows the search's progress, 0 nothing.
+
+    Attributes:
+        reports: a `StageReport` for each pruning step so far, in order.
+
+    Raises:
+        ValueError: a setting out of range.
+        TypeError: validation data, schedule or score of another kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        validation_data: tuple[Any, Any],
+        granularity: str | Sequence[str] = "feature_map",
+        search: Search | None = None,
+        sparsity: float | Mapping[str, float] | None = None,
+        schedule: Schedule | Any = None,
+        tolerance: float = 0.01,
+        patience: int = 5,
+        retrain_epochs: int = 1,
+        score: Any = "mcr",
+        seed: int = 0,
+        batch_size: int = 256,
+        verbose: int = 1,
+    ) -> None:
+        # Thirteen names: a Keras callback is its settings, and scripts give them by keyword.
+        super().__init__()
+        kinds = (granularity,) if isinstance(granularity, str) else tuple(granularity)
+        self.granularity = tuple(check_granularity(kind) for kind in kinds)
+        self.validation: Validation = check_validation(validation_data, as_score(score), batch_size)
+        self.search: Search = BestOfN() if search is None else search
+        self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
+        self.sparsity = _check_sparsities(sparsity, self.granularity, self.schedule)
+        self.tolerance = _check_at_least("tolerance", tolerance, 0)
+        self.patience = int(_check_at_least("patience", patience, 1))
+        self.retrain_epochs = int(_check_at_least("retrain_epochs", retrain_epochs, 1))
+        self.seed = seed
+        self.verbose = verbose
+        self.reports: tuple[StageReport, ...] = ()
+        self._run: _Run | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Measure the baseline and start the first stage."""
+        if not is_masked(self.model):
+            raise ValueError(
+                f"Model '{self.model.name}' has no masks. Received: a plain model. Train wrap(model) instead."
+            )
+        self.reports = ()
+        present = self._present_sparsity()
+        stages = tuple(_stages(self.granularity, self.sparsity, present))
+        self._run = _Run(stages, self.validation.of(self.model), self.model.get_weights())
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Search and set masks where the schedule asks for more sparsity."""
+        run = self._state()
+        if run.stage == len(run.stages) or run.open is not None:
+            return
+        stage = run.stages[run.stage]
+        target = self.schedule.sparsity_at(run.stage_epoch, self._steps_per_epoch(), stage.sparsity)
+        run.reached = target is not None and target >= stage.sparsity
+        if target is None or target <= self._present_sparsity() + _ROUNDING:
+            return
+        result = find_masks(
+            self.model,
+            stage.granularity,
+            target,
+            search=self.search,
+            validation=self.validation,
+            seed=self.seed + epoch,
+            verbose=bool(self.verbose),
+        )
+        set_masks(self.model, result.masks)
+        run.epochs_since_search = 0
+        run.open = StageReport(
+            stage.granularity,
+            type(self.search).__name__,
+            self._present_sparsity(),
+            result.score,
+            result.score,
+            accepted=False,
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Accept the state, wait, or roll back; put the figures in `logs`."""
+        run = self._state()
+        run.stage_epoch += 1
+        run.epochs_since_search += 1
+        score = self.validation.of(self.model)
+        accepted = self._within_tolerance(score)
+        if accepted:
+            run.accepted_weights = self.model.get_weights()
+        if run.open is not None:
+            self._judge(run, score, accepted)
+        if run.open is None and run.stage < len(run.stages) and run.reached:
+            run.stage, run.stage_epoch, run.reached = run.stage + 1, 0, False
+        if logs is not None:
+            logs["prune_sparsity"] = self._present_sparsity()
+            logs["prune_val_score"] = score
+            logs["prune_accepted"] = float(accepted)
+            logs["prune_stage"] = float(run.stage)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Leave an accepted state."""
+        run = self._state()
+        score = self.validation.of(self.model)
+        if self._within_tolerance(score):
+            if run.open is not None:
+                self._close(run, score, accepted=True)
+            return
+        if run.open is not None:
+            self._close(run, score, accepted=False)
+        self._roll_back(run, score)
+
+    def _within_tolerance(self, score: float) -> bool:
+        return score >= self._state().baseline - self.tolerance - _ROUNDING
+
+    def _judge(self, run: _Run, score: float, accepted: bool) -> None:
+        """Close the open step when it has been retrained enough, or for too long."""
+        if accepted and run.epochs_since_search >= self.retrain_epochs:
+            self._close(run, score, accepted=True)
+        elif not accepted and run.epochs_since_search >= max(self.patience, self.retrain_epochs):
+            self._close(run, score, accepted=False)
+            self._roll_back(run, score)
+            run.reached = True  # the stage is given up
+
+    def _close(self, run: _Run, score: float, *, accepted: bool) -> None:
+        if run.open is not None:
+            self.reports += (replace(run.open, score_after=score, accepted=accepted),)
+            run.open = None
+
+    def _roll_back(self, run: _Run, score: float) -> None:
+        self.model.set_weights(run.accepted_weights)
+        logging.warning(
+            "Validation score %.4f is more than %.4f below the %.4f before pruning: rolled back to the last "
+            "accepted state, sparsity %.3f.",
+            score,
+            self.tolerance,
+            run.baseline,
+            self._present_sparsity(),
+        )
+
+    def _state(self) -> _Run:
+        if self._run is None:
+            raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
+        return self._run
+
+    def _present_sparsity(self) -> float:
+        return sparsity_of(trace(self.model), get_masks(self.model), polarity_of(self.model))
+
+    def _steps_per_epoch(self) -> int:
+        return int((self.params or {}).get("steps") or 1)
+
+
+def _stages(granularity: tuple[str, ...], sparsity: float | Mapping[str, float] | None, present: float) -> list[_Stage]:
+    """The stages with their total sparsities, on top of the sparsity that is there."""
+    if sparsity is None:
+        return [_Stage(granularity[0], 1.0)]  # the schedule names every sparsity
+    if not isinstance(sparsity, Mapping):
+        share = 1 - (1 - max(sparsity, present)) / (1 - present)
+        totals = [1 - (1 - present) * (1 - s) for s in stage_sparsities(share, len(granularity))]
+        return [_Stage(kind, total) for kind, total in zip(granularity, totals, strict=True)]
+    stages, keep = [], 1 - present
+    for kind in granularity:
+        keep *= 1 - sparsity[kind]
+        stages.append(_Stage(kind, 1 - keep))
+    return stages
+
+
+def _check_sparsities(
+    sparsity: float | Mapping[str, float] | None, granularity: tuple[str, ...], schedule: Schedule
+) -> float | Mapping[str, float] | None:
+    own = isinstance(schedule, StepSchedule)
+    if own != (sparsity is None):
+        raise ValueError(
+            "sparsity is needed, except with a tfmot schedule, which names its own. Received: "
+            f"sparsity={sparsity}, schedule={schedule}. Give exactly one of them."
+        )
+    if own and len(granularity) != 1:
+        raise ValueError(
+            f"A tfmot schedule names the sparsity of one granularity. Received: granularity={granularity}. "
+            "Use one callback for each granularity."
+        )
+    if isinstance(sparsity, Mapping):
+        if set(sparsity) != set(granularity):
+            raise ValueError(
+                f"sparsity must name every granularity once. Received: sparsity={dict(sparsity)}, "
+                f"granularity={granularity}. Use the same names."
+            )
+        return {kind: check_sparsity(value, f"Granularity '{kind}': ") for kind, value in sparsity.items()}
+    return None if sparsity is None else check_sparsity(sparsity)
+
+
+def _check_at_least(name: str, value: float, least: float) -> float:
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}. Received: {name}={value}. Use e.g. {max(least, 1)}.")
+    return value

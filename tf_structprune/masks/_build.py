@@ -1,0 +1,243 @@
+"""From a graph and a target sparsity to the space of masks that reach it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.graph import Group, PrunableGraph, PrunableLayer
+from tf_structprune.masks._counting import LayerMasks, layer_masks, sparsity_of, unit_mask
+from tf_structprune.masks._mask_set import (
+    FEATURE_MAP,
+    INTRA_KERNEL,
+    KERNEL,
+    MaskSet,
+    check_granularity,
+    check_sparsity,
+)
+from tf_structprune.masks._patterns import KEEP_ON_GRID, default_strides, patterns_by_count, positions_kept
+from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetBlock, SubsetSpace
+
+_ROUNDING = 1e-9  # so that 0.7 * 10 units are 7 units
+
+
+@dataclass(frozen=True)
+class PatternOptions:
+    """Which intra-kernel patterns may be drawn.
+
+    Attributes:
+        strides: strides allowed; None allows 1 to k + 1 for a k x k kernel.
+        polarity: "keep_on_grid" or "prune_on_grid".
+    """
+
+    strides: tuple[int, ...] | None = None
+    polarity: str = KEEP_ON_GRID
+
+    def __post_init__(self) -> None:
+        if self.strides is not None and (not self.strides or min(self.strides) < 1):
+            raise ValueError(
+                f"Intra-kernel strides must be positive. Received: strides={self.strides}. Use e.g. (1, 2, 3)."
+            )
+
+
+def mask_space(
+    graph: PrunableGraph,
+    granularity: str,
+    sparsity: float,
+    *,
+    base: MaskSet | None = None,
+    patterns: PatternOptions | None = None,
+) -> MaskSpace:
+    """All masks of one granularity at one sparsity, on top of the masks that are there.
+
+    Every block (group or layer) loses the same fraction, rounded so that the sparsity is at least
+    the one asked for and at most one unit a block above it. Units that `base` removed stay removed.
+
+    Args:
+        graph: the traced model.
+        granularity: "feature_map", "kernel" or "intra_kernel".
+        sparsity: fraction of all prunable weights that is removed in the end, what `base` removes
+            included, in [0, 1).
+        base: masks that are there already; none by default.
+        patterns: intra-kernel patterns that may be drawn.
+
+    Raises:
+        ValueError: an unknown granularity, a sparsity out of range, below that of `base` or beyond
+            what the granularity can reach.
+    """
+    check_granularity(granularity)
+    check_sparsity(sparsity, f"Granularity '{granularity}': ")
+    base = MaskSet() if base is None else base
+    options = patterns or PatternOptions()
+    if not graph.prunable_layers:
+        raise ValueError(
+            f"Model '{graph.model_name}' has nothing to prune: the first convolution and the classifier "
+            "stay whole. Use a deeper model, or keep_first=False."
+        )
+    present = sparsity_of(graph, base, options.polarity)
+    if sparsity < present - _ROUNDING:
+        raise ValueError(
+            f"Granularity '{granularity}': the masks that are there remove more already. Received: "
+            f"sparsity={sparsity:.4f}. Use at least {present:.4f}."
+        )
+    return _BUILDERS[granularity](graph, sparsity, base, options)
+
+
+def stage_sparsities(sparsity: float, stages: int) -> tuple[float, ...]:
+    """Sparsity after each of several stages that all remove the same fraction of what is left."""
+    keep = (1 - check_sparsity(sparsity)) ** (1 / stages)
+    return tuple(1 - keep**stage for stage in range(1, stages)) + (sparsity,)
+
+
+def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
+    groups = graph.prunable_groups
+    if not groups:
+        raise ValueError(
+            f"Model '{graph.model_name}' has no channel group that may be pruned. Received: "
+            "granularity='feature_map'. See PrunableGraph.skipped for the reasons, or use granularity='kernel'."
+        )
+    unit_keep = unit_mask(graph, base)
+    alive = [unit_keep[group.units] for group in groups]
+    drops = _drop_order(alive)
+    count = _first_reaching(len(drops), lambda n: _sparsity_after(graph, groups, base, drops[:n], options), sparsity)
+    if count is None:
+        most = _sparsity_after(graph, groups, base, drops, options)
+        raise _unreachable(FEATURE_MAP, sparsity, most)
+    dropped = np.bincount(drops[:count], minlength=len(groups))
+    blocks = {
+        group.name: SubsetBlock(mask, int(mask.sum() - lost))
+        for group, mask, lost in zip(groups, alive, dropped, strict=True)
+    }
+    return SubsetSpace(FEATURE_MAP, base, blocks)
+
+
+def _drop_order(alive: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Index of the group that loses a channel next, such that all lose the same fraction."""
+    sizes = [int(mask.sum()) for mask in alive]
+    moments = [(k - 0.5) / size for size in sizes for k in range(1, size)]
+    owners = [index for index, size in enumerate(sizes) for _ in range(1, size)]
+    return np.array(owners, np.int64)[np.argsort(np.array(moments), kind="stable")]
+
+
+def _sparsity_after(
+    graph: PrunableGraph,
+    groups: Sequence[Group],
+    base: MaskSet,
+    drops: NDArray[np.int64],
+    options: PatternOptions,
+) -> float:
+    """Sparsity when the groups have lost so many channels; exact while no kernel masks are there.
+
+    Which channels go makes a difference only under kernel or intra-kernel masks; then the average
+    over the channels is taken.
+    """
+    share = np.ones(graph.unit_count)
+    unit_keep = unit_mask(graph, base)
+    for index, group in enumerate(groups):
+        alive = unit_keep[group.units]
+        share[group.units[alive]] = 1 - (drops == index).sum() / alive.sum()
+    kept = 0.0
+    for layer in graph.prunable_layers:
+        channels = graph.channels[layer.name]
+        now = layer_masks(graph, layer, base, options.polarity)
+        kept += float(
+            (
+                now.alive
+                * now.positions.sum(axis=0)[:, None]
+                * share[channels.inputs][:, None]
+                * share[channels.outputs][None, :]
+            ).sum()
+        )
+    return 1 - kept / graph.prunable_weights
+
+
+def _first_reaching(limit: int, value: Callable[[int], float], target: float) -> int | None:
+    """Smallest n in 0..limit with value(n) >= target, by bisection; None if there is none."""
+    if value(limit) < target - _ROUNDING:
+        return None
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high) // 2
+        if value(middle) >= target - _ROUNDING:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
+    now = {layer.name: layer_masks(graph, layer, base, options.polarity) for layer in graph.prunable_layers}
+    keep_share = _keep_share(graph, sparsity, now, now)
+    blocks = {}
+    for name, masks in now.items():
+        alive = masks.alive
+        keep = max(1, math.floor(alive.sum() * keep_share + _ROUNDING))
+        blocks[name] = SubsetBlock(alive, keep)
+    most = 1 - sum(b.keep * now[n].weights / b.alive.sum() for n, b in blocks.items()) / graph.prunable_weights
+    if most < sparsity - _ROUNDING:
+        raise _unreachable(KERNEL, sparsity, most)
+    return SubsetSpace(KERNEL, base, blocks)
+
+
+def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
+    free = MaskSet(base.feature_map, base.kernel)  # patterns are drawn anew
+    now = {layer.name: layer_masks(graph, layer, free, options.polarity) for layer in graph.prunable_layers}
+    wide = {layer.name: now[layer.name] for layer in graph.prunable_layers if layer.positions > 1}
+    if not wide:
+        raise _unreachable(INTRA_KERNEL, sparsity, 0.0)
+    keep_share = _keep_share(graph, sparsity, now, wide)
+    blocks = {name: _pattern_block(graph.layer(name), masks, keep_share, options) for name, masks in wide.items()}
+    missing = [name for name, block in blocks.items() if block is None]
+    if missing:
+        least = {name: _least_kept(graph.layer(name), masks, options) for name, masks in wide.items()}
+        kept = sum(least.get(name, masks.weights) for name, masks in now.items())
+        raise _unreachable(INTRA_KERNEL, sparsity, 1 - kept / graph.prunable_weights)
+    return PatternSpace(INTRA_KERNEL, free, {name: block for name, block in blocks.items() if block})
+
+
+def _pattern_block(
+    layer: PrunableLayer, masks: LayerMasks, keep_share: float, options: PatternOptions
+) -> PatternBlock | None:
+    """The block whose maps keep that share on average; None if no mix of patterns is that sparse."""
+    alive = np.asarray(masks.alive.any(axis=1), np.bool_)
+    by_count = patterns_by_count(layer.positions, options.strides or default_strides(layer.positions), options.polarity)
+    counts = list(by_count)
+    total = math.floor(alive.sum() * layer.positions * keep_share + _ROUNDING)
+    if len(counts) < 2 or total < counts[0] * alive.sum():
+        return None
+    high = next((i for i in range(1, len(counts)) if counts[i] * alive.sum() >= total), len(counts) - 1)
+    few, many = counts[high - 1], counts[high]
+    return PatternBlock(
+        alive=alive,
+        low=by_count[few],
+        high=by_count[many],
+        low_kept=positions_kept(by_count[few], layer.positions, options.polarity),
+        high_kept=positions_kept(by_count[many], layer.positions, options.polarity),
+        high_count=min(int(alive.sum()), (total - few * int(alive.sum())) // (many - few)),
+    )
+
+
+def _least_kept(layer: PrunableLayer, masks: LayerMasks, options: PatternOptions) -> float:
+    strides = options.strides or default_strides(layer.positions)
+    return masks.weights * min(patterns_by_count(layer.positions, strides, options.polarity)) / layer.positions
+
+
+def _keep_share(
+    graph: PrunableGraph, sparsity: float, now: Mapping[str, LayerMasks], open_: Mapping[str, LayerMasks]
+) -> float:
+    """Share of the weights of the open layers that stays when all others keep theirs."""
+    total = sum(masks.weights for masks in now.values())
+    reachable = sum(masks.weights for masks in open_.values())
+    return max(0.0, 1 - (total - (1 - sparsity) * graph.prunable_weights) / reachable)
+
+
+def _unreachable(granularity: str, sparsity: float, most: float) -> ValueError:
+    return ValueError(
+        f"Granularity '{granularity}' cannot remove that much here. Received: sparsity={sparsity:.4f}. "
+        f"Use at most {most:.4f}, or combine granularities."
+    )
+
+
+_BUILDERS = {FEATURE_MAP: _feature_map_space, KERNEL: _kernel_space, INTRA_KERNEL: _intra_kernel_space}

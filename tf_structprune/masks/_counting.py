@@ -1,0 +1,92 @@
+"""How many weights a set of masks keeps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.graph import PrunableGraph, PrunableLayer
+from tf_structprune.masks._mask_set import MaskSet
+from tf_structprune.masks._patterns import KEEP_ON_GRID, positions_kept
+
+
+@dataclass(frozen=True)
+class LayerMasks:
+    """The masks of one layer, all in its own channel order.
+
+    Attributes:
+        inputs: kept input maps, shape (inputs,).
+        outputs: kept output maps, shape (outputs,).
+        kernels: kept kernels, shape (inputs, outputs), dead maps not yet taken out.
+        positions: kept positions of each input map's kernels, shape (positions, inputs).
+    """
+
+    inputs: NDArray[np.bool_]
+    outputs: NDArray[np.bool_]
+    kernels: NDArray[np.bool_]
+    positions: NDArray[np.bool_]
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Kernels that are kept and join two kept maps, shape (inputs, outputs)."""
+        alive: NDArray[np.bool_] = self.kernels & self.inputs[:, None] & self.outputs[None, :]
+        return alive
+
+    @property
+    def weights(self) -> int:
+        """Number of kept weights."""
+        return int(self.alive.sum(axis=1) @ self.positions.sum(axis=0))
+
+
+def unit_mask(graph: PrunableGraph, masks: MaskSet) -> NDArray[np.bool_]:
+    """Kept units of the whole graph, shape (graph.unit_count,).
+
+    Raises:
+        ValueError: a mask of an unknown or kept group, or of the wrong shape.
+    """
+    keep = np.ones(graph.unit_count, np.bool_)
+    groups = {group.name: group for group in graph.groups}
+    for name, mask in masks.feature_map.items():
+        if name not in groups:
+            raise ValueError(
+                f"Model '{graph.model_name}' has no channel group of that name. Received: group={name!r}. "
+                f"Use one of: {', '.join(groups)}."
+            )
+        group = groups[name]
+        if mask.shape != (group.size,):
+            raise ValueError(
+                f"Group '{name}': a feature map mask has one entry a channel. Received: shape={mask.shape}. "
+                f"Use shape ({group.size},)."
+            )
+        if not group.prunable and not mask.all():
+            raise ValueError(
+                f"Group '{name}': its channels may not be removed, because {group.reason}. "
+                f"Received: {int((~mask).sum())} removed channels. Leave the group out of the masks."
+            )
+        keep[group.units] = mask
+    return keep
+
+
+def layer_masks(graph: PrunableGraph, layer: PrunableLayer, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> LayerMasks:
+    """All masks of one layer in its own channel order."""
+    keep = unit_mask(graph, masks)
+    channels = graph.channels[layer.name]
+    dense = np.tile(np.array([[1, 0]], np.int32), (layer.inputs, 1))
+    return LayerMasks(
+        inputs=keep[channels.inputs],
+        outputs=keep[channels.outputs],
+        kernels=masks.kernel.get(layer.name, np.ones((layer.inputs, layer.outputs), np.bool_)),
+        positions=positions_kept(masks.intra_kernel.get(layer.name, dense), layer.positions, polarity),
+    )
+
+
+def kept_weights(graph: PrunableGraph, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> dict[str, int]:
+    """Kept kernel weights of every layer, by name; biases are not counted."""
+    return {layer.name: layer_masks(graph, layer, masks, polarity).weights for layer in graph.layers}
+
+
+def sparsity_of(graph: PrunableGraph, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> float:
+    """Fraction of the weights of the prunable layers that the masks remove, in [0, 1)."""
+    kept = sum(layer_masks(graph, layer, masks, polarity).weights for layer in graph.prunable_layers)
+    total = graph.prunable_weights
+    return 1 - kept / total if total else 0.0

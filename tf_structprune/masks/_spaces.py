@@ -1,0 +1,189 @@
+"""Mask spaces: all masks of one granularity at one sparsity, and how to move among them.
+
+A selector never sees a granularity: it samples, perturbs and crosses candidates here, and every
+candidate keeps exactly the same number of weights in every block.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.masks._mask_set import Arrays, MaskSet
+from tf_structprune.masks._subsets import cross_subsets, perturb_subset, random_subset, top_subset
+
+Importance = Mapping[str, NDArray[np.float64]]
+
+
+class MaskSpace(ABC):
+    """The candidates that one selector may propose. Higher importance is kept first."""
+
+    granularity: str
+
+    @property
+    @abstractmethod
+    def removed(self) -> Mapping[str, int]:
+        """How many units every candidate removes in each block."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> MaskSet:
+        """A candidate drawn uniformly."""
+
+    @abstractmethod
+    def perturb(self, masks: MaskSet, fraction: float, rng: np.random.Generator) -> MaskSet:
+        """A neighbour: about `fraction` of the removed units change place with kept ones."""
+
+    @abstractmethod
+    def cross(self, first: MaskSet, second: MaskSet, rng: np.random.Generator) -> MaskSet:
+        """A child of two candidates: units that both treat alike are inherited, the others drawn
+        from them such that the counts are kept (crossover with repair)."""
+
+    @abstractmethod
+    def top(self, importance: Importance) -> MaskSet:
+        """The candidate that keeps the most important units; ties keep the lower index."""
+
+
+@dataclass(frozen=True)
+class SubsetBlock:
+    """Choose `keep` of the `alive` units of one mask array.
+
+    Attributes:
+        alive: units that may be kept, any shape; the others are gone already.
+        keep: how many of them stay, at least 1.
+    """
+
+    alive: NDArray[np.bool_]
+    keep: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alive", np.asarray(self.alive, np.bool_))
+
+
+@dataclass(frozen=True)
+class SubsetSpace(MaskSpace):
+    """Feature maps or kernels: a subset of fixed size in every block."""
+
+    granularity: str
+    base: MaskSet
+    blocks: Mapping[str, SubsetBlock]
+
+    @property
+    def removed(self) -> Mapping[str, int]:
+        return {name: int(block.alive.sum()) - block.keep for name, block in self.blocks.items()}
+
+    def sample(self, rng: np.random.Generator) -> MaskSet:
+        return self._with({n: random_subset(b.alive, b.keep, rng) for n, b in self.blocks.items()})
+
+    def perturb(self, masks: MaskSet, fraction: float, rng: np.random.Generator) -> MaskSet:
+        old = masks.of(self.granularity)
+        return self._with(
+            {n: perturb_subset(np.asarray(old[n], np.bool_), b.alive, fraction, rng) for n, b in self.blocks.items()}
+        )
+
+    def cross(self, first: MaskSet, second: MaskSet, rng: np.random.Generator) -> MaskSet:
+        one, two = first.of(self.granularity), second.of(self.granularity)
+        return self._with({n: cross_subsets(one[n], two[n], rng) for n in self.blocks})
+
+    def top(self, importance: Importance) -> MaskSet:
+        return self._with({n: top_subset(importance[n], b.alive, b.keep) for n, b in self.blocks.items()})
+
+    def _with(self, masks: Arrays) -> MaskSet:
+        return self.base.updated(self.granularity, masks)
+
+
+@dataclass(frozen=True)
+class PatternBlock:
+    """Give each alive map of one layer a pattern; `high_count` of them the richer kind.
+
+    Attributes:
+        alive: maps that are there, shape (maps,); the others get (1, 0).
+        low: patterns that keep the smaller number of positions, shape (patterns, 2).
+        high: patterns that keep the larger number, shape (patterns, 2).
+        low_kept: positions kept by each of `low`, shape (positions, patterns).
+        high_kept: positions kept by each of `high`, shape (positions, patterns).
+        high_count: how many maps get a pattern of `high`.
+    """
+
+    alive: NDArray[np.bool_]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    low_kept: NDArray[np.bool_]
+    high_kept: NDArray[np.bool_]
+    high_count: int
+
+    def is_high(self, patterns: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which maps have a pattern of the richer kind, shape (maps,)."""
+        high: NDArray[np.bool_] = (patterns[:, None, :] == self.high[None, :, :]).all(axis=2).any(axis=1)
+        return high & self.alive
+
+    def assemble(
+        self, high: NDArray[np.bool_], low_choice: NDArray[np.int64], high_choice: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Patterns of all maps from the kind of each map and the pattern it has in either kind."""
+        chosen = np.where(high[:, None], self.high[high_choice], self.low[low_choice])
+        return np.where(self.alive[:, None], chosen, np.array([1, 0], np.int32)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class PatternSpace(MaskSpace):
+    """Intra-kernel strided sparsity: a pattern for each input map, the total count fixed."""
+
+    granularity: str
+    base: MaskSet
+    blocks: Mapping[str, PatternBlock]
+
+    @property
+    def removed(self) -> Mapping[str, int]:
+        removed = {}
+        for name, block in self.blocks.items():
+            maps, positions = int(block.alive.sum()), block.low_kept.shape[0]
+            low, high = int(block.low_kept[:, 0].sum()), int(block.high_kept[:, 0].sum())
+            removed[name] = maps * positions - maps * low - block.high_count * (high - low)
+        return removed
+
+    def sample(self, rng: np.random.Generator) -> MaskSet:
+        return self._with({name: self._draw(block, rng) for name, block in self.blocks.items()})
+
+    def perturb(self, masks: MaskSet, fraction: float, rng: np.random.Generator) -> MaskSet:
+        changed = {}
+        for name, block in self.blocks.items():
+            old = np.asarray(masks.intra_kernel[name], np.int32)
+            high = perturb_subset(block.is_high(old), block.alive, fraction, rng)
+            redraw = rng.random(len(old)) < fraction
+            keep_old = (high == block.is_high(old)) & ~redraw
+            changed[name] = np.where(keep_old[:, None], old, self._draw(block, rng, high)).astype(np.int32)
+        return self._with(changed)
+
+    def cross(self, first: MaskSet, second: MaskSet, rng: np.random.Generator) -> MaskSet:
+        children = {}
+        for name, block in self.blocks.items():
+            one, two = first.intra_kernel[name], second.intra_kernel[name]
+            one_high, two_high = block.is_high(one), block.is_high(two)
+            high = cross_subsets(one_high, two_high, rng)
+            take_one = np.where(one_high == two_high, rng.random(len(high)) < 0.5, one_high == high)
+            children[name] = np.where(take_one[:, None], one, two).astype(np.int32)
+        return self._with(children)
+
+    def top(self, importance: Importance) -> MaskSet:
+        best = {}
+        for name, block in self.blocks.items():
+            values = importance[name]  # (positions, maps)
+            low, high = block.low_kept.T @ values, block.high_kept.T @ values  # (patterns, maps)
+            gain = high.max(axis=0) - low.max(axis=0)
+            is_high = top_subset(gain, block.alive, block.high_count)
+            best[name] = block.assemble(is_high, low.argmax(axis=0), high.argmax(axis=0))
+        return self._with(best)
+
+    def _draw(
+        self, block: PatternBlock, rng: np.random.Generator, high: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int32]:
+        maps = len(block.alive)
+        if high is None:
+            high = random_subset(block.alive, block.high_count, rng)
+        low_choice = rng.integers(len(block.low), size=maps)
+        return block.assemble(high, low_choice, rng.integers(len(block.high), size=maps))
+
+    def _with(self, masks: Arrays) -> MaskSet:
+        return self.base.updated(self.granularity, masks)
