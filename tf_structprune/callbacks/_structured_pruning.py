@@ -11,7 +11,7 @@ from tf_structprune.callbacks._find_masks import Validation, check_validation, f
 from tf_structprune.callbacks._score import as_score
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
-from tf_structprune.masks import check_granularity, check_sparsity, sparsity_of, stage_sparsities
+from tf_structprune.masks import check_granularity, check_sparsity, sparsity_of, stage_shares
 from tf_structprune.schedule import OneShot, Schedule, StepSchedule, as_schedule
 from tf_structprune.search import BestOfN, Search
 
@@ -83,9 +83,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
             after the other.
         search: the selector; `search.BestOfN(50)` by default.
-        sparsity: fraction in [0, 1) of the prunable weights removed in the end. With several
-            granularities each removes the same fraction of what it finds; a mapping gives each its
-            own fraction of what it finds instead. None only with a schedule that names its own.
+        sparsity: fraction in [0, 1) of the prunable weights removed in the end, shared among
+            several granularities by `masks.stage_shares`; a mapping gives each its own fraction of
+            what it finds instead. None only with a schedule that names its own.
         schedule: `schedule.OneShot()` by default, `schedule.Gradual(...)`, or a tfmot
             `PruningSchedule`, whose sparsities then count (one granularity only).
         tolerance: accepted loss of score, 0.01 by default: one point of MCR.
@@ -252,13 +252,13 @@ def _stages(granularity: tuple[str, ...], sparsity: float | Mapping[str, float] 
     """The stages with their total sparsities, on top of the sparsity that is there."""
     if sparsity is None:
         return [_Stage(granularity[0], 1.0)]  # the schedule names every sparsity
-    if not isinstance(sparsity, Mapping):
-        share = 1 - (1 - max(sparsity, present)) / (1 - present)
-        totals = [1 - (1 - present) * (1 - s) for s in stage_sparsities(share, len(granularity))]
-        return [_Stage(kind, total) for kind, total in zip(granularity, totals, strict=True)]
+    if isinstance(sparsity, Mapping):
+        shares = [sparsity[kind] for kind in granularity]
+    else:
+        shares = list(stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity))
     stages, keep = [], 1 - present
-    for kind in granularity:
-        keep *= 1 - sparsity[kind]
+    for kind, share in zip(granularity, shares, strict=True):
+        keep *= 1 - share
         stages.append(_Stage(kind, 1 - keep))
     return stages
 

@@ -2,7 +2,7 @@
 
 from tf_structprune.masks._build import PatternOptions as PatternOptions
 from tf_structprune.masks._build import mask_space as mask_space
-from tf_structprune.masks._build import stage_sparsities as stage_sparsities
+from tf_structprune.masks._build import stage_shares as stage_shares
 from tf_structprune.masks._counting import LayerMasks as LayerMasks
 from tf_structprune.masks._counting import kept_weights as kept_weights
 from tf_structprune.masks._counting import layer_masks as layer_masks

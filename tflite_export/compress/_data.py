@@ -1,0 +1,140 @@
+"""The user's data file as checked arrays, with validation data split off the training part."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.callbacks import class_labels
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_VALIDATION_SHARE = 0.1
+_VALIDATION_MOST = 5_000
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images and class indices.
+
+    Attributes:
+        x_train, y_train: what is trained on.
+        x_val, y_val: what candidates and stages are judged on; split off the training part.
+        x_test, y_test: what the final figures come from, used for nothing else.
+    """
+
+    x_train: NDArray[Any]
+    y_train: NDArray[np.int64]
+    x_val: NDArray[Any]
+    y_val: NDArray[np.int64]
+    x_test: NDArray[Any]
+    y_test: NDArray[np.int64]
+
+
+def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
+    """Read a `.npz` with x_train, y_train, x_test and y_test, as in `keras.datasets`.
+
+    A tenth of the training part, at most 5,000 samples, drawn by the seed, becomes validation data.
+
+    Args:
+        path: the file.
+        seed: seed of the split.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a `.npz` of plain arrays, a key that is missing, lengths that differ, or
+            values that are no numbers.
+    """
+    arrays = _read(Path(path))
+    for part in ("train", "test"):
+        _check_part(arrays, part, path)
+    return split(arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"], seed=seed)
+
+
+def split(
+    x_train: NDArray[Any], y_train: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any], *, seed: int
+) -> Data:
+    """The same from arrays; labels may be one-hot or a column."""
+    order = np.random.default_rng(seed).permutation(len(x_train))
+    held_out = min(_VALIDATION_MOST, max(1, int(len(x_train) * _VALIDATION_SHARE)))
+    validation, training = np.sort(order[:held_out]), np.sort(order[held_out:])
+    labels = class_labels(y_train)
+    return Data(
+        x_train[training], labels[training], x_train[validation], labels[validation], x_test, class_labels(y_test)
+    )
+
+
+def check_data(data: Data, model: keras.Model) -> None:
+    """Refuse data that the model cannot take.
+
+    Raises:
+        ValueError: the model is no single-input classifier, or images or labels do not fit it.
+    """
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) != 2 or model.output_shape[1] < 2:
+        raise ValueError(
+            f"Model '{model.name}' must have one input and one row of class scores as output. Received: "
+            f"{len(model.inputs)} inputs, output shape {model.output_shape}. Use the Python interface for other tasks."
+        )
+    shape, classes = tuple(model.input_shape[1:]), int(model.output_shape[1])
+    for name, x, y in (("x_train", data.x_train, data.y_train), ("x_test", data.x_test, data.y_test)):
+        if x.shape[1:] != shape:
+            raise ValueError(
+                f"{name} does not fit the model's input. Received: samples of shape {x.shape[1:]}. Use shape {shape}"
+                + (" (add the channel axis)." if x.shape[1:] + (1,) == shape else ".")
+            )
+        if y.min() < 0 or y.max() >= classes:
+            raise ValueError(
+                f"y_{name[2:]} has labels that the model does not know. Received: labels {y.min()} to {y.max()}. "
+                f"Use 0 to {classes - 1}."
+            )
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in _KEYS if key not in file]
+            if missing:
+                raise ValueError(
+                    f"{path} lacks {', '.join(missing)}. Received: {', '.join(file.keys()) or 'no arrays'}. "
+                    f"Use the keys {', '.join(_KEYS)}."
+                )
+            return {key: file[key] for key in _KEYS}
+    except (zipfile.BadZipFile, EOFError, OSError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as .npz. Received: {error}. Write it with numpy.savez.") from error
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise ValueError(
+            f"{path} holds Python objects, which are not loaded for safety. Received: dtype object. "
+            "Save plain numeric arrays."
+        ) from error
+
+
+def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathLike[str]) -> None:
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if len(x) != len(y) or len(x) < 2:
+        raise ValueError(
+            f"{path}: x_{part} and y_{part} need the same length, at least 2. Received: {len(x)} and {len(y)}. "
+            "Give one label for each sample."
+        )
+    if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_) or np.issubdtype(x.dtype, np.complexfloating):
+        raise ValueError(f"{path}: x_{part} must be real numbers. Received: dtype={x.dtype}. Convert it to float32.")
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        raise ValueError(
+            f"{path}: x_{part} has {int((~np.isfinite(x)).sum())} values that are not finite. Received: NaN or "
+            "infinity. Clean the data."
+        )
+    whole = np.issubdtype(y.dtype, np.integer) or (
+        np.issubdtype(y.dtype, np.floating) and bool((y == np.round(y)).all())
+    )
+    if not whole or y.ndim > 2:
+        raise ValueError(
+            f"{path}: y_{part} must be class indices or one-hot rows. Received: dtype={y.dtype}, shape={y.shape}. "
+            "Use integers from 0."
+        )

@@ -1,0 +1,157 @@
+"""The whole path: a trained classifier in, a directory with measured artifacts out."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from tf_structprune.graph import PrunableGraph, trace
+from tflite_export.bench import BenchReport, benchmark_together
+from tflite_export.compress._data import Data, check_data
+from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._stages import Pruned, prune_in_stages
+from tflite_export.export import ExportSummary, write_artifacts
+from tflite_export.runtime import run_litert
+from tflite_export.write import staged_directory
+
+_CALIBRATION = 200
+_VERIFIED = 100
+_RUNS = 200
+
+
+def compress(
+    dense: keras.Model,
+    data: Data,
+    out: str | os.PathLike[str],
+    *,
+    settings: CompressSettings,
+    overwrite: bool = False,
+    verbose: int = 0,
+) -> dict[str, Any]:
+    """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
+
+    It gets `model.keras`, `model_float32.tflite`, `model_int8.tflite`, `micro/`, `history.csv`,
+    `summary.json`, and the dense model's files under `baseline/`, for a comparison on the device.
+
+    Args:
+        dense: a trained classifier with one input; it is not changed.
+        data: training, validation and test data; the test part gives the final figures only.
+        out: the directory to make.
+        settings: what to do.
+        overwrite: replace a directory that an earlier run wrote.
+        verbose: 1 shows progress.
+
+    Returns:
+        The contents of `summary.json`.
+
+    Raises:
+        FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
+        ValueError: data, model or settings that do not fit.
+        RefusedError: no stage stayed within the tolerance.
+        VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
+    """
+    check_data(data, dense)
+    with staged_directory(out, overwrite=overwrite) as staged:
+        return compress_into(staged, dense, data, settings=settings, verbose=verbose)
+
+
+def compress_into(
+    folder: Path, dense: keras.Model, data: Data, *, settings: CompressSettings, verbose: int = 0
+) -> dict[str, Any]:
+    """`compress` into a directory that exists, usually a staged one."""
+    pruned = prune_in_stages(dense, data, settings, verbose=verbose)
+    small = pruned.small.model
+    baseline_folder = folder / "baseline"
+    baseline_folder.mkdir()
+    baseline = _export(dense, baseline_folder, data, settings)
+    compressed = _export(small, folder, data, settings)
+    files = [place / f"model_{kind}.tflite" for place in (baseline_folder, folder) for kind in ("float32", "int8")]
+    reports = benchmark_together(files, runs=_RUNS)
+    summary = {
+        "baseline": _figures(dense, baseline, reports[:2], files[1], data),
+        "compressed": _figures(small, compressed, reports[2:], files[3], data),
+        **_account(pruned, settings, trace(dense, keep=settings.keep, keep_first=settings.keep_first)),
+        "validation": _validation(pruned, files[1], files[3], data, settings),
+        "verification": asdict(compressed.verification),
+        "versions": compressed.versions,
+    }
+    _write_history(pruned, folder / "history.csv")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def int8_accuracy(file: Path, x: NDArray[Any], y: NDArray[np.int64]) -> float:
+    """Top-1 accuracy of a `.tflite` file in LiteRT."""
+    return float(np.mean(run_litert(file, x).reshape(len(x), -1).argmax(axis=1) == y))
+
+
+def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSettings) -> ExportSummary:
+    rng = np.random.default_rng(settings.seed)
+    chosen = rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)
+    return write_artifacts(model, folder, representative_data=data.x_train[chosen], verify_data=data.x_val[:_VERIFIED])
+
+
+def _figures(
+    model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, data: Data
+) -> dict[str, Any]:
+    """The figures of one model; accuracies are of the test data."""
+    outputs = np.asarray(model.predict(data.x_test, batch_size=512, verbose=0))
+    float32, int8 = reports
+    return {
+        "accuracy_float": float(np.mean(outputs.argmax(axis=1) == data.y_test)),
+        "accuracy_int8": int8_accuracy(int8_file, data.x_test, data.y_test),
+        "parameters": int(model.count_params()),
+        "macs": int8.macs,
+        "float32_bytes": float32.size_bytes,
+        "int8_bytes": int8.size_bytes,
+        "latency_us_float32": float32.latency_us,
+        "latency_us_int8": int8.latency_us,
+        "arena_bytes": None if files.int8 is None else files.int8.arena_bytes,
+    }
+
+
+def _account(pruned: Pruned, settings: CompressSettings, graph: PrunableGraph) -> dict[str, Any]:
+    return {
+        "sparsity": pruned.sparsity,
+        "tolerance": settings.tolerance,
+        "seed": settings.seed,
+        "stages": [asdict(stage) for stage in pruned.stages],
+        "skipped_layers": [asdict(item) for item in graph.skipped],
+        "settings": asdict(settings),
+    }
+
+
+def _validation(
+    pruned: Pruned, dense_int8: Path, small_int8: Path, data: Data, settings: CompressSettings
+) -> dict[str, Any]:
+    """Validation MCRs, and whether the int8 file too is within the tolerance of the dense int8 file."""
+    dense, small = (1 - int8_accuracy(file, data.x_val, data.y_val) for file in (dense_int8, small_int8))
+    within = small <= dense + settings.tolerance + 1e-9
+    if not within:
+        logging.warning(
+            "The int8 file's validation MCR is %.2f %%, more than the tolerance of %.2f points above the dense "
+            "int8 file's %.2f %%.", 100 * small, 100 * settings.tolerance, 100 * dense
+        )  # fmt: skip
+    accepted = [stage for stage in pruned.stages if stage.accepted]
+    return {
+        "mcr_dense_float": pruned.mcr_dense,
+        "mcr_compressed_float": accepted[-1].mcr_after_retraining,
+        "mcr_dense_int8": dense,
+        "mcr_compressed_int8": small,
+        "int8_within_tolerance": bool(within),
+    }
+
+
+def _write_history(pruned: Pruned, path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in pruned.history for name in row)))
+        writer.writeheader()
+        writer.writerows(pruned.history)

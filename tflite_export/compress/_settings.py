@@ -1,0 +1,79 @@
+"""What a run of `compress` was asked to do."""
+
+from dataclasses import dataclass
+
+from tf_structprune.masks import check_granularity, check_sparsity
+from tf_structprune.search import SEARCHES
+
+AUGMENTATIONS = ("flip", "shift")
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """Settings of one run; every default is what the command line shows.
+
+    Attributes:
+        sparsity: fraction of the prunable weights to remove in all, in [0, 1).
+        granularity: what to prune, in this order; `masks.stage_shares` divides the sparsity.
+        search: name of the selector.
+        candidates: candidates that a searching selector may score.
+        tolerance: accepted rise of the validation MCR over the dense model's, a fraction.
+        epochs: epochs of retraining after each granularity.
+        finetune_batch: samples of a retraining batch.
+        finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
+        distill: weight in [0, 1] of the dense model's outputs in the retraining loss, 0 for none.
+        augment: random changes of the training images, of "flip" and "shift".
+        keep: names or patterns of layers to keep whole.
+        keep_first: whether the first convolution stays whole.
+        seed: seed of the split, the search and the training.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    sparsity: float = 0.5
+    granularity: tuple[str, ...] = ("feature_map",)
+    search: str = "best_of_n"
+    candidates: int = 50
+    tolerance: float = 0.01
+    epochs: int = 10
+    finetune_batch: int = 128
+    finetune_rate: float = 1e-3
+    distill: float = 0.0
+    augment: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    keep_first: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        for kind in self.granularity:
+            check_granularity(kind)
+        if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
+            raise ValueError(
+                f"granularity names each kind once. Received: {','.join(self.granularity)}. Use e.g. kernel."
+            )
+        _check_choice("search", (self.search,), tuple(SEARCHES))
+        _check_choice("augment", self.augment, AUGMENTATIONS)
+        _check_range("tolerance", self.tolerance, 0, 1)
+        _check_range("distill", self.distill, 0, 1)
+        for name in ("candidates", "epochs", "finetune_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
+        if not self.finetune_rate > 0:
+            raise ValueError(
+                f"finetune_rate must be positive. Received: finetune_rate={self.finetune_rate}. Use e.g. 0.001."
+            )
+
+
+def _check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> None:
+    for value in values:
+        if value not in choices:
+            raise ValueError(f"Unknown {name}. Received: {name}={value!r}. Use one of: {', '.join(choices)}.")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(
+            f"{name} must be in [{low}, {high}]. Received: {name}={value}. It is a fraction, not a percentage."
+        )

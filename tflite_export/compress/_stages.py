@@ -1,0 +1,180 @@
+"""Prune stage by stage; keep only what stays within the tolerance."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+from absl import logging
+
+from tf_structprune.callbacks import Validation, as_score, check_validation, find_masks
+from tf_structprune.graph import trace
+from tf_structprune.layers import get_masks, set_masks, wrap
+from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, MaskSet, kept_weights, stage_shares
+from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tflite_export.compress._data import Data
+from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._train import retrain
+from tflite_export.shrink import ShrinkPlan, ShrunkModel, shrink
+
+_SEARCH_IMAGES = 2_000
+_PARTICLES = 10
+
+
+class RefusedError(RuntimeError):
+    """No pruned model stays within the tolerance."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What became of one granularity; MCRs are of the validation data.
+
+    Attributes:
+        granularity: what was pruned.
+        search: name of the selector.
+        sparsity: fraction of all prunable weights that is gone after it.
+        mcr_before_retraining: MCR with the new masks.
+        mcr_after_retraining: MCR after the last epoch.
+        accepted: whether that is within the tolerance; if not, the stage was undone.
+    """
+
+    granularity: str
+    search: str
+    sparsity: float
+    mcr_before_retraining: float
+    mcr_after_retraining: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The model that the accepted stages leave.
+
+    Attributes:
+        small: the shrunk model with its left-over masks.
+        stages: all stages in order.
+        mcr_dense: validation MCR of the dense model.
+        history: one row an epoch: stage, granularity, epoch and the figures of `fit`.
+    """
+
+    small: ShrunkModel
+    stages: tuple[Stage, ...]
+    mcr_dense: float
+    history: tuple[dict[str, Any], ...]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the dense model's prunable weights that is gone."""
+        return max((stage.sparsity for stage in self.stages if stage.accepted), default=0.0)
+
+
+def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int = 0) -> Pruned:
+    """Prune each granularity in turn, shrink early, retrain, and accept or undo.
+
+    After feature maps are chosen the model is rebuilt thin and retrained thin, so retraining costs
+    what the thin model costs.
+
+    Args:
+        dense: the trained classifier; it is not changed.
+        data: training and validation data; the test part is not touched.
+        settings: what to do.
+        verbose: 1 shows progress.
+
+    Raises:
+        ValueError: nothing to prune, or a sparsity out of reach.
+        RefusedError: no stage stayed within the tolerance.
+    """
+    judge = check_validation((data.x_val, data.y_val), as_score("mcr"), 512)
+    mcr_dense = -judge.of(dense)
+    shares = stage_shares(settings.sparsity, settings.granularity)
+    total = trace(dense, keep=settings.keep, keep_first=settings.keep_first).prunable_weights
+    present = ShrunkModel(dense, MaskSet(), ShrinkPlan({}))
+    stages: list[Stage] = []
+    history: list[dict[str, Any]] = []
+    for index, (granularity, share) in enumerate(zip(settings.granularity, shares, strict=True)):
+        logging.info("Stage %d: %s, %.0f %% of what is there.", index + 1, granularity, 100 * share)
+        masked, before = _prune(present, granularity, share, judge, settings, verbose=verbose)
+        figures = retrain(masked, dense, data, settings, verbose=verbose)
+        history += _rows(index, granularity, figures)
+        after = -judge.of(masked)
+        accepted = after <= mcr_dense + settings.tolerance + 1e-9
+        sparsity = 1 - _kept(masked) / total
+        stages.append(Stage(granularity, settings.search, sparsity, before, after, accepted))
+        logging.info("Stage %d: %s", index + 1, asdict(stages[-1]))
+        if accepted:
+            present = shrink(masked)
+    if not any(stage.accepted for stage in stages):
+        raise _refusal(stages, mcr_dense, settings)
+    return Pruned(present, tuple(stages), mcr_dense, tuple(history))
+
+
+def _prune(
+    present: ShrunkModel,
+    granularity: str,
+    share: float,
+    judge: Validation,
+    settings: CompressSettings,
+    *,
+    verbose: int,
+) -> tuple[keras.Model, float]:
+    """The masked (for feature maps: thin) model with new masks, and its MCR before retraining."""
+    masked = _wrapped(present, settings)
+    graph = trace(masked)
+    kept = _kept(masked)
+    images = Validation(judge.x[:_SEARCH_IMAGES], judge.y[:_SEARCH_IMAGES], judge.score, judge.batch_size)
+    found = find_masks(
+        masked,
+        granularity,
+        1 - (1 - share) * kept / graph.prunable_weights,
+        search=_selector(settings),
+        validation=images,
+        seed=settings.seed,
+        verbose=bool(verbose),
+    )
+    set_masks(masked, found.masks, graph=graph)
+    before = -judge.of(masked)
+    return (_wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked), before
+
+
+def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:
+    masked = wrap(small.model, granularity=GRANULARITIES, keep=settings.keep, keep_first=settings.keep_first)
+    set_masks(masked, small.masks)
+    return masked
+
+
+def _kept(masked: keras.Model) -> int:
+    graph = trace(masked)
+    kept = kept_weights(graph, get_masks(masked))
+    return sum(kept[layer.name] for layer in graph.prunable_layers)
+
+
+def _selector(settings: CompressSettings) -> Search:
+    generations = max(1, round(settings.candidates / _PARTICLES))
+    if settings.search == "best_of_n":
+        return BestOfN(settings.candidates)
+    if settings.search == "particle_filter":
+        return ParticleFilter(_PARTICLES, generations)
+    if settings.search == "evolutionary":
+        return EvolutionaryParticleFilter(_PARTICLES, generations)
+    selector: Search = SEARCHES[settings.search]()
+    return selector
+
+
+def _rows(index: int, granularity: str, figures: dict[str, list[float]]) -> list[dict[str, Any]]:
+    epochs = range(len(next(iter(figures.values()))))
+    return [
+        {"stage": index + 1, "granularity": granularity, "epoch": epoch + 1}
+        | {name: values[epoch] for name, values in figures.items()}
+        for epoch in epochs
+    ]
+
+
+def _refusal(stages: list[Stage], mcr_dense: float, settings: CompressSettings) -> RefusedError:
+    tried = ", ".join(
+        f"{stage.granularity} at sparsity {stage.sparsity:.2f}: {100 * stage.mcr_after_retraining:.2f} %"
+        for stage in stages
+    )
+    return RefusedError(
+        f"No stage stayed within the tolerance of {100 * settings.tolerance:.2f} points. Received: validation MCR "
+        f"{100 * mcr_dense:.2f} % dense; {tried}. Use a lower --sparsity, more --epochs, --distill, or a larger "
+        "--tolerance. Nothing was written."
+    )

@@ -1,0 +1,171 @@
+"""Converts, verifies and writes, all or nothing."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Protocol
+
+import keras
+from numpy.typing import ArrayLike
+
+from tflite_export.export._summary import ExportSummary, runtime_versions, summarize_file
+from tflite_export.quantize import Quantize, check_samples, convert
+from tflite_export.runtime import describe
+from tflite_export.verify import verify
+from tflite_export.write import c_array, check_identifier, op_resolver, staged_directory
+
+
+class HasKerasModel(Protocol):
+    """Something that carries a plain Keras model, such as the result of `shrink`."""
+
+    @property
+    def model(self) -> keras.Model:
+        """The model."""
+
+
+def export(
+    model: keras.Model | HasKerasModel,
+    directory: str | os.PathLike[str],
+    *,
+    representative_data: ArrayLike,
+    quantize: Quantize = "int8",
+    verify_data: ArrayLike | None = None,
+    overwrite: bool = False,
+    name: str = "model",
+    top1_agreement: float = 0.9,
+    tflm_steps: int = 1,
+    micro: bool = True,
+) -> ExportSummary:
+    """Writes a Keras model as verified `.tflite` files and C++ sources.
+
+    The directory receives `NAME.keras`, `NAME_float32.tflite`, `NAME_int8.tflite`, `summary.json` and, for
+    a microcontroller, `micro/NAME_data.cc`, `micro/NAME_data.h` (the int8 file as an array, the float file
+    without one) and `micro/NAME_ops.h` (its operators, see `op_resolver`). It appears complete or, on any
+    error, not at all.
+
+    Args:
+        model: a Keras model with one input and one output, or an object that has one as `.model`.
+        directory: the directory to make.
+        representative_data: `(n, *input shape)` real samples; they set the ranges of the int8 signals.
+        quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone.
+        verify_data: samples on which the files are compared with Keras; `representative_data` by default.
+        overwrite: replace a directory that an earlier export wrote.
+        name: stem of the file names and of the C++ names; a C++ identifier.
+        top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
+        tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
+        micro: write `micro/` and run TFLite Micro, when it is installed.
+
+    Returns:
+        What was written and measured, as in `summary.json`.
+
+    Raises:
+        FileExistsError, NotADirectoryError, PermissionError: see `staged_directory`.
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        TypeError: not a Keras model, or data that are not numbers.
+        ValueError: wrong argument or data, a model that TFLite cannot express, or (with `micro`) an
+            operator that TFLite Micro lacks.
+        VerificationError: a file disagrees with Keras, or the runtimes with each other.
+    """
+    with staged_directory(directory, overwrite=overwrite) as staged:
+        summary = write_artifacts(
+            model,
+            staged,
+            representative_data=representative_data,
+            quantize=quantize,
+            verify_data=verify_data,
+            name=name,
+            top1_agreement=top1_agreement,
+            tflm_steps=tflm_steps,
+            micro=micro,
+        )
+        summary = dataclasses.replace(summary, directory=os.fspath(directory))
+        (staged / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
+    return summary
+
+
+def write_artifacts(
+    model: keras.Model | HasKerasModel,
+    directory: str | os.PathLike[str],
+    *,
+    representative_data: ArrayLike,
+    quantize: Quantize = "int8",
+    verify_data: ArrayLike | None = None,
+    name: str = "model",
+    top1_agreement: float = 0.9,
+    tflm_steps: int = 1,
+    micro: bool = True,
+) -> ExportSummary:
+    """Writes what `export` writes, but `summary.json`, into a directory that exists.
+
+    For callers that stage a directory of their own with more files in it.
+
+    Args:
+        model: as for `export`.
+        directory: an existing directory, usually a staged one; files in it are replaced.
+        representative_data: as for `export`.
+        quantize: as for `export`.
+        verify_data: as for `export`.
+        name: as for `export`.
+        top1_agreement: as for `export`.
+        tflm_steps: as for `export`.
+        micro: as for `export`.
+
+    Returns:
+        What was written and measured.
+
+    Raises:
+        The errors of `export`, save those of the directory.
+    """
+    plain = _keras_model(model)
+    check_identifier(name)
+    samples = check_samples(representative_data, plain, name="representative_data")
+    if verify_data is not None:
+        check_samples(verify_data, plain, name="verify_data")
+    folder = Path(directory)
+    float_file = folder / f"{name}_float32.tflite"
+    float_file.write_bytes(convert(plain))
+    int8_file = folder / f"{name}_int8.tflite" if quantize != "none" else None
+    if int8_file is not None:
+        int8_file.write_bytes(convert(plain, quantize=quantize, representative_data=samples))
+    verification = verify(
+        plain,
+        float_file,
+        int8_file,
+        samples=samples if verify_data is None else verify_data,
+        top1_agreement=top1_agreement,
+        tflm_steps=tflm_steps,
+        micro=micro,
+    )
+    if micro:
+        _write_micro(folder / "micro", float_file if int8_file is None else int8_file, name)
+    plain.save(folder / f"{name}.keras")
+    return ExportSummary(
+        directory=os.fspath(directory),
+        quantize=quantize,
+        representative_samples=0 if int8_file is None else len(samples),
+        float32=summarize_file(float_file, micro=micro),
+        int8=None if int8_file is None else summarize_file(int8_file, micro=micro),
+        verification=verification,
+        versions=runtime_versions(),
+    )
+
+
+def _keras_model(model: keras.Model | HasKerasModel) -> keras.Model:
+    plain = model if isinstance(model, keras.Model) else getattr(model, "model", None)
+    if not isinstance(plain, keras.Model):
+        raise TypeError(
+            f"model must be a keras.Model, or have one as .model. Received: {type(model).__name__}. Load "
+            "a file with keras.models.load_model first."
+        )
+    return plain
+
+
+def _write_micro(folder: Path, file: Path, name: str) -> None:
+    data = file.read_bytes()
+    resolver = op_resolver(describe(data), f"{name}_ops")
+    array = c_array(data, f"{name}_data")
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}_data.cc").write_text(array.source)
+    (folder / f"{name}_data.h").write_text(array.header)
+    (folder / f"{name}_ops.h").write_text(resolver)

@@ -1,0 +1,107 @@
+"""What an export wrote and measured, ready for JSON."""
+
+import hashlib
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tflite_export.runtime import arena_bytes, describe, tflm_available
+from tflite_export.verify import Verification
+
+_PACKAGES = {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "ai_edge_litert": "ai-edge-litert",
+    "tflite_micro": "tflite-micro",
+    "numpy": "numpy",
+}
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """One exported `.tflite` file.
+
+    Attributes:
+        file: its name within the output directory.
+        size_bytes: its size.
+        sha256: hash of its bytes, in hexadecimal.
+        macs: multiply-accumulates of one inference.
+        parameters: number of weights and biases.
+        arena_bytes: tensor arena in TFLite Micro; None when that did not run.
+        operators: how often each operator occurs.
+    """
+
+    file: str
+    size_bytes: int
+    sha256: str
+    macs: int
+    parameters: int
+    arena_bytes: int | None
+    operators: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export wrote and measured.
+
+    Attributes:
+        directory: where the files are.
+        quantize: "int8" or "none".
+        representative_samples: number of samples that calibrated the int8 file; 0 without one.
+        float32: the float file.
+        int8: the full-integer file, or None.
+        verification: agreement of the files with Keras and of the runtimes with each other.
+        versions: version of each library that made the files; None for one that is not installed.
+    """
+
+    directory: str
+    quantize: str
+    representative_samples: int
+    float32: FileSummary
+    int8: FileSummary | None
+    verification: Verification
+    versions: dict[str, str | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as nested dicts of plain values, ready for `json.dumps`."""
+        return asdict(self)
+
+
+def summarize_file(path: Path, *, micro: bool) -> FileSummary:
+    """Reads the figures of an exported file.
+
+    Args:
+        path: the `.tflite` file.
+        micro: run it in TFLite Micro, when installed, for its arena.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ValueError: TFLite Micro cannot run the file.
+    """
+    data = path.read_bytes()
+    description = describe(data)
+    return FileSummary(
+        file=path.name,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        macs=description.macs,
+        parameters=description.parameters,
+        arena_bytes=arena_bytes(data) if micro and tflm_available() else None,
+        operators=description.operator_counts,
+    )
+
+
+def runtime_versions() -> dict[str, str | None]:
+    """Versions of Python and of the libraries that decide what an export writes; None if not installed."""
+    return {"python": platform.python_version()} | {name: _version(package) for name, package in _PACKAGES.items()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,106 @@
+"""Keras model to `.tflite` bytes, by TensorFlow's converter."""
+
+import gc
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+
+from tflite_export.quantize._float32 import call_model, float32_model
+from tflite_export.quantize._quiet import quiet
+from tflite_export.quantize._samples import check_samples, input_shape
+
+Quantize = Literal["none", "int8"]
+"""Number format of the file: "none" keeps float32, "int8" is full integer, input and output included."""
+
+_UNSUPPORTED = re.compile(r"error: '(tf\.\w+)' op is neither")
+
+
+def convert(model: keras.Model, *, quantize: Quantize = "none", representative_data: ArrayLike | None = None) -> bytes:
+    """Converts a Keras model to a `.tflite` file of batch size 1.
+
+    The same model and data give the same bytes. A model in mixed precision is converted as its float32
+    copy. The caller's model is not changed.
+
+    Args:
+        model: a built Sequential or functional model with one input and one output.
+        quantize: "none" for float32, "int8" for full-integer with int8 input and output.
+        representative_data: `(n, *input shape)` real samples that set the ranges of the signals; needed
+            for "int8", some hundred are enough.
+
+    Returns:
+        The file.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        TypeError: not a Keras model, or data that are not numbers.
+        ValueError: wrong argument or data, or a model that TFLite's builtin operators cannot express.
+    """
+    _check_backend()
+    if quantize not in ("none", "int8"):
+        raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
+    input_shape(model)
+    samples = None
+    if quantize == "int8":
+        if representative_data is None:
+            raise ValueError(
+                "quantize='int8' needs representative_data. Received: None. Pass some hundred training samples."
+            )
+        samples = check_samples(representative_data, model, name="representative_data")
+    try:
+        return _convert(float32_model(model), samples)
+    finally:
+        gc.collect()  # graphs and their variables hang in reference cycles
+
+
+def _check_backend() -> None:
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            f"TFLite conversion runs on Keras's TensorFlow backend. Received: KERAS_BACKEND={backend}. Save "
+            "the model as .keras and export it in a process started with KERAS_BACKEND=tensorflow."
+        )
+
+
+def _convert(model: keras.Model, samples: NDArray[np.float32] | None) -> bytes:
+    with quiet():
+        module = _serving_module(model)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+        if samples is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: _batches_of_one(samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+        try:
+            return bytes(converter.convert())
+        except Exception as error:  # the converter's own class, RuntimeError and ValueError, by phase
+            raise ValueError(
+                f"Model '{model.name}': TFLite's builtin operators cannot express it. Received: "
+                f"{_reason(error)}. Replace the layer that needs it."
+            ) from error
+
+
+def _serving_module(model: keras.Model) -> tf.Module:
+    """The model's inference at batch size 1, which TFLM needs, with the variables that it reads."""
+    signature = tf.TensorSpec((1, *input_shape(model)), tf.float32, name="input")
+    module = tf.Module()
+    module.serve = tf.function(lambda sample: call_model(model, sample), input_signature=[signature])
+    # Without these references the converter takes the weights for variables that change.
+    module.variables_read = [variable.value for variable in model.variables]
+    return module
+
+
+def _batches_of_one(samples: NDArray[np.float32]) -> Iterator[list[NDArray[Any]]]:
+    for sample in samples:
+        yield [sample[None]]
+
+
+def _reason(error: Exception) -> str:
+    """The operators that the converter named, or its first line; the rest is a dump of the graph."""
+    operators = sorted(set(_UNSUPPORTED.findall(str(error))))
+    return ", ".join(operators) or str(error).strip().partition("\n")[0] or type(error).__name__

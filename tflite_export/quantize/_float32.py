@@ -1,0 +1,88 @@
+"""A float32 copy of a model that was trained in mixed or low precision."""
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+
+# Dtype policies that compute in 16 bits: "float16", "mixed_float16", "bfloat16", "mixed_bfloat16".
+_LOW_PRECISION = re.compile(r"(mixed_)?b?float16")
+
+
+def float32_model(model: keras.Model) -> keras.Model:
+    """The model itself, or a float32 copy of it when any layer computes in 16 bits.
+
+    TFLite has no 16-bit convolution, so the converter refuses a model with a `mixed_float16` or
+    `mixed_bfloat16` policy. The copy has the same layers, names and weights under the float32 policy.
+
+    Args:
+        model: a Sequential or functional model, nested ones included. It is not changed.
+
+    Returns:
+        A model that computes in float32.
+
+    Raises:
+        ValueError: the model has no configuration to copy, as a subclassed one.
+    """
+    try:
+        low_precision = _has_low_precision(model.get_config())
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Model '{model.name}': cannot be copied. Received: {type(model).__name__} without get_config. "
+            "Use a Sequential or functional model."
+        ) from error
+    if not low_precision:
+        return model
+    copy = keras.models.clone_model(model, clone_function=_float32_layer, recursive=True)
+    for target, source in zip(copy.weights, model.weights, strict=True):
+        target.assign(np.asarray(keras.ops.convert_to_numpy(source)).astype(target.dtype))
+    return copy
+
+
+def call_model(model: keras.Model, batch: Any) -> Any:
+    """Runs inference on one batch, whatever structure the model gives to its one input and output.
+
+    Args:
+        model: a Keras model with one input and one output; either may be in a list or dict, as in models
+            that came from older files.
+        batch: `(n, *input shape)` array or tensor.
+
+    Returns:
+        The one output tensor.
+    """
+    # A Sequential model takes its tensor bare, and knows no `input` before it is called.
+    sequential = isinstance(model, keras.Sequential)
+    inputs = batch if sequential else keras.tree.pack_sequence_as(model.input, [batch])
+    (output,) = keras.tree.flatten(model(inputs, training=False))
+    return output
+
+
+def _float32_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config(_in_float32(layer.get_config()))
+
+
+def _has_low_precision(config: Any) -> bool:
+    """Whether a (nested) configuration names a 16-bit dtype policy anywhere."""
+    if isinstance(config, dict):
+        return any(
+            _is_low_precision(value) if key == "dtype" else _has_low_precision(value) for key, value in config.items()
+        )
+    return isinstance(config, list | tuple) and any(_has_low_precision(item) for item in config)
+
+
+def _is_low_precision(dtype: Any) -> bool:
+    """Whether a dtype, given by name or as a serialized policy, computes in 16 bits."""
+    if isinstance(dtype, dict):
+        return any(_is_low_precision(value) for value in dtype.values())
+    return isinstance(dtype, str) and _LOW_PRECISION.fullmatch(dtype) is not None
+
+
+def _in_float32(config: Any) -> Any:
+    """A copy of a (nested) layer configuration with every 16-bit dtype policy replaced by float32."""
+    if isinstance(config, dict):
+        return {
+            key: "float32" if key == "dtype" and _is_low_precision(value) else _in_float32(value)
+            for key, value in config.items()
+        }
+    return type(config)(map(_in_float32, config)) if type(config) in (list, tuple) else config

@@ -1,0 +1,211 @@
+"""What a `.tflite` file holds: operators, tensors, multiply-accumulates, parameters."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from tflite_export.runtime._model_file import TFLiteModel, read_model
+
+_DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+_BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+
+_WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
+    # Positions of weights and biases among the inputs of an operator. Constants at other places
+    # (shapes, axes, paddings) are no parameters. Arithmetic counts: an unfused batch norm is MUL and ADD.
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "FULLY_CONNECTED": (1, 2),
+    "TRANSPOSE_CONV": (1, 3),
+    "BATCH_MATMUL": (0, 1),
+    "PRELU": (1,),
+    "ADD": (0, 1),
+    "SUB": (0, 1),
+    "MUL": (0, 1),
+    "DIV": (0, 1),
+}
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """One tensor of a `.tflite` file.
+
+    Attributes:
+        name: name in the file.
+        shape: number of elements along each axis; `()` for a scalar.
+        dtype: lower case TFLite type, such as "float32" or "int8".
+        scales: quantization scales, one per tensor or one per channel; empty when not quantized.
+        zero_points: zero points that belong to `scales`.
+        constant: whether the file stores the values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    constant: bool
+
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class OperatorDescription:
+    """One operator of a `.tflite` file.
+
+    Attributes:
+        name: builtin operator name such as "CONV_2D", or the code of a custom operator.
+        inputs: indices into `ModelDescription.tensors`; -1 is an input that was left out.
+        outputs: indices into `ModelDescription.tensors`.
+        macs: multiply-accumulates of one run.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a `.tflite` file holds.
+
+    Attributes:
+        size_bytes: size of the file.
+        tensors: all tensors of the (only) subgraph.
+        operators: all operators in the order in which they run.
+        inputs: input tensors.
+        outputs: output tensors.
+    """
+
+    size_bytes: int
+    tensors: tuple[TensorDescription, ...]
+    operators: tuple[OperatorDescription, ...]
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run: convolutions (plain, depthwise, transposed) and dense layers."""
+        return sum(operator.macs for operator in self.operators)
+
+    @property
+    def parameters(self) -> int:
+        """Elements of the constant tensors that are weights or biases; a shared tensor counts once."""
+        indices = {
+            operator.inputs[position]
+            for operator in self.operators
+            for position in _WEIGHT_INPUTS.get(operator.name, ())
+            if position < len(operator.inputs) and operator.inputs[position] >= 0
+        }
+        return sum(self.tensors[i].elements for i in indices if self.tensors[i].constant)
+
+    @property
+    def operator_names(self) -> tuple[str, ...]:
+        """Every operator that the model needs, once, sorted."""
+        return tuple(sorted({operator.name for operator in self.operators}))
+
+    @property
+    def operator_counts(self) -> dict[str, int]:
+        """How often each operator occurs, by sorted name."""
+        names = [operator.name for operator in self.operators]
+        return {name: names.count(name) for name in self.operator_names}
+
+
+def describe(model: TFLiteModel) -> ModelDescription:
+    """Reads what a `.tflite` model holds, without running it.
+
+    Args:
+        model: path of the file, or its bytes.
+
+    Returns:
+        Its operators and tensors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another format, or has several subgraphs.
+    """
+    data = read_model(model)
+    parsed = schema.ModelT.InitFromPackedBuf(data)
+    if len(parsed.subgraphs) != 1:
+        raise ValueError(
+            f"TFLite model: exactly one subgraph is supported. Received: {len(parsed.subgraphs)} subgraphs. "
+            "Export a model without control flow."
+        )
+    graph = parsed.subgraphs[0]
+    tensors = tuple(_tensor(tensor, parsed.buffers) for tensor in _items(graph.tensors))
+    return ModelDescription(
+        size_bytes=len(data),
+        tensors=tensors,
+        operators=tuple(_operator(operator, parsed.operatorCodes, tensors) for operator in _items(graph.operators)),
+        inputs=tuple(tensors[i] for i in _items(graph.inputs)),
+        outputs=tuple(tensors[i] for i in _items(graph.outputs)),
+    )
+
+
+def _items(values: Any) -> tuple[Any, ...]:
+    """A flatbuffer vector as a tuple; an absent one is empty."""
+    return () if values is None else tuple(values)
+
+
+def _tensor(tensor: Any, buffers: list[Any]) -> TensorDescription:
+    quantization = tensor.quantization
+    stored = buffers[tensor.buffer]
+    return TensorDescription(
+        name=(tensor.name or b"").decode(errors="replace"),
+        shape=tuple(int(size) for size in _items(tensor.shape)),
+        dtype=_DTYPES.get(tensor.type, f"type {tensor.type}"),
+        scales=tuple(float(scale) for scale in _items(quantization and quantization.scale)),
+        zero_points=tuple(int(point) for point in _items(quantization and quantization.zeroPoint)),
+        # A model over 2 GB keeps its values behind the flatbuffer, at `offset`.
+        constant=len(_items(stored.data)) > 0 or stored.offset > 1,
+    )
+
+
+def _operator(operator: Any, codes: list[Any], tensors: tuple[TensorDescription, ...]) -> OperatorDescription:
+    code = codes[operator.opcodeIndex]
+    # Codes above 126 do not fit the deprecated byte; whichever is larger counts.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _BUILTINS.get(number, f"BUILTIN_{number}")
+    if number == schema.BuiltinOperator.CUSTOM:
+        name = (code.customCode or b"").decode(errors="replace")
+    inputs = tuple(int(i) for i in _items(operator.inputs))
+    outputs = tuple(int(i) for i in _items(operator.outputs))
+    count = _MACS.get(name)
+    macs = count([tensors[i].shape for i in inputs], tensors[outputs[0]].shape) if count else 0
+    return OperatorDescription(name, inputs, outputs, macs)
+
+
+_Shape = tuple[int, ...]
+
+
+def _conv_macs(inputs: list[_Shape], output: _Shape) -> int:
+    _, height, width, channels = inputs[1]  # (out, kh, kw, in / groups)
+    return math.prod(output) * height * width * channels
+
+
+def _depthwise_macs(inputs: list[_Shape], output: _Shape) -> int:
+    _, height, width, _ = inputs[1]  # (1, kh, kw, out)
+    return math.prod(output) * height * width
+
+
+def _dense_macs(inputs: list[_Shape], output: _Shape) -> int:
+    return math.prod(output) * inputs[1][-1]  # (out, in)
+
+
+def _transpose_conv_macs(inputs: list[_Shape], output: _Shape) -> int:
+    out, height, width, _ = inputs[1]  # (out, kh, kw, in); every input value meets every tap
+    return math.prod(inputs[2]) * height * width * out
+
+
+_MACS: dict[str, Callable[[list[_Shape], _Shape], int]] = {
+    "CONV_2D": _conv_macs,
+    "DEPTHWISE_CONV_2D": _depthwise_macs,
+    "FULLY_CONNECTED": _dense_macs,
+    "TRANSPOSE_CONV": _transpose_conv_macs,
+}

@@ -1,0 +1,84 @@
+"""Runs a model in LiteRT, with XNNPACK or with the reference kernels."""
+
+from typing import Any, Literal
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import ArrayLike, NDArray
+
+from tflite_export.runtime._describe import describe
+from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.runtime._samples import model_inputs
+
+Kernels = Literal["xnnpack", "reference"]
+"""Which kernels LiteRT uses: XNNPACK's, as phones do, or the plain C++ ones that define the result."""
+
+_RESOLVERS = {
+    "xnnpack": OpResolverType.BUILTIN,
+    "reference": OpResolverType.BUILTIN_REF,
+}
+
+
+def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", threads: int = 1) -> Interpreter:
+    """Makes a LiteRT interpreter with its tensors allocated.
+
+    Args:
+        model: path of the file, or its bytes.
+        kernels: "xnnpack" or "reference".
+        threads: number of CPU threads, 1 or more.
+
+    Returns:
+        The interpreter, ready for `set_tensor` and `invoke`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a wrong argument, a damaged file, or a model that LiteRT cannot run.
+    """
+    if kernels not in _RESOLVERS:
+        raise ValueError(f"kernels must be one of {sorted(_RESOLVERS)}. Received: kernels={kernels!r}.")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1. Received: threads={threads}. Use 1 for one core.")
+    data = read_model(model)
+    try:
+        interpreter = Interpreter(
+            model_content=data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{model_name(model)}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. "
+            "Use only TFLite builtin operators."
+        ) from error
+    return interpreter
+
+
+def run_litert(
+    model: TFLiteModel, inputs: ArrayLike, *, kernels: Kernels = "xnnpack", threads: int = 1
+) -> NDArray[Any]:
+    """Runs a model in LiteRT, one sample after the other.
+
+    Args:
+        model: path of the file, or its bytes; one input of batch 1, one output.
+        inputs: `(n, *shape)` real numbers; quantized as the QUANTIZE operator does when the model takes
+            integers. An array of the model's integer dtype is taken as already quantized.
+        kernels: "xnnpack" or "reference".
+        threads: number of CPU threads.
+
+    Returns:
+        `(n, *output shape)` raw outputs: integers for a quantized model (see `dequantize`).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: damaged file, several inputs or outputs, samples of another shape, wrong argument.
+    """
+    data = read_model(model)
+    samples = model_inputs(inputs, describe(data))
+    interpreter = make_interpreter(data, kernels=kernels, threads=threads)
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for sample in samples:
+        interpreter.set_tensor(source, sample[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(target)[0])
+    return np.stack(outputs)

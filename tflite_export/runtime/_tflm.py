@@ -1,0 +1,123 @@
+"""Runs a model in TFLite Micro (the `tflite-micro` wheel) and measures its arena."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tflite_export.runtime._describe import ModelDescription, describe
+from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.runtime._samples import model_inputs, single_input
+
+_PROCESS = Path(__file__).with_name("_tflm_process.py")
+_ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+_NO_KERNEL = "Didn't find op"
+_ARENA_GROWTH = (1, 8, 64)
+
+
+def tflm_available() -> bool:
+    """Whether the `tflite-micro` wheel is installed (extra `tf-structprune[micro]`)."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def run_tflm(model: TFLiteModel, inputs: ArrayLike) -> NDArray[Any]:
+    """Runs a model in TFLite Micro, one sample after the other.
+
+    Args:
+        model: path of the file, or its bytes; one input of batch 1, one output.
+        inputs: `(n, *shape)` samples, as for `run_litert`.
+
+    Returns:
+        `(n, *output shape)` raw outputs: integers for a quantized model (see `dequantize`).
+
+    Raises:
+        ImportError: `tflite-micro` is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: damaged file, wrong samples, or an operator that TFLite Micro lacks.
+    """
+    outputs, _ = _run(model, inputs)
+    return outputs
+
+
+def arena_bytes(model: TFLiteModel) -> int:
+    """Measures the tensor arena that a model needs in TFLite Micro, by running it once.
+
+    The figure is the total that TFLM's recording allocator reports on this 64-bit machine: activations,
+    scratch buffers and the interpreter's own structs. Pointers are half as wide on a microcontroller, so
+    a little less is used there.
+
+    Args:
+        model: path of the file, or its bytes.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ImportError: `tflite-micro` is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: damaged file, or a model that TFLite Micro cannot run.
+    """
+    tensor = single_input(describe(model))
+    _, arena = _run(model, np.zeros(tensor.shape, tensor.dtype))
+    return arena
+
+
+def _run(model: TFLiteModel, inputs: ArrayLike) -> tuple[NDArray[Any], int]:
+    if not tflm_available():
+        raise ImportError(
+            "TFLite Micro: the package tflite-micro is not installed. "
+            "Install it with: pip install 'tf-structprune[micro]'."
+        )
+    data = read_model(model)
+    description = describe(data)
+    samples = model_inputs(inputs, description)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        (directory / "model.tflite").write_bytes(data)
+        np.save(directory / "inputs.npy", samples)
+        log = _run_with_growing_arena(directory, _arena_guess(description), model_name(model))
+        found = _ARENA_TOTAL.search(log)
+        if found is None:
+            raise ValueError(
+                f"{model_name(model)}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
+                "Install the tflite-micro version that tf-structprune[micro] names."
+            )
+        return np.load(directory / "outputs.npy"), int(found.group(1))
+
+
+def _arena_guess(description: ModelDescription) -> int:
+    """Bytes that are enough for nearly every model: all signals at once, twice, and the structs."""
+    signals = sum(tensor.elements for tensor in description.tensors if not tensor.constant)
+    guess = 65_536 + 8 * signals + 1_024 * len(description.operators) + description.size_bytes
+    return (guess + 15) // 16 * 16  # an odd size would cost alignment bytes that the figure then shows
+
+
+def _run_with_growing_arena(directory: Path, guess: int, name: str) -> str:
+    """What the child process wrote to stderr in the first arena that was large enough."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    for growth in _ARENA_GROWTH:
+        command = [sys.executable, str(_PROCESS), str(directory), str(guess * growth)]
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+        if child.returncode == 0:
+            return child.stderr
+        # A small arena ends in an error, or in a crash; a larger one cures both, but no missing kernel.
+        if _NO_KERNEL in child.stderr:
+            break
+    raise ValueError(
+        f"{name}: TFLite Micro cannot run the model (exit status {child.returncode}, arena "
+        f"{guess * growth} bytes): {_reason(child.stderr)}. Use operators and types that TFLM has."
+    )
+
+
+def _reason(log: str) -> str:
+    """The lines of the child's log that say why, without Python's traceback."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Traceback", "File ", "^"))]
+    return "; ".join([*said[:2], *said[2:][-1:]]) or "it printed nothing"

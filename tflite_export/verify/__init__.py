@@ -1,0 +1,6 @@
+"""Room 4: the exported files compute what the Keras model computes, on every runtime."""
+
+from tflite_export.verify._verify import Verification as Verification
+from tflite_export.verify._verify import VerificationError as VerificationError
+from tflite_export.verify._verify import check_verification as check_verification
+from tflite_export.verify._verify import verify as verify

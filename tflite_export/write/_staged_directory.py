@@ -1,0 +1,136 @@
+"""An output directory that appears complete or not at all."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_MANIFEST = ".tf_structprune.json"
+"""Names of what was written, so that a later overwrite can tell it from files of the user's own."""
+
+
+@contextlib.contextmanager
+def staged_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Gives a temporary directory that becomes `path` when the block ends without an exception.
+
+    The temporary directory is a hidden sibling of `path`, so the last step is a rename. On any exception,
+    Ctrl-C included, it is removed and what was at `path` is as before. Missing parents are made.
+
+    Args:
+        path: the directory to make.
+        overwrite: replace a directory that an earlier export wrote. The old one is removed only after the
+            new one is complete. A directory with anything else in it is refused.
+
+    Yields:
+        The temporary directory.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False, or it holds files that are not ours.
+        NotADirectoryError: `path` or one of its parents is a file.
+        PermissionError: the parent cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # through a link: the link stays, its target is replaced
+    _check_target(target, path, overwrite)
+    created = _make_parents(target.parent, path)
+    staged = _sibling(target, "partial")
+    try:
+        _make_directory(staged, path)
+        yield staged
+        _write_manifest(staged)
+        _check_target(target, path, overwrite)  # again: hours may have passed
+        _move_into_place(staged, target)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        for parent in created:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _check_target(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise NotADirectoryError(
+            f"Output directory '{os.fspath(path)}' is a file. Give the path of a directory that does not exist."
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"Output directory '{os.fspath(path)}' exists. "
+            "Choose another, or pass overwrite=True (--overwrite) to replace it."
+        )
+    foreign = _foreign_entries(target)
+    if foreign:
+        raise FileExistsError(
+            f"Output directory '{os.fspath(path)}' holds files that no export wrote: {', '.join(foreign[:3])}"
+            f"{', ...' if len(foreign) > 3 else ''}. "
+            "Move them, or choose another directory; nothing was changed."
+        )
+
+
+def _foreign_entries(target: Path) -> list[str]:
+    """Entries of an existing directory that its manifest does not name, sorted."""
+    try:
+        ours = set(json.loads((target / _MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    return sorted(set(_entries(target)) - ours - {_MANIFEST})
+
+
+def _entries(directory: Path) -> list[str]:
+    """Relative paths of all that is in a directory and its subdirectories; links are not followed."""
+    return sorted(
+        (Path(folder) / name).relative_to(directory).as_posix()
+        for folder, folders, files in os.walk(directory)
+        for name in (*folders, *files)
+    )
+
+
+def _write_manifest(staged: Path) -> None:
+    text = json.dumps({"files": _entries(staged)}, indent=1)
+    (staged / _MANIFEST).write_text(f"{text}\n")
+
+
+def _make_parents(parent: Path, path: str | os.PathLike[str]) -> list[Path]:
+    """Makes the missing parents; returns them, the deepest first, for removal on failure."""
+    missing = []
+    while not parent.exists():
+        missing.append(parent)
+        parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(
+            f"Output directory '{os.fspath(path)}': its parent '{parent}' is a file. Choose another directory."
+        )
+    for made in reversed(missing):
+        _make_directory(made, path)
+    return missing
+
+
+def _make_directory(directory: Path, path: str | os.PathLike[str]) -> None:
+    try:
+        directory.mkdir(exist_ok=False)
+    except OSError as error:
+        raise PermissionError(
+            f"Output directory '{os.fspath(path)}': cannot write in '{directory.parent}' ({error.strerror}). "
+            "Choose a directory that you may write."
+        ) from error
+
+
+def _sibling(target: Path, role: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{role}")
+
+
+def _move_into_place(staged: Path, target: Path) -> None:
+    old = _sibling(target, "old")
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(staged, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
