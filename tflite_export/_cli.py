@@ -1,6 +1,8 @@
 """The command line `tf-structprune`: parse, call, print."""
 
 import argparse
+import logging as python_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +21,9 @@ _EXAMPLES = """examples:
 
 def run() -> None:
     """Entry point: run the command of `sys.argv` and exit with its status."""
+    # TensorFlow's notes about CPU features and GPUs are no error of the user's.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    python_logging.getLogger("tensorflow").setLevel(python_logging.ERROR)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -77,8 +82,9 @@ def _add_compress(commands: Any) -> None:
         "compress",
         help="the same for your own model and data",
         description="Prune MODEL to the sparsity asked for, one granularity after the other, retrain after each, and "
-        "keep only what stays within the tolerance on validation data that is split off x_train. The test part is "
-        "used for the final figures only. OUT gets model.keras, model_float32.tflite, model_int8.tflite, micro/ "
+        "keep only what stays within the tolerance on validation data: x_val and y_val of DATA, which MODEL should "
+        "not have been trained on, or else a part split off x_train. The test part is used for the final figures "
+        "only. OUT gets model.keras, model_float32.tflite, model_int8.tflite, micro/ "
         "(C sources), history.csv, summary.json and, under baseline/, the dense model's files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -206,30 +212,16 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"demo": _demo, "compress": _compress, "inspect": _inspect}
 
-# key of summary.json, title, unit scale, digits
-_ROWS = (
-    ("accuracy_float", "accuracy, float (%)", 100, 2),
-    ("accuracy_int8", "accuracy, int8 (%)", 100, 2),
-    ("parameters", "parameters", 1, 0),
-    ("macs", "MACs", 1, 0),
-    ("float32_bytes", "float32 file (bytes)", 1, 0),
-    ("int8_bytes", "int8 file (bytes)", 1, 0),
-    ("latency_us_float32", "latency, float32 (us)", 1, 1),
-    ("latency_us_int8", "latency, int8 (us)", 1, 1),
-    ("arena_bytes", "TFLM arena (bytes)", 1, 0),
-)
-
 
 def _print_summary(summary: dict[str, Any], out: str) -> None:
+    from tflite_export.compress import FIGURES
+
     table = Table(title=f"{100 * summary['sparsity']:.1f} % of the prunable weights removed")
     table.add_column("")
     for column in ("before", "after", "before / after"):
         table.add_column(column, justify="right")
-    for key, title, scale, digits in _ROWS:
-        values = [summary[side][key] for side in ("baseline", "compressed")]
-        texts = ["not measured" if value is None else f"{scale * value:,.{digits}f}" for value in values]
-        known = all(values) and not key.startswith("accuracy")
-        table.add_row(title, *texts, f"{values[0] / values[1]:.2f}x" if known else "")
+    for figure in FIGURES:
+        table.add_row(*figure.row(summary))
     console = Console(soft_wrap=True)
     console.print(table)
     for stage in summary["stages"]:

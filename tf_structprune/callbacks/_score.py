@@ -46,7 +46,7 @@ def as_score(score: Any) -> ScoreFunction:
         ValueError: an unknown name.
         TypeError: none of these.
     """
-    if score == "mcr":
+    if isinstance(score, str) and score == "mcr":
         return lambda y_true, y_pred: -misclassification_rate(y_true, y_pred)
     if isinstance(score, str):
         try:

@@ -41,10 +41,10 @@ class StageReport:
 
 @dataclass(frozen=True)
 class _Stage:
-    """One granularity and the total sparsity that it ends with."""
+    """One granularity and the fraction that it removes of the weights it finds."""
 
     granularity: str
-    sparsity: float
+    share: float
 
 
 @dataclass
@@ -56,6 +56,7 @@ class _Run:
     accepted_weights: list[Any]
     stage: int = 0
     stage_epoch: int = 0
+    stage_sparsity: float = 0.0  # total sparsity at the end of the stage, known when it begins
     epochs_since_search: int = 0
     open: StageReport | None = None  # masks that are not accepted yet
     reached: bool = False  # the stage's schedule has nothing more to ask for
@@ -73,7 +74,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     Put it **before** `ModelCheckpoint`, `EarlyStopping`, `CSVLogger` and `TensorBoard` in the list
     of callbacks: Keras calls them in order, so they then see its figures in `logs` and the state
-    after a rollback. Checkpoints hold the masks, whatever the order.
+    after a rollback. Checkpoints hold the masks, whatever the order. `EarlyStopping` with
+    `restore_best_weights=True` may bring back a state from before pruning, masks included: give it a
+    `start_from_epoch` behind the last stage.
 
     Figures in `logs`: `prune_sparsity`, `prune_val_score`, `prune_accepted` (1 or 0) and
     `prune_stage` (index of the stage, the number of stages when all are done).
@@ -144,7 +147,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             )
         self.reports = ()
         present = self._present_sparsity()
-        stages = tuple(_stages(self.granularity, self.sparsity, present))
+        stages = _stages(self.granularity, self.sparsity, present)
         self._run = _Run(stages, self.validation.of(self.model), self.model.get_weights())
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -153,8 +156,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if run.stage == len(run.stages) or run.open is not None:
             return
         stage = run.stages[run.stage]
-        target = self.schedule.sparsity_at(run.stage_epoch, self._steps_per_epoch(), stage.sparsity)
-        run.reached = target is not None and target >= stage.sparsity
+        if run.stage_epoch == 0:
+            run.stage_sparsity = 1 - (1 - self._present_sparsity()) * (1 - stage.share)
+        target = self.schedule.sparsity_at(run.stage_epoch, self._steps_per_epoch(), run.stage_sparsity)
+        run.reached = target is not None and target >= run.stage_sparsity
         if target is None or target <= self._present_sparsity() + _ROUNDING:
             return
         result = find_masks(
@@ -248,19 +253,17 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         return int((self.params or {}).get("steps") or 1)
 
 
-def _stages(granularity: tuple[str, ...], sparsity: float | Mapping[str, float] | None, present: float) -> list[_Stage]:
-    """The stages with their total sparsities, on top of the sparsity that is there."""
+def _stages(
+    granularity: tuple[str, ...], sparsity: float | Mapping[str, float] | None, present: float
+) -> tuple[_Stage, ...]:
+    """The stages; a plain sparsity counts what is gone when training begins."""
     if sparsity is None:
-        return [_Stage(granularity[0], 1.0)]  # the schedule names every sparsity
-    if isinstance(sparsity, Mapping):
+        shares: Sequence[float] = (1.0,)  # the schedule names every sparsity
+    elif isinstance(sparsity, Mapping):
         shares = [sparsity[kind] for kind in granularity]
     else:
-        shares = list(stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity))
-    stages, keep = [], 1 - present
-    for kind, share in zip(granularity, shares, strict=True):
-        keep *= 1 - share
-        stages.append(_Stage(kind, 1 - keep))
-    return stages
+        shares = stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity)
+    return tuple(_Stage(kind, share) for kind, share in zip(granularity, shares, strict=True))
 
 
 def _check_sparsities(

@@ -5,7 +5,7 @@ from tf_structprune.masks._build import mask_space as mask_space
 from tf_structprune.masks._build import stage_shares as stage_shares
 from tf_structprune.masks._counting import LayerMasks as LayerMasks
 from tf_structprune.masks._counting import kept_weights as kept_weights
-from tf_structprune.masks._counting import layer_masks as layer_masks
+from tf_structprune.masks._counting import masks_by_layer as masks_by_layer
 from tf_structprune.masks._counting import sparsity_of as sparsity_of
 from tf_structprune.masks._counting import unit_mask as unit_mask
 from tf_structprune.masks._mask_set import FEATURE_MAP as FEATURE_MAP

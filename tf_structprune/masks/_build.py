@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import Group, PrunableGraph, PrunableLayer
-from tf_structprune.masks._counting import LayerMasks, layer_masks, sparsity_of, unit_mask
+from tf_structprune.masks._counting import LayerMasks, masks_by_layer, sparsity_of, unit_mask
 from tf_structprune.masks._mask_set import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -120,10 +120,10 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
     unit_keep = unit_mask(graph, base)
     alive = [unit_keep[group.units] for group in groups]
     drops = _drop_order(alive)
-    count = _first_reaching(len(drops), lambda n: _sparsity_after(graph, groups, base, drops[:n], options), sparsity)
+    after = _sparsity_after(graph, groups, alive, drops, base, options)
+    count = _first_reaching(len(drops), after, sparsity)
     if count is None:
-        most = _sparsity_after(graph, groups, base, drops, options)
-        raise _unreachable(FEATURE_MAP, sparsity, most)
+        raise _unreachable(FEATURE_MAP, sparsity, after(len(drops)))
     dropped = np.bincount(drops[:count], minlength=len(groups))
     blocks = {
         group.name: SubsetBlock(mask, int(mask.sum() - lost))
@@ -143,33 +143,37 @@ def _drop_order(alive: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
 def _sparsity_after(
     graph: PrunableGraph,
     groups: Sequence[Group],
-    base: MaskSet,
+    alive: Sequence[NDArray[np.bool_]],
     drops: NDArray[np.int64],
+    base: MaskSet,
     options: PatternOptions,
-) -> float:
-    """Sparsity when the groups have lost so many channels; exact while no kernel masks are there.
+) -> Callable[[int], float]:
+    """The sparsity as a function of how many of `drops` were made; exact without kernel masks.
 
     Which channels go makes a difference only under kernel or intra-kernel masks; then the average
     over the channels is taken.
     """
-    share = np.ones(graph.unit_count)
-    unit_keep = unit_mask(graph, base)
-    for index, group in enumerate(groups):
-        alive = unit_keep[group.units]
-        share[group.units[alive]] = 1 - (drops == index).sum() / alive.sum()
-    kept = 0.0
-    for layer in graph.prunable_layers:
-        channels = graph.channels[layer.name]
-        now = layer_masks(graph, layer, base, options.polarity)
-        kept += float(
-            (
-                now.alive
-                * now.positions.sum(axis=0)[:, None]
-                * share[channels.inputs][:, None]
-                * share[channels.outputs][None, :]
-            ).sum()
-        )
-    return 1 - kept / graph.prunable_weights
+    weights = {
+        name: masks.alive * masks.positions.sum(axis=0)[:, None]
+        for name, masks in _prunable_masks(graph, base, options).items()
+    }
+    sizes = np.array([mask.sum() for mask in alive])
+
+    def after(count: int) -> float:
+        share = np.ones(graph.unit_count)
+        kept_share = 1 - np.bincount(drops[:count], minlength=len(groups)) / sizes
+        for group, mask, value in zip(groups, alive, kept_share, strict=True):
+            share[group.units[mask]] = value
+        channels = graph.channels
+        kept = sum(share[channels[n].inputs] @ matrix @ share[channels[n].outputs] for n, matrix in weights.items())
+        return 1 - float(kept) / graph.prunable_weights
+
+    return after
+
+
+def _prunable_masks(graph: PrunableGraph, masks: MaskSet, options: PatternOptions) -> dict[str, LayerMasks]:
+    by_layer = masks_by_layer(graph, masks, options.polarity)
+    return {layer.name: by_layer[layer.name] for layer in graph.prunable_layers}
 
 
 def _first_reaching(limit: int, value: Callable[[int], float], target: float) -> int | None:
@@ -187,7 +191,7 @@ def _first_reaching(limit: int, value: Callable[[int], float], target: float) ->
 
 
 def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
-    now = {layer.name: layer_masks(graph, layer, base, options.polarity) for layer in graph.prunable_layers}
+    now = _prunable_masks(graph, base, options)
     alive = [masks.alive for masks in now.values()]
     weights = np.array([m.weights / max(1, a.sum()) for m, a in zip(now.values(), alive, strict=True)])
     drops = _drop_order(alive)
@@ -203,7 +207,7 @@ def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options:
 
 def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
     free = MaskSet(base.feature_map, base.kernel)  # patterns are drawn anew
-    now = {layer.name: layer_masks(graph, layer, free, options.polarity) for layer in graph.prunable_layers}
+    now = _prunable_masks(graph, free, options)
     wide = {layer.name: now[layer.name] for layer in graph.prunable_layers if layer.positions > 1}
     least = max((_least_share(graph.layer(name), options) for name in wide), default=1.0)
     kept = sum(masks.weights * (least if name in wide else 1.0) for name, masks in now.items())

@@ -67,9 +67,19 @@ def unit_mask(graph: PrunableGraph, masks: MaskSet) -> NDArray[np.bool_]:
     return keep
 
 
-def layer_masks(graph: PrunableGraph, layer: PrunableLayer, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> LayerMasks:
-    """All masks of one layer in its own channel order."""
+def masks_by_layer(graph: PrunableGraph, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> dict[str, LayerMasks]:
+    """All masks of every layer in its own channel order, by name.
+
+    Raises:
+        ValueError: feature map masks that do not fit the graph.
+    """
     keep = unit_mask(graph, masks)
+    return {layer.name: _layer_masks(graph, layer, masks, keep, polarity) for layer in graph.layers}
+
+
+def _layer_masks(
+    graph: PrunableGraph, layer: PrunableLayer, masks: MaskSet, keep: NDArray[np.bool_], polarity: str
+) -> LayerMasks:
     channels = graph.channels[layer.name]
     dense = np.tile(np.array([[1, 0]], np.int32), (layer.inputs, 1))
     return LayerMasks(
@@ -82,11 +92,12 @@ def layer_masks(graph: PrunableGraph, layer: PrunableLayer, masks: MaskSet, pola
 
 def kept_weights(graph: PrunableGraph, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> dict[str, int]:
     """Kept kernel weights of every layer, by name; biases are not counted."""
-    return {layer.name: layer_masks(graph, layer, masks, polarity).weights for layer in graph.layers}
+    return {name: layer.weights for name, layer in masks_by_layer(graph, masks, polarity).items()}
 
 
 def sparsity_of(graph: PrunableGraph, masks: MaskSet, polarity: str = KEEP_ON_GRID) -> float:
     """Fraction of the weights of the prunable layers that the masks remove, in [0, 1)."""
-    kept = sum(layer_masks(graph, layer, masks, polarity).weights for layer in graph.prunable_layers)
+    kept_by_layer = kept_weights(graph, masks, polarity)
+    kept = sum(kept_by_layer[layer.name] for layer in graph.prunable_layers)
     total = graph.prunable_weights
-    return 1 - kept / total if total else 0.0
+    return (total - kept) / total if total else 0.0  # exact for 0.1, which 1 - 0.9 is not

@@ -24,6 +24,11 @@ class MaskSpace(ABC):
 
     @property
     @abstractmethod
+    def alive(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Units of each block that earlier masks have left: the ones to choose from."""
+
+    @property
+    @abstractmethod
     def removed(self) -> Mapping[str, int]:
         """How many units every candidate removes in each block."""
 
@@ -68,6 +73,10 @@ class SubsetSpace(MaskSpace):
     granularity: str
     base: MaskSet
     blocks: Mapping[str, SubsetBlock]
+
+    @property
+    def alive(self) -> Mapping[str, NDArray[np.bool_]]:
+        return {name: block.alive for name, block in self.blocks.items()}
 
     @property
     def removed(self) -> Mapping[str, int]:
@@ -133,6 +142,10 @@ class PatternSpace(MaskSpace):
     granularity: str
     base: MaskSet
     blocks: Mapping[str, PatternBlock]
+
+    @property
+    def alive(self) -> Mapping[str, NDArray[np.bool_]]:
+        return {name: block.alive for name, block in self.blocks.items()}
 
     @property
     def removed(self) -> Mapping[str, int]:

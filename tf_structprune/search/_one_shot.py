@@ -100,7 +100,10 @@ class ActivationVote(_Ranking):
                 f"ActivationVote ranks feature maps only. Received: granularity={space.granularity!r}. "
                 "Use BestOfN or ParticleFilter for kernels and patterns."
             )
-        keep_votes = {name: _keep_value(importance[name], lost) for name, lost in space.removed.items()}
+        keep_votes = {
+            name: _keep_value(np.where(space.alive[name], importance[name], np.inf), lost)
+            for name, lost in space.removed.items()
+        }
         return SearchState(population=(space.top(keep_votes),))
 
 
@@ -108,10 +111,10 @@ def _keep_value(sums: NDArray[np.float64], removed: int) -> NDArray[np.float64]:
     """Minus the votes of each map; the mean sum, scaled below one vote, breaks ties.
 
     Args:
-        sums: summed |activation|, shape (images, maps).
+        sums: summed |activation|, shape (images, maps); infinite for maps that are gone already.
         removed: how many maps each image votes for.
     """
     least = np.argsort(sums, axis=1, kind="stable")[:, :removed]
     votes = np.bincount(least.ravel(), minlength=sums.shape[1])
-    mean = sums.mean(axis=0)
+    mean = np.where(np.isfinite(sums), sums, 0).mean(axis=0)
     return np.asarray(mean / (mean.max() * (1 + 1e-9) + 1e-30) - votes, np.float64)

@@ -1,5 +1,6 @@
 """Selectors that move a population: the particle filter, plain and evolutionary."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,9 @@ from tf_structprune.search._search import SearchState, remember_best
 
 def weights_of(scores: NDArray[np.float64], sharpness: float) -> NDArray[np.float64]:
     """Particle weights proportional to exp(sharpness * score), summing to 1."""
-    raw = np.exp(sharpness * (scores - scores.max()))
+    gap, worse = np.zeros(len(scores)), scores < scores.max()
+    gap[worse] = scores[worse] - scores.max()  # only here: the scores may be infinite, e.g. a loss that blew up
+    raw = np.exp(sharpness * gap)
     normalized: NDArray[np.float64] = raw / raw.sum()
     return normalized
 
@@ -35,8 +38,30 @@ def effective_count(weights: NDArray[np.float64]) -> float:
     return float(1 / np.square(weights).sum())
 
 
+class _Population(ABC):
+    """A selector whose first candidates are random and whose later ones come from scored ones."""
+
+    particles: int
+
+    @property
+    def measure(self) -> str:
+        return ""
+
+    def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
+        return SearchState()
+
+    def propose(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
+        if not state.population:
+            return tuple(space.sample(rng) for _ in range(self.particles))
+        return self.next_generation(space, state, rng)
+
+    @abstractmethod
+    def next_generation(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
+        """Candidates made from a scored population."""
+
+
 @dataclass(frozen=True)
-class ParticleFilter:
+class ParticleFilter(_Population):
     """Sequential importance resampling over masks (Anwar, Hwang and Sung, arXiv 1512.08571).
 
     A particle is a candidate; its weight is proportional to exp(sharpness * score), with the
@@ -59,16 +84,7 @@ class ParticleFilter:
     def __post_init__(self) -> None:
         _check_population(self.particles, self.generations, self.sharpness, self.swap_fraction)
 
-    @property
-    def measure(self) -> str:
-        return ""
-
-    def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
-        return SearchState()
-
-    def propose(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
-        if not state.population:
-            return tuple(space.sample(rng) for _ in range(self.particles))
+    def next_generation(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
         parents = _survivors(state, self.sharpness, rng)
         return tuple(space.perturb(parent, self.swap_fraction, rng) for parent in parents)
 
@@ -78,7 +94,7 @@ class ParticleFilter:
 
 
 @dataclass(frozen=True)
-class EvolutionaryParticleFilter:
+class EvolutionaryParticleFilter(_Population):
     """Particle filter with crossover, mutation and elitism against sample impoverishment.
 
     The hybrid of arXiv 1512.08571: between resampling and perturbation, two survivors are crossed
@@ -114,16 +130,7 @@ class EvolutionaryParticleFilter:
                 f"particles={self.particles}. Use at most {self.particles - 1} elites."
             )
 
-    @property
-    def measure(self) -> str:
-        return ""
-
-    def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
-        return SearchState()
-
-    def propose(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
-        if not state.population:
-            return tuple(space.sample(rng) for _ in range(self.particles))
+    def next_generation(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
         parents = _survivors(state, self.sharpness, rng)[: self.particles - self.elites]
         breed = self._breeder(space, parents, rng)
         return tuple(breed(parent) for parent in parents)

@@ -5,6 +5,8 @@ from tflite_export.compress._data import load_data as load_data
 from tflite_export.compress._demo import digits_cnn as digits_cnn
 from tflite_export.compress._demo import load_digits as load_digits
 from tflite_export.compress._demo import train_digits as train_digits
+from tflite_export.compress._figures import FIGURES as FIGURES
+from tflite_export.compress._figures import Figure as Figure
 from tflite_export.compress._load import load_model as load_model
 from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into

@@ -2,6 +2,8 @@
 
 import os
 import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.callbacks import class_labels
+from tf_structprune.graph import trace
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+_VALIDATION_KEYS = ("x_val", "y_val")
 _VALIDATION_SHARE = 0.1
 _VALIDATION_MOST = 5_000
 
@@ -23,7 +27,7 @@ class Data:
 
     Attributes:
         x_train, y_train: what is trained on.
-        x_val, y_val: what candidates and stages are judged on; split off the training part.
+        x_val, y_val: what candidates and stages are judged on.
         x_test, y_test: what the final figures come from, used for nothing else.
     """
 
@@ -38,7 +42,9 @@ class Data:
 def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
     """Read a `.npz` with x_train, y_train, x_test and y_test, as in `keras.datasets`.
 
-    A tenth of the training part, at most 5,000 samples, drawn by the seed, becomes validation data.
+    Validation data are x_val and y_val where the file has them; they should be images that the
+    model has not been trained on. Without them, a tenth of the training part, at most 5,000 samples
+    drawn by the seed, is split off.
 
     Args:
         path: the file.
@@ -50,9 +56,14 @@ def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
             values that are no numbers.
     """
     arrays = _read(Path(path))
-    for part in ("train", "test"):
-        _check_part(arrays, part, path)
-    return split(arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"], seed=seed)
+    for part in ("train", "val", "test"):
+        if f"x_{part}" in arrays:
+            _check_part(arrays, part, path)
+    test = (arrays["x_test"], arrays["y_test"])
+    if "x_val" not in arrays:
+        return split(arrays["x_train"], arrays["y_train"], *test, seed=seed)
+    y_train, y_val, y_test = (class_labels(arrays[f"y_{part}"]) for part in ("train", "val", "test"))
+    return Data(arrays["x_train"], y_train, arrays["x_val"], y_val, arrays["x_test"], y_test)
 
 
 def split(
@@ -68,19 +79,32 @@ def split(
     )
 
 
-def check_data(data: Data, model: keras.Model) -> None:
-    """Refuse data that the model cannot take.
+def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -> None:
+    """Refuse data that the model cannot take, and changes that the data cannot.
 
     Raises:
-        ValueError: the model is no single-input classifier, or images or labels do not fit it.
+        ValueError: the model is no single-input classifier of samples of fixed size, or images or
+            labels do not fit it, or `augment` names changes of images and the samples are none.
     """
+    trace(model)  # refuses a subclassed model and one that is not built
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) != 2 or model.output_shape[1] < 2:
         raise ValueError(
             f"Model '{model.name}' must have one input and one row of class scores as output. Received: "
             f"{len(model.inputs)} inputs, output shape {model.output_shape}. Use the Python interface for other tasks."
         )
     shape, classes = tuple(model.input_shape[1:]), int(model.output_shape[1])
-    for name, x, y in (("x_train", data.x_train, data.y_train), ("x_test", data.x_test, data.y_test)):
+    if None in shape:
+        raise ValueError(
+            f"Model '{model.name}' must take samples of one size, TFLite plans memory for it. Received: input shape "
+            f"{shape}. Rebuild it with e.g. keras.Input({tuple(data.x_train.shape[1:])}) and the same weights."
+        )
+    if augment and len(shape) != 3:
+        raise ValueError(
+            f"augment changes images of height x width x channels. Received: augment={','.join(augment)}, samples of "
+            f"shape {shape}. Leave it out."
+        )
+    for part in ("train", "val", "test"):
+        name, x, y = f"x_{part}", getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         if x.shape[1:] != shape:
             raise ValueError(
                 f"{name} does not fit the model's input. Received: samples of shape {x.shape[1:]}. Use shape {shape}"
@@ -96,28 +120,51 @@ def check_data(data: Data, model: keras.Model) -> None:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} cannot be read as .npz. Received: {path.stat().st_size} bytes that are no zip archive. "
+            "Write it with numpy.savez."
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in _KEYS if key not in file]
-            if missing:
-                raise ValueError(
-                    f"{path} lacks {', '.join(missing)}. Received: {', '.join(file.keys()) or 'no arrays'}. "
-                    f"Use the keys {', '.join(_KEYS)}."
-                )
-            return {key: file[key] for key in _KEYS}
-    except (zipfile.BadZipFile, EOFError, OSError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as .npz. Received: {error}. Write it with numpy.savez.") from error
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
+            names = list(file.files)
+            arrays = {key: file[key] for key in _KEYS + _VALIDATION_KEYS if key in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        if "pickle" in str(error):
+            raise ValueError(
+                f"{path} holds Python objects, which are not loaded for safety. Received: dtype object. "
+                "Save plain numeric arrays."
+            ) from error
         raise ValueError(
-            f"{path} holds Python objects, which are not loaded for safety. Received: dtype object. "
-            "Save plain numeric arrays."
+            f"{path} cannot be read as .npz. Received: {' '.join(str(error).split())}. Write it with numpy.savez."
         ) from error
+    _check_entries(arrays, names, path)
+    return arrays
+
+
+def _check_entries(arrays: dict[str, NDArray[Any]], names: list[str], path: Path) -> None:
+    wanted = _KEYS + (_VALIDATION_KEYS if any(key in arrays for key in _VALIDATION_KEYS) else ())
+    missing = [key for key in wanted if key not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}. Received: {', '.join(names) or 'no arrays'}. "
+            f"Use the keys {', '.join(wanted)}."
+        )
+    foreign = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if foreign:  # NumPy gives the bytes of an entry that is no .npy
+        raise ValueError(
+            f"{path} cannot be read as .npz. Received: {', '.join(foreign)} without the header of an array. "
+            "Write it with numpy.savez."
+        )
 
 
 def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathLike[str]) -> None:
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if x.ndim < 2 or y.ndim < 1:
+        raise ValueError(
+            f"{path}: x_{part} and y_{part} need one entry for each sample. Received: shapes {x.shape} and {y.shape}. "
+            "Give x as (samples, ...) and y as (samples,)."
+        )
     if len(x) != len(y) or len(x) < 2:
         raise ValueError(
             f"{path}: x_{part} and y_{part} need the same length, at least 2. Received: {len(x)} and {len(y)}. "
@@ -131,9 +178,9 @@ def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathL
             "infinity. Clean the data."
         )
     whole = np.issubdtype(y.dtype, np.integer) or (
-        np.issubdtype(y.dtype, np.floating) and bool((y == np.round(y)).all())
+        np.issubdtype(y.dtype, np.floating) and bool((np.isfinite(y) & (y == np.round(y))).all())
     )
-    if not whole or y.ndim > 2:
+    if not whole or y.ndim > 2 or y.size == 0:
         raise ValueError(
             f"{path}: y_{part} must be class indices or one-hot rows. Received: dtype={y.dtype}, shape={y.shape}. "
             "Use integers from 0."

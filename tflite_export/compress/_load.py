@@ -1,6 +1,7 @@
 """The user's model file, loaded safely."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import keras
@@ -20,10 +21,15 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         raise ValueError(
             f"{file} is not a .keras file. Received: suffix {file.suffix!r}. Save it with model.save('NAME.keras')."
         )
+    if not zipfile.is_zipfile(file):
+        raise ValueError(
+            f"{file} is damaged or no Keras 3 model file. Received: {file.stat().st_size} bytes that are no zip "
+            "archive. Save the model anew with model.save('NAME.keras')."
+        )
     try:
         model = keras.models.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever the damaged part raises
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise ValueError(
             f"{file} cannot be loaded as a Keras 3 model. Received: {type(error).__name__}: {first}. "
             "Save it anew with model.save; register custom layers and use the Python interface."

@@ -58,7 +58,7 @@ def compress(
         RefusedError: no stage stayed within the tolerance.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
-    check_data(data, dense)
+    check_data(data, dense, augment=settings.augment)
     with staged_directory(out, overwrite=overwrite) as staged:
         return compress_into(staged, dense, data, settings=settings, verbose=verbose)
 

@@ -1,5 +1,6 @@
 """What a run of `compress` was asked to do."""
 
+import math
 from dataclasses import dataclass
 
 from tf_structprune.masks import check_granularity, check_sparsity
@@ -51,7 +52,7 @@ class CompressSettings:
             check_granularity(kind)
         if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
             raise ValueError(
-                f"granularity names each kind once. Received: {','.join(self.granularity)}. Use e.g. kernel."
+                f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
             )
         _check_choice("search", (self.search,), tuple(SEARCHES))
         _check_choice("augment", self.augment, AUGMENTATIONS)
@@ -60,9 +61,11 @@ class CompressSettings:
         for name in ("candidates", "epochs", "finetune_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
-        if not self.finetune_rate > 0:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2**32). Received: seed={self.seed}. Use e.g. 0.")
+        if not 0 < self.finetune_rate < math.inf:
             raise ValueError(
-                f"finetune_rate must be positive. Received: finetune_rate={self.finetune_rate}. Use e.g. 0.001."
+                f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. Use e.g. 0.001."
             )
 
 

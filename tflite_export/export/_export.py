@@ -4,28 +4,21 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Protocol
 
 import keras
 from numpy.typing import ArrayLike
 
+from tf_structprune.layers import is_masked
 from tflite_export.export._summary import ExportSummary, runtime_versions, summarize_file
 from tflite_export.quantize import Quantize, check_samples, convert
 from tflite_export.runtime import describe
+from tflite_export.shrink import ShrunkModel, shrink
 from tflite_export.verify import verify
 from tflite_export.write import c_array, check_identifier, op_resolver, staged_directory
 
 
-class HasKerasModel(Protocol):
-    """Something that carries a plain Keras model, such as the result of `shrink`."""
-
-    @property
-    def model(self) -> keras.Model:
-        """The model."""
-
-
 def export(
-    model: keras.Model | HasKerasModel,
+    model: keras.Model | ShrunkModel,
     directory: str | os.PathLike[str],
     *,
     representative_data: ArrayLike,
@@ -45,7 +38,8 @@ def export(
     error, not at all.
 
     Args:
-        model: a Keras model with one input and one output, or an object that has one as `.model`.
+        model: what `shrink` made, a plain Keras model with one input and one output, or a masked
+            model, which is shrunk first.
         directory: the directory to make.
         representative_data: `(n, *input shape)` real samples; they set the ranges of the int8 signals.
         quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone.
@@ -85,7 +79,7 @@ def export(
 
 
 def write_artifacts(
-    model: keras.Model | HasKerasModel,
+    model: keras.Model | ShrunkModel,
     directory: str | os.PathLike[str],
     *,
     representative_data: ArrayLike,
@@ -151,14 +145,14 @@ def write_artifacts(
     )
 
 
-def _keras_model(model: keras.Model | HasKerasModel) -> keras.Model:
-    plain = model if isinstance(model, keras.Model) else getattr(model, "model", None)
+def _keras_model(model: keras.Model | ShrunkModel) -> keras.Model:
+    plain = model.model if isinstance(model, ShrunkModel) else model
     if not isinstance(plain, keras.Model):
         raise TypeError(
-            f"model must be a keras.Model, or have one as .model. Received: {type(model).__name__}. Load "
+            f"model must be a keras.Model or what shrink made. Received: {type(model).__name__}. Load "
             "a file with keras.models.load_model first."
         )
-    return plain
+    return shrink(plain).model if is_masked(plain) else plain
 
 
 def _write_micro(folder: Path, file: Path, name: str) -> None:

@@ -1,0 +1,164 @@
+"""The rooms run one way and are entered by their doors; the packages keep the house rules."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {
+    "tf_structprune": ("graph", "masks", "measure", "search", "schedule", "layers", "callbacks"),
+    "tflite_export": (
+        "shrink",
+        "runtime",
+        "quantize",
+        "write",
+        "verify",
+        "bench",
+        "export",
+        "compress",
+        "_cli",
+    ),
+}
+NUMPY_ONLY = ("masks", "search", "schedule")
+FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
+
+
+def violations(source, package, room, *, door=False):
+    """Broken rules of one file, as readable lines.
+
+    Args:
+        source: its Python text.
+        package: package that it lies in.
+        room: room, or file directly in the package; "" for the package's own door.
+        door: whether it is an `__init__.py`.
+    """
+    tree = ast.parse(source)
+    found = [
+        f"{node.lineno}: {problem}"
+        for node in ast.walk(tree)
+        for name in _imported(node)
+        for problem in _import_problems(name, package, room)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found.append(f"{node.lineno}: relative import")
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            found.append(f"{node.lineno}: star import")
+        if isinstance(node, ast.Assert):
+            found.append(f"{node.lineno}: assert")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            found.append(f"{node.lineno}: print")
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            found.append(f"{node.lineno}: bare except")
+    return found + (list(_door_problems(tree)) if door and room else [])
+
+
+def _imported(node):
+    """Dotted names that a statement imports; a module's attribute counts as its submodule."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _import_problems(name, package, room):
+    parts = name.split(".")
+    if package == "tf_structprune" and parts[0] in ("tensorflow", "tflite_export", "tf_keras", "ai_edge_litert"):
+        yield f"tf_structprune imports {parts[0]}"
+    if package == "tf_structprune" and room in NUMPY_ONLY and parts[0] == "keras":
+        yield f"{room} imports keras"
+    if parts[0] not in ROOMS or len(parts) < 2:
+        return
+    rooms, target = ROOMS[parts[0]], parts[1]
+    inside = parts[0] == package and target == room
+    if not inside and len(parts) > 2 and parts[2].startswith("_") and target in rooms:
+        yield f"{name} goes past the door of {target}"
+    if parts[0] != package or not room or inside:
+        return
+    if target in rooms and (room not in rooms or rooms.index(target) >= rooms.index(room)):
+        yield f"{room} imports the later room {target}"
+
+
+def _door_problems(tree):
+    """A door only re-exports: docstring, imports `Name as Name`, plain tables."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.lineno}: {a.name} is not re-exported" for a in node.names if a.asname != a.name)
+        elif not isinstance(node, (ast.Expr, ast.Assign, ast.AnnAssign)):
+            yield f"{node.lineno}: a door holds no code"
+
+
+def place_of(path):
+    """Package, room and whether the file is a door."""
+    package, *rest = path.relative_to(ROOT).parts
+    room = rest[0].removesuffix(".py") if rest[0] != "__init__.py" else ""
+    return package, room, rest[-1] == "__init__.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_keeps_the_rules(path):
+    package, room, door = place_of(path)
+    assert violations(path.read_text(), package, room, door=door) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_is_in_a_known_room(path):
+    package, room, _ = place_of(path)
+    assert not room or room in ROOMS[package]
+
+
+@pytest.mark.parametrize(
+    "package, room, source, problem",
+    [
+        ("tf_structprune", "graph", "from tf_structprune.masks import MaskSet", "graph imports the later room masks"),
+        ("tf_structprune", "masks", "import tf_structprune.layers", "masks imports the later room layers"),
+        ("tf_structprune", "layers", "def f():\n  import tensorflow as tf", "tf_structprune imports tensorflow"),
+        ("tf_structprune", "layers", "import tflite_export", "tf_structprune imports tflite_export"),
+        ("tf_structprune", "search", "from keras import ops", "search imports keras"),
+        ("tf_structprune", "layers", "from tf_structprune.masks._spaces import X", "goes past the door of masks"),
+        ("tf_structprune", "layers", "from tf_structprune.masks import _spaces", "goes past the door of masks"),
+        ("tflite_export", "shrink", "from tf_structprune.graph._trace import x", "goes past the door of graph"),
+        ("tflite_export", "shrink", "from tflite_export.write import x", "shrink imports the later room write"),
+        ("tflite_export", "export", "from tflite_export import compress", "export imports the later room compress"),
+        ("tf_structprune", "masks", "from . import x", "relative import"),
+        ("tf_structprune", "masks", "from numpy import *", "star import"),
+        ("tf_structprune", "masks", "print(1)", "print"),
+        ("tf_structprune", "masks", "assert True", "assert"),
+        ("tf_structprune", "masks", "try:\n  x\nexcept:\n  y", "bare except"),
+    ],
+)
+def test_checker_catches(package, room, source, problem):
+    (found,) = violations(source, package, room)
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    "source, problem",
+    [("from tf_structprune.masks._a import B", "B is not re-exported"), ("def f(): ...", "a door holds no code")],
+)
+def test_checker_catches_a_bad_door(source, problem):
+    (found,) = violations(source, "tf_structprune", "masks", door=True)
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    "package, room, source",
+    [
+        ("tf_structprune", "masks", "from tf_structprune.masks._spaces import X"),
+        ("tf_structprune", "masks", "from tf_structprune.graph import trace"),
+        ("tf_structprune", "layers", "import keras"),
+        ("tflite_export", "shrink", "import tensorflow\nfrom tf_structprune.layers import wrap"),
+        ("tflite_export", "_cli", "from tflite_export.compress import compress"),
+    ],
+)
+def test_checker_lets_pass(package, room, source):
+    assert violations(source, package, room) == []
+
+
+def test_rooms_are_the_folders():
+    for package, rooms in ROOMS.items():
+        folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir() and path.name[0] not in "_."}
+        assert folders <= set(rooms)
+        assert folders

@@ -1,0 +1,147 @@
+"""The callback inside real `fit` runs."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+from tests import zoo
+from tf_structprune.masks import GRANULARITIES
+
+FIGURES = ("prune_sparsity", "prune_val_score", "prune_accepted", "prune_stage")
+
+
+def sparsity_in(masked):
+    return sp.sparsity_of(sp.trace(masked), sp.get_masks(masked))
+
+
+def removed_weights(masked):
+    plain = sp.unwrap(masked)
+    return sum(int((layer.get_weights()[0] == 0).sum()) for layer in plain.layers if layer.weights)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_fit_prunes_to_the_sparsity(run, granularity):
+    masked, callback, history = run(granularity=granularity, eager=False)
+    assert 0.5 <= sparsity_in(masked) < 0.7
+    assert history["prune_sparsity"] == [sparsity_in(masked)] * 3
+    assert removed_weights(masked) > 0
+    (report,) = callback.reports
+    assert (report.granularity, report.search, report.accepted) == (granularity, "RandomMask", True)
+    assert report.sparsity == sparsity_in(masked)
+
+
+def test_several_granularities_take_turns(run):
+    masked, callback, history = run(granularity=GRANULARITIES, sparsity=0.7, epochs=4, eager=False)
+    assert [report.granularity for report in callback.reports] == list(GRANULARITIES)
+    assert [report.sparsity for report in callback.reports] == history["prune_sparsity"][:3]
+    assert history["prune_sparsity"] == sorted(history["prune_sparsity"])
+    assert history["prune_stage"] == [1.0, 2.0, 3.0, 3.0]
+    assert 0.7 <= sparsity_in(masked) < 0.8
+    masks = sp.get_masks(masked)
+    assert all(any(not m.all() for m in masks.of(kind).values()) for kind in ("feature_map", "kernel"))
+    assert any((m[:, 0] > 1).any() for m in masks.intra_kernel.values())
+
+
+def test_mapping_gives_each_granularity_its_own_share(run):
+    shares = {"kernel": 0.5, "feature_map": 0.2}
+    _, _, history = run(granularity=tuple(shares), sparsity=shares)
+    assert 0.5 <= history["prune_sparsity"][0] < 0.55
+    assert history["prune_sparsity"][1] == pytest.approx(0.6, abs=0.05)  # under kernel masks an average
+
+
+def test_figures_are_in_history_and_csv(run, tmp_path):
+    _, _, history = run(others=[keras.callbacks.CSVLogger(tmp_path / "log.csv")])
+    assert all(len(history[figure]) == 3 for figure in FIGURES)
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for figure in FIGURES:
+        assert [float(row[figure]) for row in rows] == pytest.approx(history[figure])
+
+
+def test_gradual_schedule_grows_the_sparsity(run):
+    masked, callback, history = run(granularity="kernel", schedule=sp.schedule.Gradual(epochs=3, power=1), epochs=4)
+    assert history["prune_sparsity"] == pytest.approx([0.5 / 3, 1 / 3, 0.5, 0.5], abs=0.04)
+    assert history["prune_stage"] == [0.0, 0.0, 1.0, 1.0]
+    assert [report.accepted for report in callback.reports] == [True] * 3
+
+
+def test_later_begin_leaves_the_first_epochs_alone(run):
+    _, _, history = run(schedule=sp.schedule.OneShot(begin_epoch=2))
+    assert history["prune_sparsity"][:2] == [0.0, 0.0]
+    assert history["prune_sparsity"][2] >= 0.5
+
+
+def test_plain_callable_is_a_schedule(run):
+    _, _, history = run(sparsity=None, schedule=lambda step: (True, 0.25 if step < 4 else 0.5), granularity="kernel")
+    assert history["prune_sparsity"] == pytest.approx([0.25, 0.25, 0.5], abs=0.04)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_fit_prunes_under_mixed_precision(run, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        masked, _, history = run("batch_norm_chain", eager=False)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert masked.get_layer("b").compute_dtype == policy.removeprefix("mixed_")
+    assert history["prune_sparsity"][-1] == sparsity_in(masked) >= 0.5
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["residual_twice", "batch_norm_behind_flatten", "sequential"])
+def test_fit_prunes_other_topologies(run, name):
+    masked, _, _ = run(name, granularity=("feature_map", "kernel"), epochs=2)
+    assert sparsity_in(masked) >= 0.5
+    assert zoo.largest_difference(masked, sp.unwrap(masked), zoo.batch()) < 1e-5
+
+
+@pytest.mark.parametrize("name", sp.search.SEARCHES)
+def test_every_search_runs_in_fit(run, name):
+    small = {"best_of_n": {"candidates": 3}, "particle_filter": {"particles": 2, "generations": 2}}
+    small["evolutionary"] = {**small["particle_filter"], "elites": 1}
+    masked, callback, _ = run(search=sp.search.SEARCHES[name](**small.get(name, {})), epochs=1)
+    assert callback.reports[0].search == sp.search.SEARCHES[name].__name__
+    assert sparsity_in(masked) >= 0.5
+
+
+def test_same_seed_gives_the_same_masks(run):
+    first, again, other = (sp.get_masks(run(epochs=1, granularity="kernel", seed=seed)[0]) for seed in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_checkpoint_holds_the_masks(run, tmp_path):
+    path = tmp_path / "best.keras"
+    checkpoint = keras.callbacks.ModelCheckpoint(path, monitor="prune_sparsity", mode="max", save_best_only=True)
+    masked, _, _ = run(granularity=GRANULARITIES, others=[checkpoint], eager=False)
+    loaded = keras.models.load_model(path)
+    assert sp.get_masks(loaded).equals(sp.get_masks(masked))
+    assert sparsity_in(loaded) == sparsity_in(masked) >= 0.5
+
+
+def test_early_stopping_sees_the_figures(run):
+    stop = keras.callbacks.EarlyStopping(monitor="prune_stage", mode="max", patience=1)
+    masked, callback, history = run(others=[stop], epochs=9)
+    assert len(history["loss"]) == 2
+    assert callback.reports[0].accepted
+    assert sparsity_in(masked) >= 0.5
+
+
+def test_one_callback_serves_two_fits(data):
+    x, y = data
+    settings = {"validation_data": data, "search": sp.search.RandomMask(), "tolerance": 1.0, "verbose": 0}
+    callback = sp.StructuredPruning(sparsity=0.5, **settings)
+    found = []
+    for name in ("chain", "residual_twice"):
+        masked = sp.wrap(zoo.build(name))
+        masked.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        masked.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
+        found.append(sparsity_in(masked))
+        assert len(callback.reports) == 1
+        assert callback.reports[0].sparsity == found[-1] >= 0.5
+    masked.fit(x, y, epochs=2, verbose=0, callbacks=[callback])  # the sparsity is there already
+    assert callback.reports == ()
+    assert sparsity_in(masked) == found[-1]

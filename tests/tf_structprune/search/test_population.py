@@ -1,0 +1,72 @@
+"""Weights, resampling and the effective number of particles."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tf_structprune.search import effective_count, systematic_resample, weights_of
+
+LAWS = settings(max_examples=300, deadline=None, derandomize=True)
+score_arrays = arrays(np.float64, st.integers(1, 12), elements=st.floats(-1, 0))
+sharpnesses = st.floats(0.1, 200)
+
+
+@LAWS
+@given(score_arrays, sharpnesses)
+def test_weights_are_the_normalized_likelihood(scores, sharpness):
+    weights = weights_of(scores, sharpness)
+    expected = np.exp(sharpness * (scores - scores.max()))
+    assert np.allclose(weights, expected / expected.sum())
+    assert weights[scores.argmax()] == weights.max()
+
+
+def test_weights_follow_the_equation_by_hand():
+    assert np.allclose(weights_of(np.array([-0.1, -0.3]), 10.0), [np.e**2 / (1 + np.e**2), 1 / (1 + np.e**2)])
+
+
+@pytest.mark.parametrize(
+    "scores, expected",
+    [([-np.inf, -np.inf], [0.5, 0.5]), ([-np.inf, -1.0, -1.0], [0, 0.5, 0.5]), ([np.inf, 0.0], [1, 0])],
+    ids=str,
+)
+def test_weights_of_infinite_scores(scores, expected):
+    assert weights_of(np.array(scores), 2.0).tolist() == expected
+
+
+@LAWS
+@given(score_arrays, sharpnesses, st.floats(-1e6, 1e6))
+def test_weights_do_not_overflow_or_depend_on_an_offset(scores, sharpness, offset):
+    shifted = weights_of(scores + offset, sharpness)
+    assert np.isfinite(shifted).all()
+    assert np.allclose(shifted, weights_of(scores, sharpness), atol=1e-5)
+
+
+@LAWS
+@given(score_arrays, sharpnesses, st.integers(0, 999))
+def test_resampling_keeps_floor_or_ceil_of_each_share(scores, sharpness, seed):
+    weights = weights_of(scores, sharpness)
+    chosen = systematic_resample(weights, np.random.default_rng(seed))
+    survivors, shares = np.bincount(chosen, minlength=len(weights)), weights * len(weights)
+    assert len(chosen) == len(weights)
+    assert (np.floor(shares - 1e-9) <= survivors).all()
+    assert (survivors <= np.ceil(shares + 1e-9)).all()
+
+
+def test_resampling_is_unbiased():
+    rng, weights = np.random.default_rng(0), np.array([0.07, 0.13, 0.35, 0.45])
+    mean = np.mean([np.bincount(systematic_resample(weights, rng), minlength=4) for _ in range(4000)], axis=0)
+    assert np.abs(mean - 4 * weights).max() < 0.04
+
+
+@LAWS
+@given(score_arrays, sharpnesses)
+def test_effective_count_lies_between_one_and_all(scores, sharpness):
+    assert 1 - 1e-9 <= effective_count(weights_of(scores, sharpness)) <= len(scores) + 1e-9
+
+
+def test_effective_count_at_its_ends():
+    assert effective_count(np.full(8, 1 / 8)) == 8
+    assert effective_count(np.array([1.0, 0.0, 0.0])) == 1
+    assert effective_count(np.array([0.5, 0.5, 0.0])) == 2

@@ -1,0 +1,123 @@
+"""Bad settings are refused by name, and what only one selector does."""
+
+import numpy as np
+import pytest
+
+from tests.graphs import chain_graph
+from tf_structprune.masks import INTRA_KERNEL, KERNEL, mask_space
+from tf_structprune.search import (
+    ActivationVote,
+    BestOfN,
+    EvolutionaryParticleFilter,
+    Magnitude,
+    ParticleFilter,
+    RandomMask,
+    SearchState,
+    find,
+)
+
+POPULATIONS = [ParticleFilter, EvolutionaryParticleFilter]
+each_population = pytest.mark.parametrize("kind", POPULATIONS, ids=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.0, "5", None])
+def test_best_of_n_refuses_a_bad_count(value):
+    with pytest.raises(ValueError, match=r"candidates must be a whole number\. Received: candidates=.*Use at least 1"):
+        BestOfN(value)
+
+
+@each_population
+@pytest.mark.parametrize("settings", [{"particles": 1}, {"particles": 2.5}, {"generations": 0}], ids=str)
+def test_population_refuses_bad_counts(kind, settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=rf"{name} must be a whole number\. Received: {name}=.*Use at least [12]\."):
+        kind(**settings)
+
+
+@each_population
+@pytest.mark.parametrize("sharpness", [0.0, -1.0, float("nan")])
+def test_population_refuses_a_bad_sharpness(kind, sharpness):
+    with pytest.raises(ValueError, match=r"sharpness must be positive\. Received: sharpness=.*Use e\.g\. 50"):
+        kind(sharpness=sharpness)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("name", ["swap_fraction", "crossover", "mutation"])
+def test_evolutionary_refuses_bad_fractions(name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\]\. Received: {name}=.*share or probability"):
+        EvolutionaryParticleFilter(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_particle_filter_refuses_a_bad_swap_fraction(value):
+    with pytest.raises(ValueError, match=r"swap_fraction must be in \[0, 1\]\. Received: swap_fraction="):
+        ParticleFilter(swap_fraction=value)
+
+
+def test_evolutionary_refuses_too_many_elites():
+    with pytest.raises(
+        ValueError, match=r"elites must be fewer than particles\. Received: elites=4, particles=4.*most 3"
+    ):
+        EvolutionaryParticleFilter(particles=4, elites=4)
+    with pytest.raises(ValueError, match=r"elites must be a whole number\. Received: elites=-1\. Use at least 0"):
+        EvolutionaryParticleFilter(elites=-1)
+
+
+@pytest.mark.parametrize("granularity", [KERNEL, INTRA_KERNEL])
+def test_activation_vote_refuses_other_granularities(granularity):
+    space = mask_space(chain_graph([2, 4, 4, 4, 3]), granularity, 0.5)
+    with pytest.raises(
+        ValueError, match=rf"ranks feature maps only\. Received: granularity='{granularity}'\. Use Best"
+    ):
+        find(ActivationVote(), space, lambda _: 0.0)
+
+
+def test_activation_vote_removes_the_maps_with_most_votes():
+    space = mask_space(chain_graph([2, 4, 3, 4, 3]), "feature_map", 0.3)
+    assert space.removed["layer_1"] == 1
+    # two of three images have their least sum in map 2, although map 0 has the least mean
+    sums = np.array([[9.0, 9, 1], [9.0, 9, 1], [0.0, 90, 90]])
+    importance = {"layer_1": sums, "layer_2": np.ones((3, 4))}
+    masks = find(ActivationVote(), space, lambda _: 0.0, importance=importance).masks
+    assert masks.feature_map["layer_1"].tolist() == [True, True, False]
+
+
+def test_activation_vote_breaks_ties_by_the_mean():
+    space = mask_space(chain_graph([2, 4, 3, 4, 3]), "feature_map", 0.3)
+    sums = np.array([[1.0, 9, 8], [9.0, 0, 8]])  # one vote each for maps 0 and 1; map 1 is the weaker
+    importance = {"layer_1": sums, "layer_2": np.ones((2, 4))}
+    masks = find(ActivationVote(), space, lambda _: 0.0, importance=importance).masks
+    assert masks.feature_map["layer_1"].tolist() == [True, False, True]
+
+
+def test_magnitude_keeps_the_largest():
+    space = mask_space(chain_graph([2, 4, 3, 4, 3]), "feature_map", 0.3)
+    importance = {"layer_1": np.array([3.0, 1, 2]), "layer_2": np.ones(4)}
+    masks = find(Magnitude(), space, lambda _: 0.0, importance=importance).masks
+    assert masks.feature_map["layer_1"].tolist() == [True, False, True]
+
+
+def test_elites_survive_unscored():
+    space = mask_space(chain_graph([2, 4, 6, 6, 3]), "feature_map", 0.5)
+    rng, selector = np.random.default_rng(0), EvolutionaryParticleFilter(particles=4, generations=3, elites=2)
+    state = selector.init(space, {}, rng)
+    first = selector.propose(space, state, rng)
+    state = selector.update(state, first, (0.0, 3.0, 1.0, 2.0))
+    second = selector.propose(space, state, rng)
+    assert len(second) == 2
+    state = selector.update(state, second, (-1.0, -1.0))
+    assert state.population[:2] == (first[1], first[3])
+    assert state.scores == (3.0, 2.0, -1.0, -1.0)
+    assert state.best is first[1]
+
+
+class _Silent(RandomMask):
+    """A broken selector."""
+
+    def init(self, space, importance, rng):
+        return SearchState(done=True)
+
+
+def test_selector_without_a_candidate_is_refused():
+    with pytest.raises(ValueError, match=r"_Silent ended without a candidate\. Let it propose at least one"):
+        find(_Silent(), mask_space(chain_graph([2, 4, 4, 4, 3]), KERNEL, 0.5), lambda _: 0.0)

@@ -1,0 +1,189 @@
+import dataclasses
+import hashlib
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+from tflite_export.export import _export, _summary, export, write_artifacts
+from tflite_export.runtime import arena_bytes, describe, run_litert, tflm_available
+from tflite_export.shrink import shrink
+from tflite_export.verify import VerificationError, _verify
+
+FILES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "summary.json", "micro"}
+MICRO = {"model_data.cc", "model_data.h", "model_ops.h"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(6, 3, padding="same", use_bias=False)(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Add()([x, keras.layers.Conv2D(6, 3, padding="same", activation="relu")(x)])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(4, activation="softmax", kernel_initializer="orthogonal")(x))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return np.random.default_rng(0).random((60, 8, 8, 1), np.float32) * 4
+
+
+@pytest.fixture(scope="module")
+def exported(model, data, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("export") / "out"
+    return directory, export(model, directory, representative_data=data)
+
+
+def visible(directory):
+    return {name for name in os.listdir(directory) if not name.startswith(".")}
+
+
+def test_export_writes_every_file(exported):
+    directory, _ = exported
+    assert visible(directory) == FILES
+    assert visible(directory / "micro") == MICRO
+
+
+def test_summary_file_is_the_summary(exported):
+    directory, summary = exported
+    assert json.loads((directory / "summary.json").read_text()) == summary.to_dict()
+    assert summary.directory == str(directory)
+    assert summary.representative_samples == 60
+
+
+def test_summary_describes_the_files(exported):
+    directory, summary = exported
+    for figures in (summary.float32, summary.int8):
+        content = (directory / figures.file).read_bytes()
+        description = describe(content)
+        assert figures.sha256 == hashlib.sha256(content).hexdigest()
+        assert figures.size_bytes == len(content)
+        assert (figures.macs, figures.parameters) == (description.macs, description.parameters)
+        assert figures.operators == description.operator_counts
+        assert figures.arena_bytes == (arena_bytes(content) if tflm_available() else None)
+
+
+def test_versions_name_every_library(exported):
+    versions = exported[1].versions
+    assert set(versions) == {"python", "tensorflow", "keras", "ai_edge_litert", "tflite_micro", "numpy"}
+    assert versions["keras"] == keras.__version__ and versions["numpy"] == np.__version__
+
+
+def test_version_of_a_missing_library_is_none():
+    assert _summary._version("no-such-package-of-ours") is None
+
+
+def test_exported_files_compute_the_model(exported, model, data):
+    directory, summary = exported
+    expected = np.asarray(model(data))
+    np.testing.assert_allclose(run_litert(directory / "model_float32.tflite", data), expected, atol=1e-5)
+    agreement = np.mean(run_litert(directory / "model_int8.tflite", data).argmax(1) == expected.argmax(1))
+    assert agreement == summary.verification.int8_top1
+    reloaded = keras.models.load_model(directory / "model.keras")
+    np.testing.assert_array_equal(np.asarray(reloaded(data)), expected)
+
+
+def test_c_array_is_the_int8_file(exported):
+    directory, _ = exported
+    source = (directory / "micro" / "model_data.cc").read_text()
+    content = bytes(int(literal, 16) for literal in re.findall(r"0x([0-9a-f]{2}),", source))
+    assert content == (directory / "model_int8.tflite").read_bytes()
+    resolver = (directory / "micro" / "model_ops.h").read_text()
+    count = len(describe(content).operator_names)
+    assert f"MicroMutableOpResolver<{count}>" in resolver and resolver.count("resolver.Add") == count
+
+
+def test_quantize_none_writes_the_float_file_alone(model, data, tmp_path):
+    summary = export(model, tmp_path / "out", representative_data=data, quantize="none", name="net")
+    assert visible(tmp_path / "out") == {"net.keras", "net_float32.tflite", "summary.json", "micro"}
+    assert visible(tmp_path / "out" / "micro") == {"net_data.cc", "net_data.h", "net_ops.h"}
+    assert (summary.int8, summary.representative_samples, summary.verification.int8_top1) == (None, 0, None)
+    size = summary.float32.size_bytes
+    assert f"net_data_size = {size};" in (tmp_path / "out" / "micro" / "net_data.h").read_text()
+
+
+def test_micro_false_writes_no_sources_and_takes_operators_that_tflm_lacks(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Activation(keras.ops.sign)])
+    arguments = {"representative_data": np.eye(4), "quantize": "none"}
+    with pytest.raises(ValueError, match="TFLite Micro .*SIGN"):
+        export(model, tmp_path / "out", **arguments)
+    assert os.listdir(tmp_path) == []
+    summary = export(model, tmp_path / "out", **arguments, micro=False)
+    assert visible(tmp_path / "out") == FILES - {"micro", "model_int8.tflite"}
+    assert summary.float32.arena_bytes is None
+
+
+def test_verify_data_take_the_place_of_representative_data(model, data, tmp_path):
+    summary = export(model, tmp_path / "out", representative_data=data, verify_data=data[:7], quantize="none")
+    assert summary.verification.samples == 7
+
+
+def test_write_artifacts_writes_all_but_the_summary(exported, model, data, tmp_path):
+    summary = write_artifacts(model, tmp_path, representative_data=data)
+    assert visible(tmp_path) == FILES - {"summary.json"}
+    assert dataclasses.replace(summary, directory=exported[1].directory) == exported[1]
+    write_artifacts(model, tmp_path, representative_data=data)  # again, over its own files
+
+
+def test_existing_directory_is_kept_unless_overwritten(model, data, tmp_path):
+    out = tmp_path / "out"
+    export(model, out, representative_data=data)
+    with pytest.raises(FileExistsError, match="Output directory '.*out' exists"):
+        export(model, out, representative_data=data, quantize="none")
+    assert visible(out) == FILES
+    export(model, out, representative_data=data, quantize="none", overwrite=True)
+    assert visible(out) == FILES - {"model_int8.tflite"}
+
+
+@pytest.mark.parametrize("error", [VerificationError, KeyboardInterrupt])
+def test_nothing_is_left_when_verification_stops(model, data, tmp_path, monkeypatch, error):
+    def stop(*args, **kwargs):
+        raise error("stop")
+
+    monkeypatch.setattr(_export, "verify", stop)
+    with pytest.raises(error, match="stop"):
+        export(model, tmp_path / "new" / "out", representative_data=data)
+    assert os.listdir(tmp_path) == []
+
+
+def test_disagreement_is_an_error_that_leaves_nothing(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(_verify, "run_litert", lambda file, inputs, **_: np.zeros((len(inputs), 4), np.float32))
+    with pytest.raises(VerificationError, match="Float file against Keras: relative error must be at most 0.0001"):
+        export(model, tmp_path / "out", representative_data=data, quantize="none", micro=False)
+    assert os.listdir(tmp_path) == []
+
+
+BAD = {
+    "no_model": ({"model": "model.keras"}, TypeError, "model must be a keras.Model or what shrink made"),
+    "name": ({"name": "my model"}, ValueError, r"name must be a C\+\+ identifier.*Received: name='my model'"),
+    "quantize": ({"quantize": "int4"}, ValueError, "quantize must be 'none' or 'int8'. Received: quantize='int4'"),
+    "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
+    "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
+    "bound": ({"top1_agreement": 90}, ValueError, r"top1_agreement must be in \[0, 1\]. Received: top1_agreement=90"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments_are_refused_and_leave_nothing(model, data, tmp_path, case):
+    change, error, message = BAD[case]
+    arguments = {"model": model, "representative_data": data} | change
+    with pytest.raises(error, match=message):
+        export(directory=tmp_path / "out", **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_export_shrinks_a_masked_model(model, data, tmp_path):
+    masked = sp.wrap(model, granularity="feature_map", keep_first=False)
+    sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.4}))
+    small = shrink(masked)
+    direct = export(masked, tmp_path / "masked", representative_data=data, micro=False)
+    shrunk = export(small, tmp_path / "shrunk", representative_data=data, micro=False)
+    assert direct.int8.sha256 == shrunk.int8.sha256
+    assert direct.int8.parameters < model.count_params()

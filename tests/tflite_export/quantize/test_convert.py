@@ -1,0 +1,211 @@
+import gc
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tflite_export.quantize import call_model, convert, float32_model
+from tflite_export.runtime import dequantize, describe, run_litert
+
+POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float16"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_float_file_computes_the_float32_model(build, samples, policy):
+    model = build(policy)
+    data = convert(model)
+    assert {tensor.dtype for tensor in describe(data).tensors} <= {"float32", "int32"}
+    expected = np.asarray(float32_model(model)(samples))
+    np.testing.assert_allclose(run_litert(data, samples), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_int8_file_is_integer_throughout_and_close_to_keras(build, samples, policy):
+    model = build(policy)
+    data = convert(model, quantize="int8", representative_data=samples)
+    description = describe(data)
+    # Biases are int32; nothing is left in floating point, no QUANTIZE at the ends.
+    assert {tensor.dtype for tensor in description.tensors} <= {"int8", "int32"}
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(description.operator_names)
+    assert (description.inputs[0].dtype, description.outputs[0].dtype) == ("int8", "int8")
+    real = dequantize(run_litert(data, samples), description.outputs[0])
+    np.testing.assert_allclose(real, np.asarray(float32_model(model)(samples)), atol=0.05)
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_batch_is_one_and_batch_norm_is_folded(build, samples, quantize):
+    description = describe(convert(build(), quantize=quantize, representative_data=samples))
+    assert description.inputs[0].shape == (1, 8, 8, 2)
+    assert description.operator_counts == {
+        "ADD": 1,
+        "CONV_2D": 2,
+        "FULLY_CONNECTED": 1,
+        "MAX_POOL_2D": 1,
+        "RESHAPE": 1,
+        "SOFTMAX": 1,
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.uint8, np.int64])
+def test_representative_data_are_cast(build, dtype):
+    integers = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 2))
+    expected = convert(build(), quantize="int8", representative_data=integers.astype(np.float32))
+    assert convert(build(), quantize="int8", representative_data=integers.astype(dtype)) == expected
+
+
+_CONVERT_AGAIN = """
+import sys
+import keras
+import numpy as np
+from tflite_export.quantize import convert
+keras.layers.Conv2D(3, 3)  # moves Keras's counters of names
+model = keras.models.load_model(sys.argv[1])
+data = convert(model, quantize="int8", representative_data=np.load(sys.argv[2]))
+open(sys.argv[3], "wb").write(data)
+"""
+
+
+def test_same_model_and_data_give_the_same_bytes_in_another_process(build, samples, tmp_path):
+    model = build()
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "samples.npy", samples)
+    paths = [str(tmp_path / name) for name in ("model.keras", "samples.npy", "again.tflite")]
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", _CONVERT_AGAIN, *paths], env=environment, check=True)
+    first = convert(model, quantize="int8", representative_data=samples)
+    assert first == convert(model, quantize="int8", representative_data=samples)
+    assert first == (tmp_path / "again.tflite").read_bytes()
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_convert_leaves_the_model_as_it_was(build, samples, quantize):
+    model = build("mixed_float16")
+    config, weights = model.get_config(), model.get_weights()
+    convert(model, quantize=quantize, representative_data=samples)
+    assert model.get_config() == config
+    assert all(np.array_equal(new, old) for new, old in zip(model.get_weights(), weights, strict=True))
+
+
+def test_convert_frees_its_graphs(build):
+    def graphs():
+        gc.collect()
+        return sum(isinstance(item, tf.Graph) for item in gc.get_objects())
+
+    model = build()
+    convert(model)
+    before = graphs()
+    for _ in range(3):
+        convert(model)
+    assert graphs() <= before
+
+
+def test_convert_writes_nothing_to_the_terminal(build, samples, capfd):
+    model = build("mixed_float16")
+    capfd.readouterr()
+    convert(model, quantize="int8", representative_data=samples)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_convert_gives_stderr_back_after_an_error(samples, capfd):
+    model = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Lambda(tf.linalg.det, name="det")])
+    with pytest.raises(ValueError):
+        convert(model)
+    os.write(2, b"still here")
+    assert capfd.readouterr().err == "still here"
+
+
+def test_operator_outside_the_builtins_is_named():
+    model = keras.Sequential([keras.Input((3, 3)), keras.layers.Lambda(tf.linalg.inv)], name="inverse")
+    message = r"Model 'inverse': TFLite's builtin operators cannot express it. Received: tf.MatrixInverse"
+    with pytest.raises(ValueError, match=message):
+        convert(model)
+
+
+def test_another_backend_is_refused(build, monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="Received: KERAS_BACKEND=jax. Save the model .*KERAS_BACKEND=tensorflow"):
+        convert(build())
+
+
+def test_unknown_format_is_refused(build):
+    with pytest.raises(ValueError, match="quantize must be 'none' or 'int8'. Received: quantize='int4'"):
+        convert(build(), quantize="int4")
+
+
+def test_int8_without_data_is_refused(build):
+    with pytest.raises(ValueError, match="quantize='int8' needs representative_data. Received: None"):
+        convert(build(), quantize="int8")
+
+
+def samples_with(value):
+    data = np.zeros((5, 8, 8, 2))
+    data[3, 0, 0, 0] = value
+    return data
+
+
+BAD_DATA = {
+    "one_sample_without_batch": (np.zeros((8, 8, 2)), ValueError, r"shape \(n, 8, 8, 2\).*Received: shape=\(8, 8, 2\)"),
+    "channels": (np.zeros((4, 8, 8, 3)), ValueError, r"Received: shape=\(4, 8, 8, 3\)"),
+    "empty": (np.zeros((0, 8, 8, 2)), ValueError, r"n >= 1.*Received: shape=\(0, 8, 8, 2\)"),
+    "nan": (samples_with(np.nan), ValueError, "representative_data must be finite. Received: 1 NaN.*in sample 3"),
+    "infinite": (samples_with(np.inf), ValueError, "must be finite. Received: 1 NaN or infinite"),
+    "strings": (np.array(["a", "b"]), TypeError, "must be an array of numbers. Received: dtype=<U1"),
+    "objects": (np.array([None, 1]), TypeError, "must be an array of numbers. Received: dtype=object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_representative_data_are_refused(build, name):
+    data, error, message = BAD_DATA[name]
+    with pytest.raises(error, match=message):
+        convert(build(), quantize="int8", representative_data=data)
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+def two_ends(inputs, outputs):
+    ends = [keras.Input((4,)) for _ in range(inputs)]
+    total = keras.layers.Add()(ends) if inputs > 1 else keras.layers.ReLU()(ends[0])
+    return keras.Model(ends, [keras.layers.Dense(2)(total) for _ in range(outputs)], name="ends")
+
+
+BAD_MODELS = {
+    "no_model": (lambda: "model.keras", TypeError, "model must be a keras.Model. Received: str"),
+    "not_built": (lambda: keras.Sequential([keras.layers.Dense(2)]), ValueError, "not built or is subclassed"),
+    "subclassed": (lambda: Subclassed(name="own"), ValueError, "Model 'own': its input shape is not known"),
+    "two_inputs": (lambda: two_ends(2, 1), ValueError, "Model 'ends': exactly one input.* Received: 2 inputs"),
+    "two_outputs": (lambda: two_ends(1, 2), ValueError, "Model 'ends': exactly one output.* Received: 2 outputs"),
+    "open_axes": (
+        lambda: keras.Sequential([keras.Input((None, None, 3)), keras.layers.ReLU()]),
+        ValueError,
+        r"every input axis but the batch must be fixed. Received: shape=\(None, None, 3\)",
+    ),
+    "integer_input": (
+        lambda: keras.Sequential([keras.Input((4,), dtype="uint8"), keras.layers.Rescaling(1 / 255)]),
+        ValueError,
+        "input must be of a floating type. Received: dtype=uint8",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_unsupported_models_are_refused(name):
+    make, error, message = BAD_MODELS[name]
+    with pytest.raises(error, match=message):
+        convert(make())
+
+
+def test_input_in_a_list_is_converted_without_a_warning(build, samples):
+    inner = build()
+    inputs = keras.Input((8, 8, 2))
+    model = keras.Model([inputs], [inner(inputs)])  # as models from old .h5 files
+    expected = np.asarray(inner(samples))
+    np.testing.assert_allclose(run_litert(convert(model), samples), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(call_model(model, samples)), expected, atol=1e-6)

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from tflite_export.runtime import dequantize, describe, make_interpreter, quantize, run_litert
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_run_litert_computes_the_keras_model(cnn, float_file, samples, kernels, threads):
+    outputs = run_litert(float_file, samples, kernels=kernels, threads=threads)
+    np.testing.assert_allclose(outputs, np.asarray(cnn(samples)), atol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+def test_run_litert_gives_raw_integers(cnn, int8_file, samples, kernels):
+    outputs = run_litert(int8_file, samples, kernels=kernels)
+    assert outputs.dtype == np.int8
+    real = dequantize(outputs, describe(int8_file).outputs[0])
+    np.testing.assert_allclose(real, np.asarray(cnn(samples)), atol=0.05)
+
+
+def test_run_litert_quantizes_inputs(int8_file, samples):
+    integers = quantize(samples, describe(int8_file).inputs[0])
+    np.testing.assert_array_equal(run_litert(int8_file, samples), run_litert(int8_file, integers))
+
+
+def test_run_litert_runs_each_sample_alone(int8_file, samples):
+    alone = [run_litert(int8_file, sample[None])[0] for sample in samples[:3]]
+    np.testing.assert_array_equal(run_litert(int8_file, samples)[:3], alone)
+
+
+def test_unknown_kernels_are_refused(float_file):
+    with pytest.raises(ValueError, match=r"kernels must be one of \['reference', 'xnnpack'\]. Received: kernels='gpu'"):
+        make_interpreter(float_file, kernels="gpu")
+
+
+def test_zero_threads_are_refused(float_file):
+    with pytest.raises(ValueError, match="threads must be at least 1. Received: threads=0"):
+        make_interpreter(float_file, threads=0)

@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+
+from tflite_export.quantize import convert
+from tflite_export.runtime import _tflm, arena_bytes, describe, run_litert, run_tflm, tflm_available
+
+
+@pytest.fixture
+def tflm():
+    pytest.importorskip("tflite_micro")
+
+
+@pytest.mark.usefixtures("tflm")
+class TestInstalled:
+    def test_run_tflm_agrees_with_the_reference_kernels(self, int8_file, samples):
+        micro = run_tflm(int8_file, samples).astype(int)
+        assert micro.shape == (len(samples), 5)
+        assert np.abs(micro - run_litert(int8_file, samples, kernels="reference")).max() <= 1
+
+    def test_run_tflm_runs_float_models(self, float_file, samples):
+        expected = run_litert(float_file, samples, kernels="reference")
+        np.testing.assert_allclose(run_tflm(float_file, samples), expected, atol=1e-6)
+
+    def test_arena_is_the_same_each_time_and_holds_the_widest_layer(self, int8_file):
+        arena = arena_bytes(int8_file)
+        assert arena == arena_bytes(int8_file)
+        # The first convolution has its input and its output in memory at once.
+        assert 8 * 8 * 2 + 8 * 8 * 6 < arena < 16_384
+        assert tflm_available()
+
+    def test_arena_of_a_float_model_is_larger(self, float_file, int8_file):
+        assert arena_bytes(float_file) > arena_bytes(int8_file)
+
+    def test_arena_does_not_depend_on_the_first_guess(self, int8_file, monkeypatch):
+        expected = arena_bytes(int8_file)
+        monkeypatch.setattr(_tflm, "_arena_guess", lambda description: 1024)
+        assert arena_bytes(int8_file) == expected
+
+    def test_arena_beyond_all_guesses_is_an_error(self, int8_file, monkeypatch):
+        monkeypatch.setattr(_tflm, "_arena_guess", lambda description: 16)
+        with pytest.raises(ValueError, match=r"TFLite Micro cannot run the model .*arena 1024 bytes.*Failed"):
+            arena_bytes(int8_file)
+
+    def test_operator_that_tflm_lacks_is_named(self):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Activation(keras.ops.sign)])
+        data = convert(model)
+        assert "SIGN" in describe(data).operator_names
+        with pytest.raises(ValueError, match=r"TFLite Micro cannot run the model.*Didn't find op.*SIGN"):
+            run_tflm(data, np.zeros((1, 4)))
+
+    def test_tflm_leaves_stderr_alone(self, int8_file, samples, capfd):
+        run_tflm(int8_file, samples)
+        assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("call", [arena_bytes, lambda model: run_tflm(model, np.zeros((1, 8, 8, 2)))])
+def test_missing_tflm_names_the_extra(call, int8_file, monkeypatch):
+    monkeypatch.setattr(_tflm, "tflm_available", lambda: False)
+    with pytest.raises(ImportError, match=r"tflite-micro is not installed.*pip install 'tf-structprune\[micro\]'"):
+        call(int8_file)
+
+
+def test_arena_refuses_two_inputs(raw_file):
+    with pytest.raises(ValueError, match="exactly one input is supported. Received: 2 inputs"):
+        arena_bytes(raw_file(lambda a, b: a + b, (1, 4), (1, 4)))
