@@ -103,6 +103,11 @@ def inner_layer(layer: Any) -> Any:
     return layer.layer if isinstance(layer, TransparentWrapper) else layer
 
 
+def kernel_of(layer: Any) -> Any:
+    """The kernel that a layer computes with: a transparent wrapper's masks are in it."""
+    return layer.effective_kernel() if isinstance(layer, TransparentWrapper) else layer.kernel
+
+
 def rule_for(layer: Any) -> LayerRule | None:
     """The rule of a layer's exact class (a subclass may do anything), None without one."""
     return LAYER_RULES.get(type(inner_layer(layer)))

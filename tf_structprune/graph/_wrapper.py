@@ -1,5 +1,7 @@
 """The kind of wrapper that tracing sees through."""
 
+from typing import Any
+
 import keras
 
 
@@ -11,3 +13,7 @@ class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras i
     """
 
     prunable: bool = True
+
+    def effective_kernel(self) -> Any:
+        """The kernel that the wrapped layer computes with, in its shape and layout."""
+        raise NotImplementedError(f"{type(self).__name__} must say which kernel its layer computes with.")

@@ -81,13 +81,13 @@ class MaskedLayer(TransparentWrapper):
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
         kernel = self.layer.kernel
-        values = {id(kernel): self.masked_kernel()}
+        values = {id(kernel): self.effective_kernel()}
         trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
         fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
         outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
         return outputs
 
-    def masked_kernel(self) -> Any:
+    def effective_kernel(self) -> Any:
         """The kernel with the masks applied, shape and layout of the wrapped layer's kernel."""
         kernel = ops.convert_to_tensor(self.layer.kernel)
         mask = self._composed_mask()

@@ -96,7 +96,7 @@ def folded_weights(layer: keras.layers.Layer) -> list[NDArray[Any]]:
     if not isinstance(layer, MaskedLayer):
         return list(layer.get_weights())
     weights = list(layer.layer.get_weights())
-    weights[0] = keras.ops.convert_to_numpy(layer.masked_kernel())  # the kernel is a layer's first weight
+    weights[0] = keras.ops.convert_to_numpy(layer.effective_kernel())  # the kernel is a layer's first weight
     return weights
 
 

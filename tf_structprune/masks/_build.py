@@ -18,7 +18,8 @@ from tf_structprune.masks._mask_set import (
     check_sparsity,
 )
 from tf_structprune.masks._patterns import KEEP_ON_GRID, default_strides, patterns_by_count, positions_kept
-from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetBlock, SubsetSpace
+from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
+from tf_structprune.masks._subsets import Budget, counted
 
 _ROUNDING = 1e-9  # so that 0.7 * 10 units are 7 units
 
@@ -126,7 +127,7 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
         raise _unreachable(FEATURE_MAP, sparsity, after(len(drops)))
     dropped = np.bincount(drops[:count], minlength=len(groups))
     blocks = {
-        group.name: SubsetBlock(mask, int(mask.sum() - lost))
+        group.name: counted(mask, int(mask.sum() - lost))
         for group, mask, lost in zip(groups, alive, dropped, strict=True)
     }
     return SubsetSpace(FEATURE_MAP, base, blocks)
@@ -201,8 +202,18 @@ def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options:
     if count > len(drops):
         raise _unreachable(KERNEL, sparsity, float(reached[-1]))
     dropped = np.bincount(drops[:count], minlength=len(alive))
-    blocks = {n: SubsetBlock(a, int(a.sum() - gone)) for n, a, gone in zip(now, alive, dropped, strict=True)}
+    blocks = {n: _kernel_block(masks, int(gone)) for (n, masks), gone in zip(now.items(), dropped, strict=True)}
     return SubsetSpace(KERNEL, base, blocks)
+
+
+def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
+    """Drop so many kernels, or their weight where patterns make kernels weigh differently."""
+    alive, sizes = masks.alive, masks.positions.sum(axis=0)
+    count = int(alive.sum())
+    if len(np.unique(sizes[alive.any(axis=1)])) <= 1:
+        return counted(alive, count - dropped)
+    weight = np.broadcast_to(sizes[:, None], alive.shape).astype(np.int64)
+    return Budget(alive, weight, masks.weights * (count - dropped) // count, least=1)
 
 
 def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
@@ -221,19 +232,19 @@ def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, op
 
 def _pattern_block(layer: PrunableLayer, masks: LayerMasks, keep_share: float, options: PatternOptions) -> PatternBlock:
     """The block whose maps keep that share on average, or less where no stride keeps as much."""
-    alive = np.asarray(masks.alive.any(axis=1), np.bool_)
+    kernels = masks.alive.sum(axis=1)
+    total = int(kernels.sum())
     by_count = _patterns(layer, options)
     counts = list(by_count)
-    total = math.floor(alive.sum() * layer.positions * keep_share + _ROUNDING)
-    high = next((i for i in range(1, len(counts)) if counts[i] * alive.sum() >= total), len(counts) - 1)
+    keep = math.floor(total * layer.positions * keep_share + _ROUNDING)
+    high = next((i for i in range(1, len(counts)) if counts[i] * total >= keep), len(counts) - 1)
     few, many = counts[max(0, high - 1)], counts[high]
     return PatternBlock(
-        alive=alive,
         low=by_count[few],
         high=by_count[many],
         low_kept=positions_kept(by_count[few], layer.positions, options.polarity),
         high_kept=positions_kept(by_count[many], layer.positions, options.polarity),
-        high_count=min(int(alive.sum()), (total - few * int(alive.sum())) // max(1, many - few)),
+        budget=Budget(kernels > 0, kernels, min(total, (keep - few * total) // max(1, many - few))),
     )
 
 

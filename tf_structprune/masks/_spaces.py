@@ -1,7 +1,7 @@
 """Mask spaces: all masks of one granularity at one sparsity, and how to move among them.
 
 A selector never sees a granularity: it samples, perturbs and crosses candidates here, and every
-candidate keeps exactly the same number of weights in every block.
+candidate keeps as many weights in every block as its budget allows.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.masks._mask_set import Arrays, MaskSet
-from tf_structprune.masks._subsets import cross_subsets, perturb_subset, random_subset, top_subset
+from tf_structprune.masks._subsets import Budget
 
 Importance = Mapping[str, NDArray[np.float64]]
 
@@ -30,7 +30,8 @@ class MaskSpace(ABC):
     @property
     @abstractmethod
     def removed(self) -> Mapping[str, int]:
-        """How many units every candidate removes in each block."""
+        """What every candidate removes at least in each block: units, or weights where units weigh
+        differently."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> MaskSet:
@@ -51,28 +52,12 @@ class MaskSpace(ABC):
 
 
 @dataclass(frozen=True)
-class SubsetBlock:
-    """Choose `keep` of the `alive` units of one mask array.
-
-    Attributes:
-        alive: units that may be kept, any shape; the others are gone already.
-        keep: how many of them stay, at least 1.
-    """
-
-    alive: NDArray[np.bool_]
-    keep: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alive", np.asarray(self.alive, np.bool_))
-
-
-@dataclass(frozen=True)
 class SubsetSpace(MaskSpace):
-    """Feature maps or kernels: a subset of fixed size in every block."""
+    """Feature maps or kernels: a subset within a budget in every block."""
 
     granularity: str
     base: MaskSet
-    blocks: Mapping[str, SubsetBlock]
+    blocks: Mapping[str, Budget]
 
     @property
     def alive(self) -> Mapping[str, NDArray[np.bool_]]:
@@ -80,23 +65,21 @@ class SubsetSpace(MaskSpace):
 
     @property
     def removed(self) -> Mapping[str, int]:
-        return {name: int(block.alive.sum()) - block.keep for name, block in self.blocks.items()}
+        return {name: block.removed for name, block in self.blocks.items()}
 
     def sample(self, rng: np.random.Generator) -> MaskSet:
-        return self._with({n: random_subset(b.alive, b.keep, rng) for n, b in self.blocks.items()})
+        return self._with({name: block.random(rng) for name, block in self.blocks.items()})
 
     def perturb(self, masks: MaskSet, fraction: float, rng: np.random.Generator) -> MaskSet:
         old = masks.of(self.granularity)
-        return self._with(
-            {n: perturb_subset(np.asarray(old[n], np.bool_), b.alive, fraction, rng) for n, b in self.blocks.items()}
-        )
+        return self._with({name: block.perturb(old[name], fraction, rng) for name, block in self.blocks.items()})
 
     def cross(self, first: MaskSet, second: MaskSet, rng: np.random.Generator) -> MaskSet:
         one, two = first.of(self.granularity), second.of(self.granularity)
-        return self._with({n: cross_subsets(one[n], two[n], rng) for n in self.blocks})
+        return self._with({name: block.cross(one[name], two[name], rng) for name, block in self.blocks.items()})
 
     def top(self, importance: Importance) -> MaskSet:
-        return self._with({n: top_subset(importance[n], b.alive, b.keep) for n, b in self.blocks.items()})
+        return self._with({name: block.top(importance[name]) for name, block in self.blocks.items()})
 
     def _with(self, masks: Arrays) -> MaskSet:
         return self.base.updated(self.granularity, masks)
@@ -104,23 +87,33 @@ class SubsetSpace(MaskSpace):
 
 @dataclass(frozen=True)
 class PatternBlock:
-    """Give each alive map of one layer a pattern; `high_count` of them the richer kind.
+    """Give each alive map of one layer a pattern: of the richer kind within a budget, else of the poorer.
 
     Attributes:
-        alive: maps that are there, shape (maps,); the others get (1, 0).
         low: patterns that keep the smaller number of positions, shape (patterns, 2).
         high: patterns that keep the larger number, shape (patterns, 2).
         low_kept: positions kept by each of `low`, shape (positions, patterns).
         high_kept: positions kept by each of `high`, shape (positions, patterns).
-        high_count: how many maps get a pattern of `high`.
+        budget: which maps may have a pattern of `high`; a map weighs as much as it has kernels.
     """
 
-    alive: NDArray[np.bool_]
     low: NDArray[np.int32]
     high: NDArray[np.int32]
     low_kept: NDArray[np.bool_]
     high_kept: NDArray[np.bool_]
-    high_count: int
+    budget: Budget
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Maps that are there, shape (maps,); the others get (1, 0)."""
+        return self.budget.alive
+
+    @property
+    def removed(self) -> int:
+        """Weights that every choice of patterns removes at least."""
+        low, high = int(self.low_kept[:, 0].sum()), int(self.high_kept[:, 0].sum())
+        rich = (len(self.high_kept) - high) * int(self.budget.weight[self.alive].sum())
+        return rich + self.budget.removed * (high - low)
 
     def is_high(self, patterns: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which maps have a pattern of the richer kind, shape (maps,)."""
@@ -137,7 +130,7 @@ class PatternBlock:
 
 @dataclass(frozen=True)
 class PatternSpace(MaskSpace):
-    """Intra-kernel strided sparsity: a pattern for each input map, the total count fixed."""
+    """Intra-kernel strided sparsity: a pattern for each input map, the total within a budget."""
 
     granularity: str
     base: MaskSet
@@ -149,12 +142,7 @@ class PatternSpace(MaskSpace):
 
     @property
     def removed(self) -> Mapping[str, int]:
-        removed = {}
-        for name, block in self.blocks.items():
-            maps, positions = int(block.alive.sum()), block.low_kept.shape[0]
-            low, high = int(block.low_kept[:, 0].sum()), int(block.high_kept[:, 0].sum())
-            removed[name] = maps * positions - maps * low - block.high_count * (high - low)
-        return removed
+        return {name: block.removed for name, block in self.blocks.items()}
 
     def sample(self, rng: np.random.Generator) -> MaskSet:
         return self._with({name: self._draw(block, rng) for name, block in self.blocks.items()})
@@ -163,7 +151,7 @@ class PatternSpace(MaskSpace):
         changed = {}
         for name, block in self.blocks.items():
             old = np.asarray(masks.intra_kernel[name], np.int32)
-            high = perturb_subset(block.is_high(old), block.alive, fraction, rng)
+            high = block.budget.perturb(block.is_high(old), fraction, rng)
             redraw = rng.random(len(old)) < fraction
             keep_old = (high == block.is_high(old)) & ~redraw
             changed[name] = np.where(keep_old[:, None], old, self._draw(block, rng, high)).astype(np.int32)
@@ -174,7 +162,7 @@ class PatternSpace(MaskSpace):
         for name, block in self.blocks.items():
             one, two = first.intra_kernel[name], second.intra_kernel[name]
             one_high, two_high = block.is_high(one), block.is_high(two)
-            high = cross_subsets(one_high, two_high, rng)
+            high = block.budget.cross(one_high, two_high, rng)
             take_one = np.where(one_high == two_high, rng.random(len(high)) < 0.5, one_high == high)
             children[name] = np.where(take_one[:, None], one, two).astype(np.int32)
         return self._with(children)
@@ -185,7 +173,7 @@ class PatternSpace(MaskSpace):
             values = importance[name]  # (positions, maps)
             low, high = block.low_kept.T @ values, block.high_kept.T @ values  # (patterns, maps)
             gain = high.max(axis=0) - low.max(axis=0)
-            is_high = top_subset(gain, block.alive, block.high_count)
+            is_high = block.budget.top(gain)
             best[name] = block.assemble(is_high, low.argmax(axis=0), high.argmax(axis=0))
         return self._with(best)
 
@@ -194,7 +182,7 @@ class PatternSpace(MaskSpace):
     ) -> NDArray[np.int32]:
         maps = len(block.alive)
         if high is None:
-            high = random_subset(block.alive, block.high_count, rng)
+            high = block.budget.random(rng)
         low_choice = rng.integers(len(block.low), size=maps)
         return block.assemble(high, low_choice, rng.integers(len(block.high), size=maps))
 

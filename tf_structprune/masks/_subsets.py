@@ -1,4 +1,6 @@
-"""Subsets of fixed size as boolean masks: draw, move, cross, rank."""
+"""Subsets within a budget as boolean masks: draw, move, cross, rank."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,37 +8,64 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-def random_subset(alive: Mask, keep: int, rng: np.random.Generator) -> Mask:
-    """`keep` of the alive entries, drawn uniformly."""
-    return _of_indices(alive.shape, rng.choice(np.flatnonzero(alive), keep, replace=False))
+@dataclass(frozen=True)
+class Budget:
+    """Keep alive units whose weights sum to at most a limit, and as many as fit.
+
+    Units are put in an order and kept from its beginning for as long as they fit. Where all weigh
+    the same, every subset therefore has the same size.
+
+    Attributes:
+        alive: units to choose from, any shape; the others are gone already.
+        weight: weight of each unit, same shape, positive where alive.
+        limit: largest sum of the kept weights.
+        least: how many units are kept in any case.
+    """
+
+    alive: Mask
+    weight: NDArray[np.int64]
+    limit: int
+    least: int = 0
+
+    @property
+    def removed(self) -> int:
+        """Weight that every subset removes at least."""
+        return int(self.weight[self.alive].sum()) - self.limit
+
+    def random(self, rng: np.random.Generator) -> Mask:
+        """A subset drawn uniformly."""
+        return self._fill(rng.permutation(self._units(self.alive)))
+
+    def top(self, values: NDArray[np.float64]) -> Mask:
+        """The subset of highest value for its weight; ties keep the lower index."""
+        units = self._units(self.alive)
+        density = values.ravel()[units] / self.weight.ravel()[units]
+        return self._fill(units[np.argsort(-density, kind="stable")])
+
+    def perturb(self, mask: Mask, fraction: float, rng: np.random.Generator) -> Mask:
+        """Swap about `fraction` of the smaller side with the other, at least one pair where possible."""
+        kept = rng.permutation(self._units(mask & self.alive))
+        gone = rng.permutation(self._units(~mask & self.alive))
+        smaller = min(len(kept), len(gone))
+        swaps = min(smaller, max(1, rng.binomial(smaller, fraction))) if smaller else 0
+        return self._fill(np.concatenate([gone[:swaps], kept[swaps:], kept[:swaps], gone[swaps:]]))
+
+    def cross(self, first: Mask, second: Mask, rng: np.random.Generator) -> Mask:
+        """Keep what both keep, fill up from what only one keeps."""
+        parts = (first & second, first ^ second, ~(first | second))
+        return self._fill(np.concatenate([rng.permutation(self._units(part & self.alive)) for part in parts]))
+
+    def _fill(self, order: NDArray[np.int64]) -> Mask:
+        fitting = int(np.searchsorted(np.cumsum(self.weight.ravel()[order]), self.limit, side="right"))
+        mask = np.zeros(self.alive.size, np.bool_)
+        mask[order[: max(self.least, fitting)]] = True
+        return mask.reshape(self.alive.shape)
+
+    @staticmethod
+    def _units(mask: Mask) -> NDArray[np.int64]:
+        return np.flatnonzero(mask)
 
 
-def top_subset(values: NDArray[np.float64], alive: Mask, keep: int) -> Mask:
-    """The `keep` alive entries of highest value; ties keep the lower index."""
-    indices = np.flatnonzero(alive)
-    order = np.argsort(-values.ravel()[indices], kind="stable")
-    return _of_indices(alive.shape, indices[order[:keep]])
-
-
-def perturb_subset(mask: Mask, alive: Mask, fraction: float, rng: np.random.Generator) -> Mask:
-    """Swap about `fraction` of the smaller side with the other, at least one pair where possible."""
-    kept, gone = np.flatnonzero(mask & alive), np.flatnonzero(~mask & alive)
-    smaller = min(len(kept), len(gone))
-    swaps = min(smaller, max(1, rng.binomial(smaller, fraction))) if smaller else 0
-    changed = mask.copy().ravel()
-    changed[rng.choice(kept, swaps, replace=False)] = False
-    changed[rng.choice(gone, swaps, replace=False)] = True
-    return changed.reshape(mask.shape)
-
-
-def cross_subsets(first: Mask, second: Mask, rng: np.random.Generator) -> Mask:
-    """Keep what both keep, fill up to the same size from what only one keeps."""
-    child = first & second
-    missing = int(first.sum()) - int(child.sum())
-    return child | random_subset(first ^ second, missing, rng)
-
-
-def _of_indices(shape: tuple[int, ...], indices: NDArray[np.int64]) -> Mask:
-    mask = np.zeros(int(np.prod(shape)), np.bool_)
-    mask[indices] = True
-    return mask.reshape(shape)
+def counted(alive: Mask, keep: int) -> Budget:
+    """A budget of `keep` units of weight 1, at least one."""
+    return Budget(alive, np.ones(alive.shape, np.int64), keep, least=1)

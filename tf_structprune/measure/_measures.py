@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Group, PrunableGraph, inner_layer
+from tf_structprune.graph import Group, PrunableGraph, kernel_of
 from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
 
 Measure = Callable[[keras.Model, PrunableGraph, str, NDArray[np.generic]], Importance]
 
 
 def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: NDArray[np.generic]) -> Importance:
-    """Sum of |weight| of each unit (Li et al., arXiv 1608.08710, equation 1).
+    """Sum of |weight| of each unit (Li et al., arXiv 1608.08710, equation 1), masked weights not counted.
 
     Returns:
         feature_map: by group, the sum over all producers' incoming kernels, shape (channels,);
@@ -38,7 +38,7 @@ def _group_norm(graph: PrunableGraph, group: Group, views: dict[str, NDArray[np.
 
 def _kernel_view(model: keras.Model, graph: PrunableGraph, name: str) -> NDArray[np.float64]:
     layer = graph.layer(name)
-    kernel: NDArray[np.generic] = keras.ops.convert_to_numpy(inner_layer(model.get_layer(name)).kernel)
+    kernel: NDArray[np.generic] = keras.ops.convert_to_numpy(kernel_of(model.get_layer(name)))
     return kernel.astype(np.float64).reshape(layer.positions, layer.inputs, layer.outputs)
 
 

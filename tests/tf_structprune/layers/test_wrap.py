@@ -60,7 +60,7 @@ def test_masked_kernels_equal_the_reference(name, granularity, polarity):
     for layer in sp.trace(masked).layers:
         wrapper = masked.get_layer(layer.name)
         keep, kernel = reference_mask(masked, layer.name, polarity), wrapper.layer.get_weights()[0]
-        assert np.array_equal(keras.ops.convert_to_numpy(wrapper.masked_kernel()), np.where(keep, kernel, 0))
+        assert np.array_equal(keras.ops.convert_to_numpy(wrapper.effective_kernel()), np.where(keep, kernel, 0))
         assert np.array_equal(folded_weights(wrapper)[0], np.where(keep, kernel, 0))
         assert sp.kept_weights(sp.trace(masked), sp.get_masks(masked), polarity)[layer.name] == keep.sum()
         removed += int((~keep).sum())

@@ -1,45 +1,84 @@
-"""Subsets of fixed size."""
+"""Subsets within a budget."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_structprune.masks._subsets import cross_subsets, perturb_subset, random_subset
+from tf_structprune.masks._subsets import Budget, counted
 
 LAWS = settings(max_examples=200, deadline=None, derandomize=True)
 shapes = st.sampled_from([(1,), (7,), (3, 4), (2, 1)])
 
 
+def moves(budget, fraction, rng):
+    """A subset by every way to make one."""
+    first, second = budget.random(rng), budget.random(rng)
+    yield from (first, second, budget.top(rng.random(budget.alive.shape)))
+    yield from (budget.perturb(first, fraction, rng), budget.cross(first, second, rng))
+
+
 @LAWS
 @given(shapes, st.integers(0, 999), st.floats(0, 1), st.data())
-def test_subsets_keep_size_and_stay_alive(shape, seed, fraction, data):
+def test_equal_weights_keep_the_size_and_stay_alive(shape, seed, fraction, data):
     rng = np.random.default_rng(seed)
     alive = rng.random(shape) < 0.8
-    keep = data.draw(st.integers(0, int(alive.sum())))
-    first, second = random_subset(alive, keep, rng), random_subset(alive, keep, rng)
-    for mask in (first, second, perturb_subset(first, alive, fraction, rng), cross_subsets(first, second, rng)):
+    alive.flat[0] = True
+    keep = data.draw(st.integers(1, int(alive.sum())))
+    for mask in moves(counted(alive, keep), fraction, rng):
         assert mask.shape == shape
         assert mask.sum() == keep
         assert not (mask & ~alive).any()
 
 
+@LAWS
+@given(shapes, st.integers(0, 999), st.floats(0, 1), st.floats(0, 1))
+def test_unequal_weights_stay_within_the_budget_and_use_it(shape, seed, fraction, share):
+    rng = np.random.default_rng(seed)
+    alive = rng.random(shape) < 0.8
+    weight = np.where(alive, rng.integers(1, 9, shape), 0)
+    limit = int(share * weight.sum())
+    for mask in moves(Budget(alive, weight, limit), fraction, rng):
+        assert not (mask & ~alive).any()
+        assert weight[mask].sum() <= limit
+        assert mask[alive].all() or weight[mask].sum() > limit - weight.max()  # not one more would fit everywhere
+
+
+def test_least_is_kept_even_beyond_the_budget():
+    budget = Budget(np.ones(3, bool), np.full(3, 5), 2, least=1)
+    assert budget.random(np.random.default_rng(0)).sum() == 1
+
+
 def test_random_subset_is_uniform():
     rng = np.random.default_rng(0)
     alive = np.array([True, True, False, True, True])
-    counts = np.sum([random_subset(alive, 2, rng) for _ in range(4000)], axis=0)
+    counts = np.sum([counted(alive, 2).random(rng) for _ in range(4000)], axis=0)
     assert counts[2] == 0
     assert np.abs(counts[alive] - 2000).max() < 150  # 4.7 standard deviations
 
 
+def test_top_prefers_value_for_weight():
+    budget = Budget(np.ones(3, bool), np.array([4, 1, 2]), 3)
+    assert budget.top(np.array([5.0, 2.0, 3.0])).tolist() == [False, True, True]
+
+
 def test_perturb_swaps_the_fraction_of_the_smaller_side():
     rng = np.random.default_rng(0)
-    alive = np.ones(400, bool)
-    mask = random_subset(alive, 300, rng)
-    moved = [int((perturb_subset(mask, alive, 0.3, rng) & ~mask).sum()) for _ in range(50)]
+    budget = counted(np.ones(400, bool), 300)
+    mask = budget.random(rng)
+    moved = [int((budget.perturb(mask, 0.3, rng) & ~mask).sum()) for _ in range(50)]
     assert abs(np.mean(moved) - 30) < 4
+
+
+def test_cross_inherits_what_both_parents_treat_alike():
+    rng = np.random.default_rng(0)
+    budget = counted(np.ones(40, bool), 20)
+    first, second = budget.random(rng), budget.random(rng)
+    child = budget.cross(first, second, rng)
+    assert child[first & second].all()
+    assert not child[~(first | second)].any()
 
 
 def test_perturb_does_not_change_its_argument():
     mask = np.array([True, False, True])
-    perturb_subset(mask, np.ones(3, bool), 1.0, np.random.default_rng(0))
+    counted(np.ones(3, bool), 2).perturb(mask, 1.0, np.random.default_rng(0))
     assert mask.tolist() == [True, False, True]
