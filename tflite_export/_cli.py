@@ -2,7 +2,6 @@
 
 import argparse
 import logging as python_logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,8 +20,7 @@ _EXAMPLES = """examples:
 
 def run() -> None:
     """Entry point: run the command of `sys.argv` and exit with its status."""
-    # TensorFlow's notes about CPU features and GPUs are no error of the user's.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow's notes on retracing would bury the one line of an error.
     python_logging.getLogger("tensorflow").setLevel(python_logging.ERROR)
     sys.exit(main(sys.argv[1:]))
 
@@ -90,13 +88,19 @@ def _add_compress(commands: Any) -> None:
     )
     add = compress.add_argument
     add("model", metavar="MODEL.keras", help="a trained Sequential or functional Keras 3 classifier")
-    add("--data", required=True, metavar="DATA.npz", help="x_train, y_train, x_test, y_test as the model takes them")
+    add(
+        "--data",
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="DATA.npz",
+        help="x_train, y_train, x_test, y_test as the model takes them",
+    )
     _add_out(compress)
     add("--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)")
     add(
         "--granularity",
         type=_names,
-        default=("feature_map",),
+        default="feature_map",
         metavar="KIND[,KIND...]",
         help="what to prune, in this order: feature_map, kernel, intra_kernel. Removed feature maps make the model "
         "smaller and faster; removed kernels and patterns are zeros in its weights",
@@ -115,12 +119,11 @@ def _add_compress(commands: Any) -> None:
     add(
         "--augment",
         type=_names,
-        default=(),
+        default="",
         metavar="KIND[,KIND]",
         help="random changes of training images: flip, shift",
     )
-    add("--keep", type=_names, default=(), metavar="NAME[,NAME...]", help="layers to keep whole, names or patterns")
-    add("--prune-first", action="store_true", help="prune the first convolution like any other")
+    _add_kept(compress)
     add("--seed", type=int, default=0, help="seed of the split, the search and the training")
 
 
@@ -131,11 +134,21 @@ def _add_inspect(commands: Any) -> None:
         description="Print the channel groups, layers, MACs and parameters of a model, what can go and what not.",
     )
     inspect.add_argument("model", metavar="MODEL.keras", help="a Sequential or functional Keras 3 model")
+    _add_kept(inspect)
     inspect.add_argument("--verbose", action="store_true", help="log what is done")
 
 
+def _add_kept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep", type=_names, default="", metavar="NAME[,NAME...]", help="layers to keep whole, names or patterns"
+    )
+    parser.add_argument("--prune-first", action="store_true", help="prune the first convolution like any other")
+
+
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to make; it must not exist")
+    parser.add_argument(
+        "--out", required=True, default=argparse.SUPPRESS, metavar="DIR", help="directory to make; it must not exist"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a DIR that an earlier run wrote")
     parser.add_argument("--verbose", action="store_true", help="log each step and show training progress")
 
@@ -197,7 +210,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from tf_structprune.graph import trace
     from tflite_export.compress import load_model
 
-    graph = trace(load_model(arguments.model))
+    model = load_model(arguments.model)
+    graph = trace(model, keep=arguments.keep, keep_first=not arguments.prune_first)
     table = Table(title=f"{graph.model_name}: {graph.parameters:,} parameters, {graph.macs:,} MACs")
     for column in ("layer", "kind", "kernel", "weights", "MACs", "may be pruned"):
         table.add_column(column, justify="right" if column in ("weights", "MACs") else "left")

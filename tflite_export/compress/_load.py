@@ -29,7 +29,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     try:
         model = keras.models.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever the damaged part raises
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
         raise ValueError(
             f"{file} cannot be loaded as a Keras 3 model. Received: {type(error).__name__}: {first}. "
             "Save it anew with model.save; register custom layers and use the Python interface."

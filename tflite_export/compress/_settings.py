@@ -65,7 +65,8 @@ class CompressSettings:
             raise ValueError(f"seed must be in [0, 2**32). Received: seed={self.seed}. Use e.g. 0.")
         if not 0 < self.finetune_rate < math.inf:
             raise ValueError(
-                f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. Use e.g. 0.001."
+                f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. "
+                "Use e.g. 0.001."
             )
 
 

@@ -148,13 +148,14 @@ def _kept(masked: keras.Model) -> int:
 
 
 def _selector(settings: CompressSettings) -> Search:
-    generations = max(1, round(settings.candidates / _PARTICLES))
+    particles = max(3, min(_PARTICLES, settings.candidates))  # two of them may be elites
+    generations = max(1, settings.candidates // particles)
     if settings.search == "best_of_n":
         return BestOfN(settings.candidates)
     if settings.search == "particle_filter":
-        return ParticleFilter(_PARTICLES, generations)
+        return ParticleFilter(particles, generations)
     if settings.search == "evolutionary":
-        return EvolutionaryParticleFilter(_PARTICLES, generations)
+        return EvolutionaryParticleFilter(particles, generations)
     selector: Search = SEARCHES[settings.search]()
     return selector
 

@@ -1,0 +1,77 @@
+"""The demo, from training to the measured directory, and Ctrl-C in the middle of it."""
+
+import configparser
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tflite_export._cli import main
+from tflite_export.runtime import run_litert
+
+ROOT = Path(__file__).parents[2]
+FIGURES = {
+    *("accuracy_float", "accuracy_int8", "parameters", "macs", "float32_bytes", "int8_bytes"),
+    *("latency_us_float32", "latency_us_int8", "arena_bytes"),
+}
+KEYS = {"baseline", "compressed", "sparsity", "tolerance", "seed", "stages", "skipped_layers", "versions"}
+ENTRIES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "micro", "history.csv", "summary.json"}
+
+
+def test_demo_prunes_exports_and_measures(tmp_path, capsys):
+    from sklearn.datasets import load_digits
+
+    out = tmp_path / "digits"
+    assert main(["demo", "--out", str(out)]) == 0
+    assert sorted(ENTRIES - set(os.listdir(out))) == []
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary.keys() >= KEYS
+    before, after = summary["baseline"], summary["compressed"]
+    assert before.keys() == after.keys() == FIGURES
+    assert summary["sparsity"] >= 0.70
+    assert [stage["granularity"] for stage in summary["stages"]] == ["feature_map", "kernel", "intra_kernel"]
+    assert all(stage["accepted"] for stage in summary["stages"])
+    assert after["accuracy_int8"] >= 0.9
+    for key in ("int8_bytes", "float32_bytes", "parameters", "macs", "arena_bytes"):
+        assert after[key] < before[key]
+    digits = load_digits()
+    scores = run_litert(out / "model_int8.tflite", (digits.images[..., None] / 16).astype("float32"))
+    assert (scores.argmax(axis=1) == digits.target).mean() >= 0.9
+    printed = capsys.readouterr().out
+    assert f"{before['int8_bytes']:,}" in printed and f"{after['int8_bytes']:,}" in printed
+
+
+def test_ctrl_c_in_the_demo_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "tflite_export._cli", "demo", "--out", str(tmp_path / "deep" / "digits")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not list(tmp_path.glob("deep/.digits.*.partial")):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            time.sleep(4)  # into the training
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert err.endswith("tf-structprune: interrupted, nothing was written.\n")
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_console_script_names_a_function():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    scripts = dict(
+        line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].splitlines() if line.strip()
+    )
+    assert list(scripts) == ["tf-structprune"]
+    module, name = scripts["tf-structprune"].split(":")
+    assert callable(getattr(importlib.import_module(module), name))

@@ -1,0 +1,279 @@
+"""The whole run on a tiny model: every file is there, and every figure is measured again here."""
+
+import csv
+import json
+import re
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+from tests.tflite_export.compress import tiny
+from tflite_export.compress import CompressSettings, RefusedError, _run, _stages, compress, int8_accuracy
+from tflite_export.runtime import arena_bytes, describe, run_litert
+from tflite_export.verify import VerificationError
+
+FILES = {
+    "model.keras",
+    "model_float32.tflite",
+    "model_int8.tflite",
+    "micro/model_data.cc",
+    "micro/model_data.h",
+    "micro/model_ops.h",
+}
+FIGURES = {
+    "accuracy_float": float,
+    "accuracy_int8": float,
+    "parameters": int,
+    "macs": int,
+    "float32_bytes": int,
+    "int8_bytes": int,
+    "latency_us_float32": float,
+    "latency_us_int8": float,
+    "arena_bytes": int,
+}
+REST = {"sparsity": float, "tolerance": float, "seed": int, "stages": list, "skipped_layers": list, "versions": dict}
+STAGE = {
+    "granularity": str,
+    "search": str,
+    "sparsity": float,
+    "mcr_before_retraining": float,
+    "mcr_after_retraining": float,
+    "accepted": bool,
+}
+SETTINGS = CompressSettings(
+    sparsity=0.6,
+    granularity=("feature_map", "kernel", "intra_kernel"),
+    candidates=3,
+    tolerance=0.05,
+    epochs=2,
+    finetune_batch=32,
+    finetune_rate=5e-3,
+    distill=0.3,
+    augment=("flip",),
+    seed=3,
+)
+SIDES = {"compressed": "", "baseline": "baseline"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The directory of one run, what was returned, and the dense model with the weights it had before."""
+    out = tmp_path_factory.mktemp("compress") / "out"
+    dense = tiny.fresh()
+    weights = dense.get_weights()
+    return out, compress(dense, tiny.data(), out, settings=SETTINGS), dense, weights
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Retraining that changes nothing, for tests of what happens around it."""
+    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: {"loss": [0.5]})
+
+
+@pytest.fixture(params=SIDES)
+def side(request, run):
+    """Key of the summary and folder of the dense or the compressed model."""
+    return request.param, run[0] / SIDES[request.param]
+
+
+def quick(out, **changes):
+    settings = CompressSettings(candidates=1, epochs=1, tolerance=1.0)
+    return compress(tiny.trained(), tiny.data(), out, settings=settings, **changes)
+
+
+def test_writes_every_file_and_no_other(run):
+    out, *_ = run
+    written = set(tiny.tree(out)) - {".tf_structprune.json"}
+    assert written == FILES | {f"baseline/{name}" for name in FILES} | {"history.csv", "summary.json"}
+    assert tiny.entries(out.parent) == ["out"]
+
+
+def test_summary_file_is_what_was_returned(run):
+    out, summary, *_ = run
+    stored = json.loads((out / "summary.json").read_text())
+    assert stored == json.loads(json.dumps(summary))
+
+
+def test_summary_has_the_promised_keys(run):
+    summary = json.loads((run[0] / "summary.json").read_text())
+    for name in SIDES:
+        assert {key: type(value) for key, value in summary[name].items()} == FIGURES
+    assert {key: type(summary[key]) for key in REST} == REST
+    assert [{key: type(value) for key, value in stage.items()} for stage in summary["stages"]] == [STAGE] * 3
+    assert (summary["tolerance"], summary["seed"]) == (0.05, 3)
+    assert {item["name"] for item in summary["skipped_layers"]} == {"first", "classifier"}
+    assert summary["versions"]["keras"] == keras.__version__
+
+
+def test_accuracies_are_those_of_the_files_on_the_test_part(run, side):
+    summary, (name, folder), data = run[1], side, tiny.data()
+    model = keras.models.load_model(folder / "model.keras")
+    assert summary[name]["accuracy_float"] == tiny.accuracy(model, data.x_test, data.y_test)
+    scores = run_litert(folder / "model_int8.tflite", data.x_test)
+    assert summary[name]["accuracy_int8"] == np.mean(scores.argmax(axis=1) == data.y_test)
+
+
+def test_sizes_and_counts_are_those_of_the_files(run, side):
+    summary, (name, folder) = run[1], side
+    figures = summary[name]
+    model = keras.models.load_model(folder / "model.keras")
+    assert figures["float32_bytes"] == (folder / "model_float32.tflite").stat().st_size
+    assert figures["int8_bytes"] == (folder / "model_int8.tflite").stat().st_size
+    assert figures["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.weights)
+    assert figures["macs"] == describe(folder / "model_int8.tflite").macs == sp.trace(model).macs
+    assert figures["arena_bytes"] == arena_bytes(folder / "model_int8.tflite")
+    assert figures["latency_us_float32"] > 0 and figures["latency_us_int8"] > 0
+
+
+def test_keras_file_computes_what_the_float_file_does(side):
+    _, folder = side
+    model, x = keras.models.load_model(folder / "model.keras"), tiny.data().x_test
+    float_outputs = run_litert(folder / "model_float32.tflite", x)
+    np.testing.assert_allclose(model.predict(x, verbose=0), float_outputs, rtol=0, atol=1e-5)
+
+
+def test_baseline_is_the_dense_model(run):
+    out, _, dense, _ = run
+    reloaded = keras.models.load_model(out / "baseline" / "model.keras")
+    for mine, theirs in zip(dense.get_weights(), reloaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_dense_model_is_not_changed(run):
+    _, _, dense, weights = run
+    for old, new in zip(weights, dense.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_compressed_is_smaller_and_within_the_tolerance(run):
+    _, summary, *_ = run
+    before, after = summary["baseline"], summary["compressed"]
+    for key in ("parameters", "macs", "float32_bytes", "int8_bytes"):
+        assert after[key] < before[key]
+    assert summary["stages"][-1]["accepted"]
+    assert summary["validation"]["mcr_compressed_float"] <= summary["validation"]["mcr_dense_float"] + 0.05
+
+
+def test_sparsity_is_counted_on_the_written_model(run):
+    out, summary, dense, _ = run
+    small = keras.models.load_model(out / "model.keras")
+    kept, total = (
+        sum(np.count_nonzero(model.get_layer(name).get_weights()[0]) for name in ("a", "b", "hidden"))
+        for model in (small, dense)
+    )
+    assert summary["sparsity"] == pytest.approx(1 - kept / total)
+    assert summary["sparsity"] >= 0.6
+
+
+def test_validation_figures_are_measured_again(run):
+    out, summary, *_ = run
+    data, figures = tiny.data(), summary["validation"]
+    for name, key in (("baseline", "mcr_dense"), ("", "mcr_compressed")):
+        model = keras.models.load_model(out / name / "model.keras")
+        assert figures[f"{key}_float"] == pytest.approx(1 - tiny.accuracy(model, data.x_val, data.y_val))
+        int8 = int8_accuracy(out / name / "model_int8.tflite", data.x_val, data.y_val)
+        assert figures[f"{key}_int8"] == pytest.approx(1 - int8)
+    within = figures["mcr_compressed_int8"] <= figures["mcr_dense_int8"] + 0.05
+    assert figures["int8_within_tolerance"] is within
+
+
+def test_history_has_one_row_an_epoch(run):
+    with (run[0] / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(str(i + 1), kind, str(e + 1)) for i, kind in enumerate(SETTINGS.granularity) for e in range(2)]
+    assert [(row["stage"], row["granularity"], row["epoch"]) for row in rows] == expected
+    assert all(np.isfinite(float(row[key])) for row in rows for key in ("loss", "val_accuracy"))
+
+
+def test_c_array_holds_the_int8_file(run):
+    out, *_ = run
+    source = (out / "micro" / "model_data.cc").read_text()
+    written = bytes(int(text, 16) for text in re.findall(r"\b0x[0-9a-f]{2}\b", source))
+    assert written == (out / "model_int8.tflite").read_bytes()
+
+
+def test_existing_directory_is_refused_and_left_as_it_was(run):
+    out, *_ = run
+    before = tiny.tree(out)
+    with pytest.raises(FileExistsError, match="exists. Choose another, or pass overwrite=True"):
+        quick(out)
+    assert tiny.tree(out) == before
+
+
+def test_files_of_the_user_are_never_replaced(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds files that no export wrote: thesis.txt"):
+        quick(out, overwrite=True)
+    assert tiny.tree(tmp_path) == {"out/thesis.txt": b"mine"}
+
+
+PARENTS = {
+    "is a file": (("file", "out"), NotADirectoryError, "its parent '.*file' is a file"),
+    "lies below a file": (("file", "deep", "out"), NotADirectoryError, "its parent '.*file' is a file"),
+    "target is a file": (("file",), NotADirectoryError, "is a file. Give the path of a directory"),
+}
+
+
+@pytest.mark.parametrize("parts, error, message", PARENTS.values(), ids=PARENTS)
+def test_unwritable_place_is_refused(tmp_path, parts, error, message):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(error, match=message):
+        quick(tmp_path.joinpath(*parts))
+    assert tiny.tree(tmp_path) == {"file": b"mine"}
+
+
+FAILURES = {
+    "Ctrl-C in retraining": (_stages, "retrain", KeyboardInterrupt()),
+    "no memory in retraining": (_stages, "retrain", MemoryError()),
+    "disagreement of the files": (_run, "write_artifacts", VerificationError("wrong")),
+    "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
+    "Ctrl-C in measuring": (_run, "benchmark_together", KeyboardInterrupt()),
+}
+
+
+@pytest.mark.parametrize("existing", [False, True], ids=["nothing there", "a former run there"])
+@pytest.mark.parametrize("place, name, error", FAILURES.values(), ids=FAILURES)
+def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, fast, place, name, error, existing):
+    out = run[0] if existing else tmp_path / "deep" / "out"
+    watched = out.parent if existing else tmp_path
+    before, names = tiny.tree(watched), tiny.entries(watched)
+    if name != "write_artifacts":  # quick: what was exported does not matter here
+        exported = SimpleNamespace(verification=SETTINGS, versions={})
+        monkeypatch.setattr(_run, "_export", lambda *_: exported)
+        monkeypatch.setattr(_run, "_figures", lambda *_: {})
+        monkeypatch.setattr(_run, "_validation", lambda *_: {})
+        monkeypatch.setattr(_run, "benchmark_together", lambda *_, **__: [])
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(place, name, fail)
+    with pytest.raises(type(error)):
+        quick(out, overwrite=existing)
+    assert tiny.tree(watched) == before
+    assert tiny.entries(watched) == names
+
+
+def test_refused_run_writes_nothing(tmp_path, monkeypatch):
+    def retrain(model, *_, **__):
+        tiny.forget(model)
+        return {"loss": [0.5]}
+
+    monkeypatch.setattr(_stages, "retrain", retrain)
+    settings = CompressSettings(candidates=1, epochs=1)
+    with pytest.raises(RefusedError, match="No stage stayed within the tolerance of 1.00 points"):
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", settings=settings)
+    assert tiny.entries(tmp_path) == []
+
+
+def test_data_are_checked_before_anything_is_made(tmp_path):
+    data = tiny.data()
+    wrong = type(data)(data.x_train[..., 0], data.y_train, data.x_val, data.y_val, data.x_test, data.y_test)
+    with pytest.raises(ValueError, match="x_train does not fit the model's input"):
+        compress(tiny.trained(), wrong, tmp_path / "deep" / "out", settings=SETTINGS)
+    assert tiny.entries(tmp_path) == []

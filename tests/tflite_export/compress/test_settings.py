@@ -1,0 +1,70 @@
+"""Settings are checked when they are made."""
+
+import math
+
+import pytest
+
+from tf_structprune.search import SEARCHES
+from tflite_export.compress import AUGMENTATIONS, CompressSettings
+
+WRONG = {
+    "sparsity one": ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\). Received: sparsity=1.0"),
+    "sparsity negative": ({"sparsity": -0.1}, r"sparsity must be in \[0, 1\). Received: sparsity=-0.1"),
+    "sparsity nan": ({"sparsity": math.nan}, r"sparsity must be in \[0, 1\). Received: sparsity=nan"),
+    "granularity unknown": ({"granularity": ("filter",)}, "Unknown granularity. Received: granularity='filter'"),
+    "granularity twice": (
+        {"granularity": ("kernel", "kernel")},
+        "granularity names each kind once. Received: 'kernel,kernel'",
+    ),
+    "granularity none": ({"granularity": ()}, "granularity names each kind once. Received: ''"),
+    "search unknown": ({"search": "luck"}, "Unknown search. Received: search='luck'. Use one of: best_of_n, "),
+    "augment unknown": (
+        {"augment": ("flip", "rotate")},
+        "Unknown augment. Received: augment='rotate'. Use one of: flip, shift",
+    ),
+    "tolerance percent": ({"tolerance": 2}, r"tolerance must be in \[0, 1\]. Received: tolerance=2. It is a fraction"),
+    "tolerance negative": ({"tolerance": -0.01}, r"tolerance must be in \[0, 1\]. Received: tolerance=-0.01"),
+    "tolerance nan": ({"tolerance": math.nan}, r"tolerance must be in \[0, 1\]. Received: tolerance=nan"),
+    "distill above one": ({"distill": 1.5}, r"distill must be in \[0, 1\]. Received: distill=1.5"),
+    "candidates zero": ({"candidates": 0}, "candidates must be at least 1. Received: candidates=0"),
+    "epochs zero": ({"epochs": 0}, "epochs must be at least 1. Received: epochs=0"),
+    "batch negative": ({"finetune_batch": -1}, "finetune_batch must be at least 1. Received: finetune_batch=-1"),
+    "rate zero": ({"finetune_rate": 0.0}, "finetune_rate must be positive and finite. Received: finetune_rate=0.0"),
+    "rate nan": ({"finetune_rate": math.nan}, "finetune_rate must be positive and finite. Received: finetune_rate=nan"),
+    "rate infinite": (
+        {"finetune_rate": math.inf},
+        "finetune_rate must be positive and finite. Received: finetune_rate=inf",
+    ),
+    "seed negative": ({"seed": -1}, r"seed must be in \[0, 2\*\*32\). Received: seed=-1"),
+    "seed too large": ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\). Received: seed=4294967296"),
+}
+
+
+@pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
+def test_wrong_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        CompressSettings(**changes)
+
+
+LIMITS = {
+    "nothing removed": {"sparsity": 0.0},
+    "nearly all removed": {"sparsity": 0.999},
+    "no tolerance": {"tolerance": 0},
+    "any error tolerated": {"tolerance": 1},
+    "teacher only": {"distill": 1},
+    "one of everything": {"candidates": 1, "epochs": 1, "finetune_batch": 1},
+    "every granularity, any order": {"granularity": ("intra_kernel", "feature_map", "kernel")},
+    "every augmentation": {"augment": AUGMENTATIONS},
+    "largest seed": {"seed": 2**32 - 1},
+}
+
+
+@pytest.mark.parametrize("changes", LIMITS.values(), ids=LIMITS)
+def test_limits_are_accepted_and_stored_as_given(changes):
+    settings = CompressSettings(**changes)
+    assert {name: getattr(settings, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_is_accepted(search):
+    assert CompressSettings(search=search).search == search

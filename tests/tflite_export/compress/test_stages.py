@@ -1,0 +1,242 @@
+"""Stages prune, are judged against the tolerance, and are undone where they fail."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+from tests.tflite_export.compress import tiny
+from tf_structprune.masks import mask_space
+from tf_structprune.search import SEARCHES, find
+from tflite_export.compress import CompressSettings, RefusedError, _stages, prune_in_stages
+
+GRANULARITIES = ("feature_map", "kernel", "intra_kernel")
+PRUNABLE = ("a", "b", "hidden")
+
+
+def settings_of(**changes):
+    quick = {"epochs": 3, "finetune_batch": 32, "finetune_rate": 5e-3, "candidates": 4, "tolerance": 0.05}
+    return CompressSettings(**(quick | changes))
+
+
+def mcr(model, data):
+    return 1 - tiny.accuracy(model, data.x_val, data.y_val)
+
+
+def kept_weights(model):
+    return sum(int(np.count_nonzero(model.get_layer(name).get_weights()[0])) for name in PRUNABLE)
+
+
+@pytest.fixture
+def retrained(monkeypatch):
+    """Replaces retraining: the fate of each stage is a function of its model; returns the models seen."""
+    seen = []
+
+    def install(*fates):
+        def retrain(model, teacher, data, settings, *, verbose=0):
+            seen.append({layer.name: layer.count_params() for layer in sp.unwrap(model).layers})
+            fates[len(seen) - 1](model)
+            return {"loss": [0.5] * settings.epochs}
+
+        monkeypatch.setattr(_stages, "retrain", retrain)
+        return seen
+
+    return install
+
+
+def stay(model):
+    """Retraining that changes nothing."""
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    dense, settings = tiny.fresh(), settings_of(granularity=GRANULARITIES, sparsity=0.6)
+    weights = dense.get_weights()
+    result = prune_in_stages(dense, tiny.data(), settings)
+    return dense, weights, settings, result
+
+
+def test_all_stages_are_accepted_and_reach_the_sparsity(pruned):
+    _, _, settings, result = pruned
+    assert [stage.granularity for stage in result.stages] == list(GRANULARITIES)
+    assert [stage.accepted for stage in result.stages] == [True] * 3
+    assert sorted(stage.sparsity for stage in result.stages) == [stage.sparsity for stage in result.stages]
+    assert settings.sparsity <= result.sparsity < settings.sparsity + 0.05
+    assert {stage.search for stage in result.stages} == {"best_of_n"}
+
+
+def test_sparsity_counts_what_is_gone_from_the_dense_model(pruned):
+    dense, _, _, result = pruned
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(dense))
+
+
+def test_stage_figures_are_measured_on_the_validation_part(pruned):
+    dense, _, settings, result = pruned
+    data = tiny.data()
+    assert result.mcr_dense == pytest.approx(mcr(dense, data))
+    assert result.stages[-1].mcr_after_retraining == pytest.approx(mcr(result.small.model, data))
+    assert all(stage.mcr_after_retraining <= result.mcr_dense + settings.tolerance for stage in result.stages)
+
+
+def test_history_has_a_row_an_epoch(pruned):
+    _, _, settings, result = pruned
+    expected = [(1 + stage, kind, 1 + epoch) for stage, kind in enumerate(GRANULARITIES) for epoch in range(3)]
+    assert [(row["stage"], row["granularity"], row["epoch"]) for row in result.history] == expected
+    assert result.history[-1]["val_accuracy"] == pytest.approx(1 - result.stages[-1].mcr_after_retraining)
+
+
+def test_dense_model_is_not_changed(pruned):
+    dense, weights, _, _ = pruned
+    for old, new in zip(weights, dense.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert dense.trainable
+
+
+def test_result_is_a_plain_model_with_its_left_over_masks(pruned):
+    _, _, _, result = pruned
+    assert not [layer for layer in result.small.model.layers if isinstance(layer, sp.MaskedLayer)]
+    masks = result.small.masks
+    assert not masks.feature_map and masks.kernel and masks.intra_kernel
+    for name, mask in masks.kernel.items():
+        kernel = result.small.model.get_layer(name).get_weights()[0]
+        assert not kernel.reshape(-1, *mask.shape)[:, ~mask].any()  # positions x inputs x outputs
+
+
+def test_feature_map_stage_retrains_the_thin_model(retrained):
+    seen = retrained(stay, stay)
+    prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=1.0))
+    dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
+    for thin in seen:
+        assert all(thin[name] < dense[name] for name in PRUNABLE)
+    assert seen[0] == seen[1]
+
+
+def test_kernel_stage_keeps_the_shape(retrained):
+    seen = retrained(stay)
+    prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("kernel",), tolerance=1.0))
+    dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
+    assert {name: seen[0][name] for name in PRUNABLE} == {name: dense[name] for name in PRUNABLE}
+
+
+def test_impossible_tolerance_is_refused_with_the_figures(retrained):
+    retrained(tiny.forget, tiny.forget)
+    message = (
+        r"No stage stayed within the tolerance of 0\.00 points\. Received: validation MCR 0\.00 % dense; "
+        r"feature_map at sparsity 0\.3\d: [67]\d\.\d\d %, kernel at sparsity 0\.[234]\d: [67]\d\.\d\d %\. Use a lower "
+        r"--sparsity, more --epochs, --distill, or a larger --tolerance\. Nothing was written\."
+    )
+    with pytest.raises(RefusedError, match=message):
+        prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=0))
+
+
+def test_rejected_last_stage_leaves_the_previous_model(retrained):
+    retrained(stay, tiny.forget)
+    data = tiny.data()
+    settings = settings_of(granularity=("feature_map", "kernel"), sparsity=0.3, tolerance=0.6)
+    result = prune_in_stages(tiny.trained(), data, settings)
+    assert [stage.accepted for stage in result.stages] == [True, False]
+    assert result.sparsity == result.stages[0].sparsity < result.stages[1].sparsity
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(tiny.trained()))
+    assert mcr(result.small.model, data) == pytest.approx(result.stages[0].mcr_after_retraining)
+    assert not result.small.masks.kernel
+    assert len(result.history) == 2 * settings.epochs
+
+
+def test_rejected_middle_stage_is_not_built_upon(retrained):
+    retrained(stay, tiny.forget, stay)
+    data = tiny.data()
+    settings = settings_of(granularity=GRANULARITIES, sparsity=0.4, tolerance=0.6)
+    result = prune_in_stages(tiny.trained(), data, settings)
+    assert [stage.accepted for stage in result.stages] == [True, False, True]
+    assert result.small.masks.intra_kernel and not result.small.masks.kernel
+    assert result.sparsity == result.stages[2].sparsity
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(tiny.trained()))
+    assert mcr(result.small.model, data) == pytest.approx(result.stages[2].mcr_after_retraining)
+
+
+def test_rejected_first_stage_leaves_the_dense_shape(retrained):
+    seen = retrained(tiny.forget, stay)
+    settings = settings_of(granularity=("feature_map", "kernel"), sparsity=0.3, tolerance=0.6)
+    result = prune_in_stages(tiny.trained(), tiny.data(), settings)
+    assert [stage.accepted for stage in result.stages] == [False, True]
+    dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
+    assert {name: seen[1][name] for name in PRUNABLE} == {name: dense[name] for name in PRUNABLE}
+    assert result.small.model.count_params() == tiny.trained().count_params()
+
+
+@pytest.mark.parametrize("keep", [("hid*",), ("a", "b")], ids=lambda keep: ",".join(keep))
+def test_kept_layers_stay_whole(retrained, keep):
+    retrained(stay, stay, stay)
+    settings = settings_of(granularity=GRANULARITIES, sparsity=0.3, tolerance=1.0, keep=keep)
+    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    kept = ("hidden",) if keep == ("hid*",) else keep
+    for name in PRUNABLE:
+        old, new = (model.get_layer(name).get_weights()[0] for model in (tiny.trained(), small))
+        if name in kept:
+            assert new.shape[-1] == old.shape[-1]
+            assert np.all(new != 0)
+        else:
+            assert np.count_nonzero(new) < np.count_nonzero(old)
+
+
+@pytest.mark.parametrize("keep_first", [True, False])
+def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
+    retrained(stay)
+    settings = settings_of(granularity=("kernel",), tolerance=1.0, keep_first=keep_first)
+    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    assert bool(np.all(small.get_layer("first").get_weights()[0] != 0)) is keep_first
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_prunes_feature_maps(retrained, name):
+    retrained(stay)
+    result = prune_in_stages(tiny.trained(), tiny.data(), settings_of(search=name, tolerance=1.0, candidates=5))
+    (stage,) = result.stages
+    assert stage.search == name
+    assert 0.5 <= stage.sparsity < 0.6
+
+
+@pytest.mark.parametrize("candidates", [3, 5, 15, 50])
+@pytest.mark.parametrize("name", ["best_of_n", "particle_filter", "evolutionary"])
+def test_searches_score_no_more_candidates_than_allowed(name, candidates):
+    space = mask_space(sp.trace(tiny.trained()), "kernel", 0.5)
+    selector = _stages._selector(settings_of(search=name, candidates=candidates))
+    scored = []
+    find(selector, space, lambda masks: 0.0, on_scored=scored.append)
+    assert candidates / 2 < len(scored) <= candidates
+
+
+def test_search_is_seeded(retrained):
+    retrained(*[stay] * 3)
+    results = [
+        prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("kernel",), tolerance=1.0, seed=seed))
+        for seed in (0, 0, 1)
+    ]
+    assert results[0].small.masks.equals(results[1].small.masks)
+    assert not results[0].small.masks.equals(results[2].small.masks)
+
+
+def test_test_part_is_not_touched(retrained):
+    retrained(stay)
+    data = dataclasses.replace(tiny.data(), x_test=None, y_test=None)
+    assert prune_in_stages(tiny.trained(), data, settings_of(tolerance=1.0)).stages[0].accepted
+
+
+def test_nothing_to_prune_is_refused():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x), name="short")
+    with pytest.raises(ValueError, match="Model 'short' has nothing to prune"):
+        prune_in_stages(model, tiny.data(), settings_of())
+
+
+def test_sparsity_out_of_reach_is_refused():
+    with pytest.raises(ValueError, match=r"Granularity 'feature_map' cannot remove that much here. .*Use at most 0\.9"):
+        prune_in_stages(tiny.trained(), tiny.data(), settings_of(sparsity=0.995))
+
+
+def test_layer_to_keep_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="has no layer to keep by that name. Received: keep='nothing'"):
+        prune_in_stages(tiny.trained(), tiny.data(), settings_of(keep=("nothing",)))

@@ -1,0 +1,210 @@
+"""Batches, the teacher's loss, and retraining."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tflite_export.compress import tiny
+from tflite_export.compress import CompressSettings, retrain
+from tflite_export.compress._train import Batches, SoftTargets
+
+TEMPERATURE = 3.0
+AUGMENTS = {"none": (), "flip": ("flip",), "shift": ("shift",), "both": ("flip", "shift")}
+
+
+def epoch_of(batches):
+    """All batches of the epoch; the next epoch is begun."""
+    parts = [batches[index] for index in range(len(batches))]
+    batches.on_epoch_end()
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def numbered(samples, seed=0, augment=()):
+    """Batches of images whose pixels all are their number, labelled with ten times the number."""
+    x = np.tile(np.arange(samples, dtype=np.float32)[:, None, None, None], (1, 8, 8, 1))
+    return Batches(x, 10 * np.arange(samples), 16, augment, seed)
+
+
+def ramps(augment, seed=0):
+    """Images with a different value at every pixel, in batches."""
+    x = np.arange(40 * 64, dtype=np.float32).reshape(40, 8, 8, 1)
+    return Batches(x, np.arange(40), 16, augment, seed), x
+
+
+@pytest.mark.parametrize("samples, count", [(1, 1), (16, 1), (17, 2), (50, 4)])
+def test_batches_cover_an_epoch(samples, count):
+    batches = numbered(samples)
+    assert len(batches) == count
+    assert [len(batches[index][1]) for index in range(count - 1)] == [16] * (count - 1)
+
+
+def test_every_sample_comes_once_an_epoch_with_its_label():
+    batches = numbered(50)
+    orders = []
+    for _ in range(3):
+        x, y = epoch_of(batches)
+        np.testing.assert_array_equal(10 * x[:, 0, 0, 0], y)
+        assert sorted(y) == list(range(0, 500, 10))
+        orders.append(tuple(y))
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
+def test_batches_are_seeded(augment):
+    first, again, other = (ramps(augment, seed)[0] for seed in (4, 4, 5))
+    for _ in range(2):
+        (x, y), (x_again, y_again), (x_other, _) = epoch_of(first), epoch_of(again), epoch_of(other)
+        np.testing.assert_array_equal(x, x_again)
+        np.testing.assert_array_equal(y, y_again)
+        assert not np.array_equal(x, x_other)
+
+
+@pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
+def test_augmentation_keeps_shape_and_labels(augment):
+    batches, images = ramps(augment)
+    x, y = epoch_of(batches)
+    assert x.shape == images.shape
+    assert x.dtype == np.float32
+    assert sorted(y) == list(range(40))
+    np.testing.assert_array_equal(x.reshape(40, -1).max(axis=1) // 64, y)  # its pixels are the sample's own
+
+
+def test_no_augmentation_changes_nothing():
+    batches, images = ramps(())
+    x, y = epoch_of(batches)
+    np.testing.assert_array_equal(x, images[y])
+
+
+def test_flip_mirrors_some_images_and_no_others():
+    batches, images = ramps(("flip",))
+    x, y = epoch_of(batches)
+    same = (x == images[y]).all(axis=(1, 2, 3))
+    mirrored = (x == images[y][:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 5 < mirrored.sum() < 35
+
+
+def test_shift_moves_by_whole_pixels_and_at_most_an_eighth():
+    batches, images = ramps(("shift",))
+    x, y = epoch_of(batches)
+    padded = np.pad(images[y], ((0, 0), (1, 1), (1, 1), (0, 0)), "edge")
+    moves = [(i, j) for i in range(3) for j in range(3)]
+    found = np.array([(padded[:, i : i + 8, j : j + 8] == x).all(axis=(1, 2, 3)) for i, j in moves])
+    assert (found.sum(axis=0) == 1).all()
+    assert (found.sum(axis=1) > 0).sum() > 4  # several of the nine moves occur
+
+
+def test_augmented_epochs_differ():
+    batches, images = ramps(("flip", "shift"))
+    first, second = (x[np.argsort(y)] for x, y in (epoch_of(batches), epoch_of(batches)))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, images)
+
+
+def softened(logits):
+    raw = np.exp((logits - logits.max(axis=1, keepdims=True)) / TEMPERATURE)
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+def divergence(teacher, student):
+    """Hinton's loss in NumPy: T^2 times the mean divergence of the softened classes."""
+    p, q = softened(teacher), softened(student)
+    return TEMPERATURE**2 * float(np.mean((p * np.log(p / q)).sum(axis=1)))
+
+
+def probabilities_of(logits):
+    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
+@pytest.mark.parametrize("seed", range(5))
+def test_soft_targets_match_the_reference(probabilities, seed):
+    rng = np.random.default_rng(seed)
+    teacher, student = (rng.normal(0, 2, (9, 4)).astype(np.float32) for _ in range(2))
+    form = probabilities_of if probabilities else np.asarray
+    loss = SoftTargets(probabilities=probabilities).compute_loss(form(teacher), form(student))
+    assert float(loss) == pytest.approx(divergence(teacher, student), rel=1e-4)
+
+
+@pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
+def test_soft_targets_vanish_when_the_student_is_the_teacher(probabilities):
+    outputs = probabilities_of(np.random.default_rng(0).normal(0, 2, (9, 4))).astype(np.float32)
+    assert float(SoftTargets(probabilities=probabilities).compute_loss(outputs, outputs)) == pytest.approx(0, abs=1e-5)
+
+
+def test_soft_targets_bear_a_probability_of_zero():
+    sure, unsure = np.eye(4, dtype=np.float32), np.full((4, 4), 0.25, np.float32)
+    loss = float(SoftTargets(probabilities=True).compute_loss(sure, unsure))
+    assert np.isfinite(loss) and loss > 0
+
+
+def perturbed(activation):
+    """A copy of the trained network that has forgotten a little."""
+    model = tiny.fresh(activation)
+    rng = np.random.default_rng(0)
+    model.set_weights([weight + rng.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    "activation, distill",
+    [("softmax", 0.0), (None, 0.0), ("softmax", 0.7), (None, 1.0)],
+    ids=["probabilities", "logits", "probabilities, taught", "logits, taught only"],
+)
+def test_retraining_learns_and_reports_each_epoch(activation, distill):
+    model, data = perturbed(activation), tiny.data()
+    before = tiny.accuracy(model, data.x_val, data.y_val)
+    settings = CompressSettings(epochs=4, finetune_batch=32, finetune_rate=5e-3, distill=distill)
+    figures = retrain(model, tiny.trained(activation), data, settings)
+    after = tiny.accuracy(model, data.x_val, data.y_val)
+    assert before < 0.9 < after
+    assert {len(values) for values in figures.values()} == {4}
+    assert {"loss", "accuracy", "val_accuracy"} <= figures.keys()
+    assert figures["val_accuracy"][-1] == pytest.approx(after)
+    assert all(isinstance(value, float) for values in figures.values() for value in values)
+
+
+@pytest.mark.parametrize("distill", [0.0, 0.5])
+def test_retraining_leaves_the_teacher_as_it_was(distill):
+    teacher, model = tiny.fresh(), perturbed("softmax")
+    teacher.get_layer("b").trainable = False
+    weights, flags = teacher.get_weights(), [layer.trainable for layer in teacher.layers]
+    optimizer = teacher.optimizer
+    retrain(model, teacher, tiny.data(), CompressSettings(epochs=1, distill=distill))
+    for old, new in zip(weights, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert teacher.trainable
+    assert [layer.trainable for layer in teacher.layers] == flags
+    assert teacher.optimizer is optimizer
+
+
+def without_test_part():
+    """Data on which any use of the test part would fail."""
+    return dataclasses.replace(tiny.data(), x_test=None, y_test=None)
+
+
+def test_retraining_is_seeded_and_never_sees_the_test_part():
+    data, results = without_test_part(), []
+    for seed in (0, 0, 1):
+        model = perturbed("softmax")
+        retrain(model, tiny.trained(), data, CompressSettings(epochs=1, seed=seed))
+        results.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)  # threads may add up in another order
+    assert np.abs(results[0] - results[2]).max() > 1e-3
+
+
+def test_retraining_lets_the_rate_fall_to_zero():
+    model = perturbed("softmax")
+    settings = CompressSettings(epochs=2, finetune_batch=64, finetune_rate=0.01)
+    retrain(model, tiny.trained(), tiny.data(), settings)
+    steps = 2 * 5
+    assert int(model.optimizer.iterations) == steps
+    rate = [float(model.optimizer._learning_rate(step)) for step in (0, steps // 2, steps)]
+    assert rate == pytest.approx([0.01, 0.005, 0], abs=1e-7)
+
+
+def test_batches_are_a_keras_data_set():
+    assert isinstance(numbered(10), keras.utils.PyDataset)

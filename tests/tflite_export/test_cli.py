@@ -1,0 +1,352 @@
+"""The command line: exit statuses, one line for each bad input, what is printed."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from absl import logging
+
+from tests.tflite_export.compress import tiny
+from tflite_export._cli import main
+from tflite_export.compress import _stages
+
+
+@keras.saving.register_keras_serializable(package="test_cli")
+class Subclassed(keras.Model):
+    """A model that Keras loads and that has no graph to trace."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@keras.saving.register_keras_serializable(package="test_cli")
+class Doubled(keras.layers.Layer):
+    """A layer without a rule."""
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """The command line sets absl's verbosity and handler for its process."""
+    verbosity = logging.get_verbosity()
+    yield
+    logging.set_verbosity(verbosity)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a good model and data, and bad ones."""
+    folder = tmp_path_factory.mktemp("cli")
+    good = tiny.files(80)
+    tiny.trained().save(folder / "good.keras")
+    np.savez(folder / "good.npz", **tiny.files())
+    (folder / "broken.keras").write_bytes((folder / "good.keras").read_bytes()[:2000])
+    (folder / "text.npz").write_text("x_train, y_train")
+    (folder / "model.h5").write_bytes(b"\x89HDF")
+    (folder / "file").write_text("mine")
+    for name, changes in {
+        "flat": {"x_train": good["x_train"][..., 0]},
+        "labels": {"y_test": good["y_test"] + 5},
+        "nan": {"x_train": good["x_train"] * np.nan},
+        "float": {"y_train": good["y_train"] + 0.5},
+        "short": {"y_train": good["y_train"][1:]},
+        "half": {"x_val": good["x_train"]},
+    }.items():
+        np.savez(folder / f"{name}.npz", **(good | changes))
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 8, 8, 1), np.float32))
+    subclassed.save(folder / "subclassed.keras")
+    return folder
+
+
+@pytest.fixture
+def compress(files, tmp_path, capsys):
+    """Runs `compress` and gives the exit status, stdout and stderr; nothing may be left in the folder."""
+
+    def run(*options, model="good.keras", data="good.npz", out=tmp_path / "out"):
+        capsys.readouterr()  # what was printed before
+        arguments = ["compress", str(files / model), "--data", str(files / data), "--out", str(out), *options]
+        return (main(arguments), *capsys.readouterr())
+
+    return run
+
+
+def refusal(result):
+    """The message of a run that was refused with one line."""
+    status, out, err = result
+    assert (status, out) == (1, "")
+    assert err.startswith("tf-structprune: ") and err.endswith("\n") and err.count("\n") == 1
+    return err.removeprefix("tf-structprune: ").strip()
+
+
+OPTIONS = {
+    "sparsity one": ("--sparsity=1.0", "sparsity must be in [0, 1). Received: sparsity=1.0."),
+    "sparsity negative": ("--sparsity=-0.1", "sparsity must be in [0, 1). Received: sparsity=-0.1."),
+    "sparsity nan": ("--sparsity=nan", "sparsity must be in [0, 1). Received: sparsity=nan."),
+    "sparsity out of reach": ("--sparsity=0.999", "Granularity 'feature_map' cannot remove that much here."),
+    "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
+    "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
+    "granularity none": ("--granularity=", "granularity names each kind once. Received: ''."),
+    "search unknown": ("--search=luck", "Unknown search. Received: search='luck'. Use one of: best_of_n,"),
+    "augment unknown": ("--augment=rotate", "Unknown augment. Received: augment='rotate'. Use one of: flip, shift."),
+    "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1]. Received: tolerance=2.0."),
+    "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
+    "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
+    "rate not finite": ("--finetune-rate=inf", "finetune_rate must be positive and finite."),
+    "seed negative": ("--seed=-1", "seed must be in [0, 2**32). Received: seed=-1."),
+    "layer to keep unknown": ("--keep=a,nothing", "has no layer to keep by that name. Received: keep='nothing'."),
+}
+
+
+@pytest.mark.parametrize("option, message", OPTIONS.values(), ids=OPTIONS)
+def test_bad_option_is_refused_in_one_line(compress, tmp_path, option, message):
+    assert message in refusal(compress(option))
+    assert tiny.entries(tmp_path) == []
+
+
+INPUTS = {
+    "model missing": ({"model": "none.keras"}, "No model file there. Received: "),
+    "model truncated": ({"model": "broken.keras"}, "broken.keras is damaged or no Keras 3 model file. Received: 2000"),
+    "model of another kind": ({"model": "model.h5"}, "model.h5 is not a .keras file. Received: suffix '.h5'."),
+    "model subclassed": ({"model": "subclassed.keras"}, "is subclassed (Subclassed): its layers are Python code"),
+    "data missing": ({"data": "none.npz"}, "No data file there. Received: "),
+    "data text": ({"data": "text.npz"}, "text.npz cannot be read as .npz. Received: 16 bytes that are no zip"),
+    "data a model": ({"data": "good.keras"}, "good.keras lacks x_train, y_train, x_test, y_test."),
+    "channel axis missing": ({"data": "flat.npz"}, "Use shape (8, 8, 1) (add the channel axis)."),
+    "labels out of range": ({"data": "labels.npz"}, "y_test has labels that the model does not know."),
+    "NaN": ({"data": "nan.npz"}, "x_train has 5120 values that are not finite."),
+    "labels no classes": ({"data": "float.npz"}, "y_train must be class indices or one-hot rows."),
+    "lengths differ": ({"data": "short.npz"}, "x_train and y_train need the same length, at least 2."),
+    "half a validation part": ({"data": "half.npz"}, "half.npz lacks y_val."),
+}
+
+
+@pytest.mark.parametrize("names, message", INPUTS.values(), ids=INPUTS)
+def test_bad_input_is_refused_in_one_line(compress, tmp_path, names, message):
+    assert message in refusal(compress(**names))
+    assert tiny.entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["file/out", "file/deep/out"])
+def test_unwritable_parent_is_refused(compress, files, place):
+    before = tiny.tree(files)
+    assert "file' is a file. Choose another directory." in refusal(compress(out=files / place))
+    assert tiny.tree(files) == before
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [((), "exists. Choose another, or pass overwrite=True (--overwrite)"), (("--overwrite",), "holds files that no")],
+    ids=["plain", "overwrite"],
+)
+def test_directory_of_the_user_is_left_as_it_was(compress, tmp_path, options, message):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert message in refusal(compress(*options))
+    assert tiny.tree(tmp_path) == {"out/thesis.txt": b"mine"}
+
+
+def test_markup_in_a_message_is_printed_as_it_is(compress):
+    assert "[bold]x[/bold].keras" in refusal(compress(model="[bold]x[/bold].keras"))
+
+
+def test_refusal_names_the_figures_and_leaves_nothing(compress, tmp_path, monkeypatch):
+    def retrain(model, *_, **__):
+        tiny.forget(model)
+        return {"loss": [0.5]}
+
+    monkeypatch.setattr(_stages, "retrain", retrain)
+    message = refusal(compress("--candidates=1"))
+    assert message.startswith("No stage stayed within the tolerance of 1.00 points. Received: validation MCR ")
+    assert "feature_map at sparsity 0.5" in message
+    assert tiny.entries(tmp_path) == []
+
+
+def test_interruption_exits_with_130_and_leaves_nothing(compress, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        assert [name for name in tiny.entries(tmp_path) if name.endswith(".partial")]  # it is in the middle
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_stages, "retrain", interrupted)
+    status, out, err = compress("--candidates=1")
+    assert (status, out) == (130, "")
+    assert err == "tf-structprune: interrupted, nothing was written.\n"
+    assert tiny.entries(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def done(files, tmp_path_factory):
+    """The directory of one successful run."""
+    return tmp_path_factory.mktemp("done") / "out"
+
+
+def test_compress_writes_and_prints(compress, done):
+    options = "--granularity intra_kernel,kernel --search magnitude --sparsity 0.6 --tolerance 1 --epochs 1 --keep b"
+    status, out, _ = compress(*options.split(), "--finetune-batch=16", "--augment=flip,shift", "--seed=4", out=done)
+    summary = json.loads((done / "summary.json").read_text())
+    assert status == 0
+    assert [stage["granularity"] for stage in summary["stages"]] == ["intra_kernel", "kernel"]
+    assert [stage["search"] for stage in summary["stages"]] == ["magnitude"] * 2
+    settings = summary["settings"]
+    assert (settings["keep"], settings["augment"], settings["seed"]) == (["b"], ["flip", "shift"], 4)
+    assert (settings["epochs"], settings["finetune_batch"], settings["tolerance"]) == (1, 16, 1.0)
+    assert f"{100 * summary['sparsity']:.1f} % of the prunable weights removed" in out
+    for side in ("baseline", "compressed"):
+        for key in ("parameters", "macs", "float32_bytes", "int8_bytes", "arena_bytes"):
+            assert f"{summary[side][key]:,}" in out
+        for key in ("accuracy_float", "accuracy_int8"):
+            assert f"{100 * summary[side][key]:.2f}" in out
+    assert f"Written to {done}\n" in out
+    kernel = keras.models.load_model(done / "model.keras").get_layer("b").get_weights()[0]
+    assert np.all(kernel != 0)
+
+
+def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(compress, done, monkeypatch):
+    fates = iter([lambda model: None, tiny.forget])
+
+    def retrain(model, *_, **__):
+        next(fates)(model)
+        return {"loss": [0.5]}
+
+    monkeypatch.setattr(_stages, "retrain", retrain)
+    before = tiny.tree(done)
+    assert "exists. Choose another" in refusal(compress(out=done))
+    assert tiny.tree(done) == before
+    options = "--overwrite --granularity kernel,intra_kernel --tolerance 0.3 --sparsity 0.1 --candidates 3"
+    status, out, _ = compress(*options.split(), out=done)
+    assert status == 0
+    summary = json.loads((done / "summary.json").read_text())
+    assert [stage["accepted"] for stage in summary["stages"]] == [True, False]
+    assert tiny.entries(done.parent) == ["out"]
+    undone = summary["stages"][1]
+    assert f"Not reached: intra_kernel at sparsity {undone['sparsity']:.3f} left a validation error of " in out
+    assert f"{100 * undone['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone." in out
+
+
+def inspect(capsys, path, *options):
+    capsys.readouterr()
+    return (main(["inspect", str(path), *options]), *capsys.readouterr())
+
+
+def test_inspect_names_layers_groups_and_reasons(files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # so that no cell of the table is wrapped
+    status, out, err = inspect(capsys, files / "good.keras")
+    assert (status, err) == (0, "")
+    model = tiny.trained()
+    assert f"tiny: {model.count_params():,} parameters" in out
+    for layer, shape in {"first": "3x3x1x6", "a": "3x3x6x8", "b": "3x3x8x8", "hidden": "128x12"}.items():
+        assert any(layer in line and shape in line for line in out.splitlines())
+    assert "no: it is the first convolution" in out
+    assert "no: it is the classifier" in out
+    assert "group a: 8 channels of a -> b (may go)" in out
+    assert "group classifier: 3 channels of classifier -> no kernel (kept: " in out
+
+
+def test_inspect_shows_what_was_asked_to_stay_or_go(files, capsys):
+    status, out, _ = inspect(capsys, files / "good.keras", "--keep=hid*", "--prune-first")
+    assert status == 0
+    assert "group first: 6 channels of first -> a (may go)" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("  hidden: ")]
+    assert "it was named in keep" in line
+
+
+def test_inspect_names_a_layer_it_does_not_know(tmp_path, capsys):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, name="stem")(inputs)
+    x = Doubled(name="doubled")(keras.layers.Conv2D(5, 3, name="body")(x))
+    keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)), name="odd").save(tmp_path / "odd.keras")
+    status, out, _ = inspect(capsys, tmp_path / "odd.keras")
+    assert status == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("  doubled: ")]
+    assert "Doubled" in line
+
+
+BAD_MODELS = {
+    "missing": ("none.keras", "No model file there. Received: "),
+    "truncated": ("broken.keras", "is damaged or no Keras 3 model file."),
+    "another kind": ("model.h5", "is not a .keras file."),
+    "subclassed": ("subclassed.keras", "is subclassed (Subclassed): its layers are Python code"),
+    "data": ("good.npz", "is not a .keras file. Received: suffix '.npz'."),
+}
+
+
+@pytest.mark.parametrize("name, message", BAD_MODELS.values(), ids=BAD_MODELS)
+def test_inspect_refuses_in_one_line(files, capsys, name, message):
+    assert message in refusal(inspect(capsys, files / name))
+
+
+@pytest.mark.parametrize("options, message", [(["--seed=-1"], "seed must be in [0, 2**32)."), ([], "exists.")])
+def test_demo_refuses_before_it_trains(tmp_path, capsys, options, message):
+    if not options:
+        (tmp_path / "out").mkdir()
+    before = tiny.entries(tmp_path)
+    status = main(["demo", "--out", str(tmp_path / "out"), *options])
+    assert message in refusal((status, *capsys.readouterr()))
+    assert tiny.entries(tmp_path) == before
+
+
+USAGE = {
+    "no command": ([], "the following arguments are required: COMMAND"),
+    "unknown command": (["prune"], "invalid choice: 'prune'"),
+    "demo without a place": (["demo"], "the following arguments are required: --out"),
+    "compress without data": (["compress", "m.keras", "--out", "o"], "the following arguments are required: --data"),
+    "compress without a place": (["compress", "m.keras", "--data", "d.npz"], "arguments are required: --out"),
+    "inspect without a model": (["inspect"], "the following arguments are required: MODEL.keras"),
+    "sparsity no number": (
+        ["compress", "m", "--data", "d", "--out", "o", "--sparsity", "half"],
+        "argument --sparsity: invalid float value: 'half'",
+    ),
+    "epochs no whole number": (
+        ["compress", "m", "--data", "d", "--out", "o", "--epochs", "1.5"],
+        "argument --epochs: invalid int value: '1.5'",
+    ),
+    "unknown option": (["inspect", "m.keras", "--colour"], "unrecognized arguments: --colour"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", USAGE.values(), ids=USAGE)
+def test_wrong_usage_exits_with_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+HELP = {
+    "all": ([], ("demo", "compress", "inspect", "examples:", "tf-structprune demo --out")),
+    "demo": (["demo"], ("--out DIR", "--overwrite", "--seed", "--verbose", "digits")),
+    "inspect": (["inspect"], ("MODEL.keras", "--verbose", "what can go and what not")),
+    "compress": (
+        ["compress"],
+        (
+            *("MODEL.keras", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
+            *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
+            *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
+            *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("command, words", HELP.values(), ids=HELP)
+def test_help_is_complete_and_exits_with_0(capsys, command, words):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert [word for word in words if word not in text] == []
+
+
+def test_help_shows_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["compress", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for default in ("in [0, 1) (default: 0.5)", "as a fraction (default: 0.01)", "each granularity (default: 10)"):
+        assert default in text
