@@ -17,7 +17,6 @@ ROOMS = {
         "bench",
         "export",
         "compress",
-        "_cli",
     ),
 }
 NUMPY_ONLY = ("masks", "search", "schedule")
@@ -150,7 +149,6 @@ def test_checker_catches_a_bad_door(source, problem):
         ("tf_structprune", "masks", "from tf_structprune.graph import trace"),
         ("tf_structprune", "layers", "import keras"),
         ("tflite_export", "shrink", "import tensorflow\nfrom tf_structprune.layers import wrap"),
-        ("tflite_export", "_cli", "from tflite_export.compress import compress"),
     ],
 )
 def test_checker_lets_pass(package, room, source):

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tflite_export._cli import main
+from tf_structprune_cli import main
 from tflite_export.runtime import run_litert
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_demo_prunes_exports_and_measures(tmp_path, capsys):
 
 
 def test_ctrl_c_in_the_demo_leaves_nothing(tmp_path):
-    command = [sys.executable, "-m", "tflite_export._cli", "demo", "--out", str(tmp_path / "deep" / "digits")]
+    command = [sys.executable, "-m", "tf_structprune_cli", "demo", "--out", str(tmp_path / "deep" / "digits")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:

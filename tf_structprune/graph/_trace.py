@@ -160,7 +160,7 @@ def _produce(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -
     kernel_shape = tuple(int(size) for size in inner_layer(layer).kernel.shape)
     layout = _Layout(state.atoms.take(kernel_shape[-1]))
     if kept:
-        state.atoms.block(layout.atoms, f"{layer.name} is kept: {kept}", _BY_DESIGN)
+        state.atoms.block(layout.atoms, layer.name + kept.removeprefix("it"), _BY_DESIGN)
     _block_mixed(state, layer, layout)
     spatial = [size or 1 for size in layer.compute_output_shape(call.input_shapes[0])[1:-1]]
     state.layers.append(

@@ -1,7 +1,6 @@
 """The command line `tf-structprune`: parse, call, print."""
 
 import argparse
-import logging as python_logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 from absl import logging
 from rich.console import Console
 from rich.table import Table
+
+from tf_structprune_cli._tensorflow import import_quietly
 
 _EXAMPLES = """examples:
   tf-structprune demo --out digits
@@ -20,8 +21,6 @@ _EXAMPLES = """examples:
 
 def run() -> None:
     """Entry point: run the command of `sys.argv` and exit with its status."""
-    # TensorFlow's notes on retracing would bury the one line of an error.
-    python_logging.getLogger("tensorflow").setLevel(python_logging.ERROR)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -36,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
     try:
+        import_quietly()
         _COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt:
         Console(stderr=True).print("tf-structprune: interrupted, nothing was written.", highlight=False)
@@ -157,7 +157,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-# TensorFlow is imported by the commands that need it: --help and usage errors answer at once.
+# The packages are imported by the commands that need them: --help and usage errors answer at once.
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -245,7 +245,3 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
                 f"{100 * stage['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
     console.print(f"Written to {out}", highlight=False, markup=False)
-
-
-if __name__ == "__main__":
-    run()

@@ -8,7 +8,7 @@ import pytest
 from absl import logging
 
 from tests.tflite_export.compress import tiny
-from tflite_export._cli import main
+from tf_structprune_cli import main
 from tflite_export.compress import _stages
 
 
@@ -254,7 +254,7 @@ def test_inspect_shows_what_was_asked_to_stay_or_go(files, capsys):
     assert status == 0
     assert "group first: 6 channels of first -> a (may go)" in out
     (line,) = [line for line in out.splitlines() if line.startswith("  hidden: ")]
-    assert "it was named in keep" in line
+    assert "hidden was named in keep" in line
 
 
 def test_inspect_names_a_layer_it_does_not_know(tmp_path, capsys):
