@@ -7,6 +7,7 @@ candidate keeps as many weights in every block as its budget allows.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +18,43 @@ from tf_structprune.masks._subsets import Budget
 Importance = Mapping[str, NDArray[np.float64]]
 
 
+class _Block(Protocol):
+    """The choices of one group or layer."""
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Units that earlier masks have left."""
+
+    @property
+    def removed(self) -> int:
+        """What every choice removes at least."""
+
+
 class MaskSpace(ABC):
-    """The candidates that one selector may propose. Higher importance is kept first."""
+    """The candidates that one selector may propose. Higher importance is kept first.
+
+    Attributes:
+        granularity: what the candidates differ in.
+        base: masks of the other granularities, the same in every candidate.
+    """
 
     granularity: str
+    base: MaskSet
+
+    @abstractmethod
+    def _blocks(self) -> Mapping[str, _Block]:
+        """The choices by group or layer."""
 
     @property
-    @abstractmethod
     def alive(self) -> Mapping[str, NDArray[np.bool_]]:
         """Units of each block that earlier masks have left: the ones to choose from."""
+        return {name: block.alive for name, block in self._blocks().items()}
 
     @property
-    @abstractmethod
     def removed(self) -> Mapping[str, int]:
         """What every candidate removes at least in each block: units, or weights where units weigh
         differently."""
+        return {name: block.removed for name, block in self._blocks().items()}
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> MaskSet:
@@ -50,6 +73,9 @@ class MaskSpace(ABC):
     def top(self, importance: Importance) -> MaskSet:
         """The candidate that keeps the most important units; ties keep the lower index."""
 
+    def _with(self, masks: Arrays) -> MaskSet:
+        return self.base.updated(self.granularity, masks)
+
 
 @dataclass(frozen=True)
 class SubsetSpace(MaskSpace):
@@ -59,13 +85,8 @@ class SubsetSpace(MaskSpace):
     base: MaskSet
     blocks: Mapping[str, Budget]
 
-    @property
-    def alive(self) -> Mapping[str, NDArray[np.bool_]]:
-        return {name: block.alive for name, block in self.blocks.items()}
-
-    @property
-    def removed(self) -> Mapping[str, int]:
-        return {name: block.removed for name, block in self.blocks.items()}
+    def _blocks(self) -> Mapping[str, _Block]:
+        return self.blocks
 
     def sample(self, rng: np.random.Generator) -> MaskSet:
         return self._with({name: block.random(rng) for name, block in self.blocks.items()})
@@ -80,9 +101,6 @@ class SubsetSpace(MaskSpace):
 
     def top(self, importance: Importance) -> MaskSet:
         return self._with({name: block.top(importance[name]) for name, block in self.blocks.items()})
-
-    def _with(self, masks: Arrays) -> MaskSet:
-        return self.base.updated(self.granularity, masks)
 
 
 @dataclass(frozen=True)
@@ -136,13 +154,8 @@ class PatternSpace(MaskSpace):
     base: MaskSet
     blocks: Mapping[str, PatternBlock]
 
-    @property
-    def alive(self) -> Mapping[str, NDArray[np.bool_]]:
-        return {name: block.alive for name, block in self.blocks.items()}
-
-    @property
-    def removed(self) -> Mapping[str, int]:
-        return {name: block.removed for name, block in self.blocks.items()}
+    def _blocks(self) -> Mapping[str, _Block]:
+        return self.blocks
 
     def sample(self, rng: np.random.Generator) -> MaskSet:
         return self._with({name: self._draw(block, rng) for name, block in self.blocks.items()})
@@ -185,6 +198,3 @@ class PatternSpace(MaskSpace):
             high = block.budget.random(rng)
         low_choice = rng.integers(len(block.low), size=maps)
         return block.assemble(high, low_choice, rng.integers(len(block.high), size=maps))
-
-    def _with(self, masks: Arrays) -> MaskSet:
-        return self.base.updated(self.granularity, masks)
