@@ -133,8 +133,8 @@ def write_table(results: list[dict], path: pathlib.Path) -> None:
         "# MNIST: sparsity against test error",
         "",
         "Written by `benchmarks/mnist_sweep.py`. Test MCR in %, mean (least to most) over the seeds, at the "
-        "last epoch of retraining; the test set is used for nothing else. `-`: refused, that granularity alone "
-        "cannot be that sparse.",
+        "last epoch of retraining; the test set is used for nothing else. Refused: that granularity alone cannot be "
+        "that sparse. Empty: not run.",
         "",
         "| network | granularity | selector | dense | " + " | ".join(f"{s:.0%}" for s in sparsities) + " |",
         "|---|---|---|---|" + "---|" * len(sparsities),
@@ -142,8 +142,8 @@ def write_table(results: list[dict], path: pathlib.Path) -> None:
     keys = dict.fromkeys((row["network"], row["granularity"], row["search"]) for row in sorted(results, key=_order))
     for key in keys:
         rows = [row for row in results if (row["network"], row["granularity"], row["search"]) == key]
-        dense = _spread([row["mcr_dense"] for row in rows if row["sparsity"] == rows[0]["sparsity"]])
-        columns = [_spread([r["mcr_test"] for r in rows if r["sparsity"] == s and "mcr_test" in r]) for s in sparsities]
+        dense = _spread(list({row["seed"]: row["mcr_dense"] for row in rows}.values()))
+        columns = [_cell([r for r in rows if r["sparsity"] == s]) for s in sparsities]
         lines.append("| " + " | ".join((*key, dense, *columns)) + " |")
     path.write_text("\n".join(lines) + "\n")
 
@@ -153,9 +153,13 @@ def _order(row: dict) -> tuple[int, int, int]:
             list(SEARCHES).index(row["search"]))  # fmt: skip
 
 
+def _cell(rows: list[dict]) -> str:
+    if len(rows) < FLAGS.seeds:
+        return ""  # not run, or not for every seed
+    return "refused" if any("refused" in row for row in rows) else _spread([row["mcr_test"] for row in rows])
+
+
 def _spread(values: list[float]) -> str:
-    if not values:
-        return "-"
     return f"{100 * statistics.mean(values):.2f} ({100 * min(values):.2f} to {100 * max(values):.2f})"
 
 

@@ -48,7 +48,13 @@ def test_demo_prunes_exports_and_measures(tmp_path, capsys):
 def test_ctrl_c_in_the_demo_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "tf_structprune_cli", "demo", "--out", str(tmp_path / "deep" / "digits")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+
+    def hear_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background inherits deaf ears
+
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
         try:
             deadline = time.monotonic() + 120
             while not list(tmp_path.glob("deep/.digits.*.partial")):
