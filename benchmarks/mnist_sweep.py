@@ -31,6 +31,7 @@ flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_te
 flags.DEFINE_string("dense", None, "Folder of the dense networks.", required=True)
 flags.DEFINE_string("out", "benchmarks/results/mnist", "Results without suffix.")
 flags.DEFINE_list("networks", list(NETWORKS), "Networks to sweep.")
+flags.DEFINE_list("granularities", [*GRANULARITIES, "combined"], "Granularities to sweep.")
 flags.DEFINE_list("sparsities", ["0.8", "0.9", "0.5"], "Sparsities, most wanted first.")
 flags.DEFINE_integer("seeds", 3, "Seeds 0 to N-1.")
 flags.DEFINE_integer("epochs", 3, "Epochs of retraining.")
@@ -105,7 +106,7 @@ def run_cell(cell: dict, data: dict) -> dict:
 def cells() -> list[dict]:
     """All cells, the most wanted sparsity first."""
     names = ("sparsity", "network", "granularity", "search", "seed")
-    ranges = ([float(s) for s in FLAGS.sparsities], FLAGS.networks, PLANS, SEARCHES, range(FLAGS.seeds))
+    ranges = ([float(s) for s in FLAGS.sparsities], FLAGS.networks, FLAGS.granularities, SEARCHES, range(FLAGS.seeds))
     every = [dict(zip(names, values, strict=True)) for values in itertools.product(*ranges)]
     return [c for c in every if c["search"] != "activation_vote" or c["granularity"] == "feature_map"]
 

@@ -27,6 +27,15 @@ flags.DEFINE_string("compressed", None, "Directory that compress wrote.", requir
 flags.DEFINE_string("out", "benchmarks/results/resnet8", "Results without suffix.")
 
 CALIBRATION = 200
+CHECK = """
+
+The compressed network is in `resnet8_half/`. To test it:
+
+    import numpy as np
+    from tflite_export.compress import int8_accuracy
+    data = np.load("cifar10.npz")
+    int8_accuracy("benchmarks/results/resnet8_half/model_int8.tflite", data["x_test"], data["y_test"].ravel())
+"""
 
 
 def from_scratch(thin: keras.Model, settings: CompressSettings) -> keras.Model:
@@ -72,7 +81,7 @@ def table(summary: dict, control: dict) -> str:
     for figure in FIGURES:
         other = figure.text(control[figure.key]) if figure.key in control else "same"
         lines.append("| " + " | ".join((*figure.row(summary), other)) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + CHECK
 
 
 def main(_: list[str]) -> None:

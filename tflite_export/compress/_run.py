@@ -88,7 +88,7 @@ def compress_into(
     return summary
 
 
-def int8_accuracy(file: Path, x: NDArray[Any], y: NDArray[np.int64]) -> float:
+def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.int64]) -> float:
     """Top-1 accuracy of a `.tflite` file in LiteRT."""
     return float(np.mean(run_litert(file, x).reshape(len(x), -1).argmax(axis=1) == y))
 
