@@ -1,45 +1,100 @@
 """What tracing a model yields: plain data, no Keras."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.graph._cut import LayerCut, TensorCut
+from tf_structprune.graph._limits import Limits
+
+
+@dataclass(frozen=True)
+class TensorChannels:
+    """Which removable units the channels of one tensor belong to.
+
+    Attributes:
+        units: unit of each channel, shape (channels,).
+        axis: the channel axis, batch axis counted.
+        shape: shape of the tensor, None where open.
+    """
+
+    units: NDArray[np.int64]
+    axis: int
+    shape: tuple[int | None, ...]
+
+    def cut(self, keep: NDArray[np.bool_]) -> TensorCut:
+        """What stays of it, from the kept units, shape (unit count,)."""
+        return TensorCut(np.flatnonzero(keep[self.units]), self.axis, self.shape)
+
 
 @dataclass(frozen=True)
 class Channels:
-    """Which removable units the input and output channels of one layer belong to.
+    """Which removable units the channels of one layer belong to.
 
     Attributes:
-        inputs: unit of each input channel, shape (input channels,). Empty for layers without weights.
-        outputs: unit of each output channel, shape (output channels,).
-        positions: input features a channel stands for: 1, or height x width behind a `Flatten`,
-            where feature `p * channels + c` is position `p` of channel `c`.
+        inputs: unit of each input map, shape (input maps,).
+        outputs: unit of each output map, shape (output maps,).
+        positions: input features a map stands for: 1, or height x width behind a `Flatten`,
+            where feature `p * maps + c` is position `p` of map `c`.
+        reads: the tensors that the layer reads.
+        makes: the tensors that it makes.
     """
 
     inputs: NDArray[np.int64]
     outputs: NDArray[np.int64]
     positions: int = 1
+    reads: tuple[TensorChannels, ...] = ()
+    makes: tuple[TensorChannels, ...] = ()
+
+    def cut(self, keep: NDArray[np.bool_]) -> LayerCut:
+        """What stays of the layer, from the kept units, shape (unit count,)."""
+        return LayerCut(
+            inputs=np.flatnonzero(keep[self.inputs]),
+            outputs=np.flatnonzero(keep[self.outputs]),
+            input_channels=len(self.inputs),
+            output_channels=len(self.outputs),
+            positions=self.positions,
+            reads=tuple(tensor.cut(keep) for tensor in self.reads),
+            makes=tuple(tensor.cut(keep) for tensor in self.makes),
+        )
+
+
+def input_of_kernel(inputs: int, outputs: int, groups: int) -> NDArray[np.int64]:
+    """Which input map each kernel reads, shape (inputs // groups, outputs).
+
+    Output o of a grouped convolution lies in group o // (outputs / groups) and reads that group's
+    inputs only.
+    """
+    size = inputs // groups
+    if groups == 1:
+        return np.broadcast_to(np.arange(inputs)[:, None], (inputs, outputs))
+    group = np.arange(outputs) // (outputs // groups)
+    return np.arange(size)[:, None] + group[None, :] * size
 
 
 @dataclass(frozen=True)
 class PrunableLayer:
-    """A convolution or dense layer, seen as `positions x inputs x outputs` weights.
+    """A convolution or dense layer, seen as `positions x inputs / groups x outputs` weights.
 
     A dense layer behind a `Flatten` is the convolution that it computes: one kernel position for
-    each pixel of the map that was flattened.
+    each pixel of the map that was flattened. A depthwise convolution has as many groups as inputs.
+    A separable convolution is its pointwise part.
 
     Attributes:
-        name: layer name.
+        name: layer name, its path if it is in a nested model.
         kind: Keras class name.
         kernel_shape: shape of the kernel as Keras holds it.
         positions: weights of one kernel, the slice of an (input, output) pair of maps.
         inputs: number of input maps.
         outputs: number of output maps.
-        output_positions: pixels of the output map.
+        output_positions: pixels of the output maps, over all calls of the layer; open sizes count as 1.
         prunable: whether its weights may be masked and count towards the sparsity.
         reason: why not, empty if prunable.
+        groups: convolution groups; output maps read the input maps of their own group only.
+        other_weights: weights that each input map has besides, with as many multiplications: the
+            depthwise part of a separable convolution.
     """
 
     name: str
@@ -51,29 +106,51 @@ class PrunableLayer:
     output_positions: int
     prunable: bool
     reason: str = ""
+    groups: int = 1
+    other_weights: int = 0
+
+    @property
+    def group_inputs(self) -> int:
+        """Input maps that one output map reads."""
+        return self.inputs // self.groups
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every output map has one kernel, so that no kernel can go without the map."""
+        return self.groups > 1 and self.group_inputs == 1
+
+    @property
+    def input_of_kernel(self) -> NDArray[np.int64]:
+        """Which input map each kernel reads, shape (group_inputs, outputs)."""
+        return input_of_kernel(self.inputs, self.outputs, self.groups)
 
     @property
     def weights(self) -> int:
         """Weights of the kernel, biases not counted."""
-        return self.positions * self.inputs * self.outputs
+        return self.positions * self.group_inputs * self.outputs
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference of one sample."""
-        return self.weights * self.output_positions
+        return (self.weights + self.other_weights * self.inputs) * self.output_positions
 
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that several layers hold in common; channel i goes in all of them or in none.
+    """Channels that several layers hold in common; unit i goes from all of them or from none.
+
+    All units of a group are alike: each has as many channels in every layer as any other.
 
     Attributes:
-        name: name of its first producer.
-        units: the removable unit behind each channel, shape (channels,).
+        name: name of its first producer; further groups of the same producer have a suffix "/2", "/3".
+        units: the removable units, shape (units,).
         producers: layers whose output channels these are.
         consumers: layers that read them.
         prunable: whether its channels may be removed.
         reason: why not, empty if prunable.
+        unit_channels: output channels of the first producer that one unit stands for.
+        round_to: the channels that stay are a multiple of this, or all of them.
+        min_channels: least number of channels that stays.
     """
 
     name: str
@@ -82,10 +159,13 @@ class Group:
     consumers: tuple[str, ...]
     prunable: bool
     reason: str = ""
+    unit_channels: int = 1
+    round_to: int = 1
+    min_channels: int = 1
 
     @property
     def size(self) -> int:
-        """Number of channels."""
+        """Number of units."""
         return len(self.units)
 
 
@@ -110,6 +190,7 @@ class PrunableGraph:
         unit_count: number of units; `Group.units` and `Channels` index 0..unit_count-1.
         skipped: what is not pruned and why.
         parameters: parameters of the model.
+        limits: demands on the channel counts of the layers that make channels, by name.
     """
 
     model_name: str
@@ -119,6 +200,7 @@ class PrunableGraph:
     unit_count: int
     skipped: tuple[Skipped, ...]
     parameters: int
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
     @property
     def prunable_layers(self) -> tuple[PrunableLayer, ...]:
@@ -169,7 +251,8 @@ class PrunableGraph:
 
 def _group_line(group: Group) -> str:
     state = "may go" if group.prunable else f"kept: {group.reason}"
+    size = f"{group.size} channels" if group.unit_channels == 1 else f"{group.size} x {group.unit_channels} channels"
     return (
-        f"  group {group.name}: {group.size} channels of {', '.join(group.producers)} "
+        f"  group {group.name}: {size} of {', '.join(group.producers)} "
         f"-> {', '.join(group.consumers) or 'no kernel'} ({state})"
     )

@@ -1,15 +1,13 @@
-"""What each Keras layer does to channels: one row a layer class.
+"""How a layer class treats channels: what a rule says, and where the rule of a layer is found."""
 
-To support a layer, add a row. A layer without one is a barrier: what feeds it stays whole.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import keras
 
+from tf_structprune.graph._cut import LayerCut
 from tf_structprune.graph._wrapper import TransparentWrapper
 
 
@@ -17,33 +15,49 @@ class Flow(Enum):
     """How the output channels of a layer follow from its input channels."""
 
     SOURCE = "source"  # the model input: channels that nobody may remove
-    PRODUCE = "produce"  # new channels, made from all input channels by a kernel
+    PRODUCE = "produce"  # new channels, made from all input channels (of a group) by a kernel
+    DEPTHWISE = "depthwise"  # each input channel makes `depth_multiplier` output channels
     FOLLOW = "follow"  # output channel i is input channel i
-    FLATTEN = "flatten"  # each channel becomes one feature a pixel, channels last
-    JOIN = "join"  # output channel i needs input channel i of every input
+    NORMALIZE = "normalize"  # as FOLLOW, but with statistics over all channels
+    GROUP_NORMALIZE = "group normalize"  # as FOLLOW, but with statistics over runs of channels
+    JOIN = "join"  # output channel i needs channel i of every input; one channel is broadcast
+    CONCATENATE = "concatenate"  # the channels of all inputs, one after the other
+    REARRANGE = "rearrange"  # values change place only: reshape, transpose, flatten, split
+    SLICE = "slice"  # a run of the input's channels
+    REDUCE = "reduce"  # axes are summed up, averaged...
+    END = "end"  # channels depend on each other: what it reads and makes stays
 
 
 def _accept(_: Any) -> str:
     return ""
 
 
+def _unchanged(_: dict[str, Any], __: LayerCut) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class LayerRule:
-    """One row: what a layer class does, and how its weights are cut.
+    """One row: what a layer class does to channels, and how it is cut.
 
     Attributes:
         flow: how channels pass.
-        kernel_axes: role of each kernel axis, "in", "out" or "" (never cut). The kernel is the
-            first weight of the layer; every further weight is a vector over the output channels.
-            Empty: all weights are such vectors.
+        kernel: name of the attribute that holds the kernel, "" without one.
+        weight_axes: role of each axis of a weight, "in", "out", "" (never cut), by the weight's
+            name. Any other weight has one value (or one slice) an output channel.
         size_argument: constructor argument that holds the number of output channels, "" if none.
+        spatial: whether the layer has a channel axis of its own (`data_format`, `axis`, or the last).
         refuse: reason why a layer of this class, configured as it is, has to be a barrier; "" if not.
+        resize: changes further entries of the constructor's configuration for a cut.
     """
 
     flow: Flow
-    kernel_axes: tuple[str, ...] = ()
+    kernel: str = ""
+    weight_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     size_argument: str = ""
+    spatial: bool = False
     refuse: Callable[[Any], str] = _accept
+    resize: Callable[[dict[str, Any], LayerCut], None] = _unchanged
 
 
 # Activations that treat each channel alone. Softmax and its kin mix channels: a removed channel
@@ -54,48 +68,39 @@ _ELEMENTWISE = frozenset(
     "tanh tanh_shrink threshold".split()
 )
 
-
-def _refuse_channels_first(layer: Any) -> str:
-    if getattr(layer, "data_format", "channels_last") == "channels_last":
-        return ""
-    return "its data format is channels_first"
+_registered: dict[type, LayerRule] = {}  # the user's own
 
 
-def _refuse_convolution(layer: Any) -> str:
-    if layer.groups != 1:
-        return f"it is a grouped convolution (groups={layer.groups})"
-    return _refuse_channels_first(layer)
+def register_rule(layer_class: type, rule: LayerRule) -> None:
+    """Teach the tracer a layer class of your own; its subclasses are not meant.
 
+    A layer that treats each channel alone needs `LayerRule(Flow.FOLLOW)`, whatever vectors over the
+    channels it holds; one with a kernel, say
+    `LayerRule(Flow.PRODUCE, "kernel", {"kernel": ("", "", "in", "out")}, size_argument="filters")`.
+    The constructor must take what `get_config` gives.
 
-def _refuse_batch_norm(layer: Any) -> str:
-    axis, rank = layer.axis, layer.input_spec.ndim if layer.input_spec else None
-    if axis == -1 or (rank is not None and axis == rank - 1):
-        return ""
-    return f"it normalizes axis {axis}, not the channels"
+    Args:
+        layer_class: the class, a `keras.layers.Layer` or `keras.Operation`.
+        rule: what it does to channels. A wrong rule makes wrong models: check that the shrunk
+            model gives the outputs of the masked one.
 
-
-_L = keras.layers
-
-LAYER_RULES: dict[type, LayerRule] = {
-    _L.InputLayer: LayerRule(Flow.SOURCE),
-    _L.Conv2D: LayerRule(Flow.PRODUCE, ("", "", "in", "out"), "filters", _refuse_convolution),
-    _L.Dense: LayerRule(Flow.PRODUCE, ("in", "out"), "units"),
-    _L.BatchNormalization: LayerRule(Flow.FOLLOW, refuse=_refuse_batch_norm),
-    _L.Activation: LayerRule(Flow.FOLLOW),
-    _L.Softmax: LayerRule(Flow.FOLLOW),
-    _L.ReLU: LayerRule(Flow.FOLLOW),
-    _L.LeakyReLU: LayerRule(Flow.FOLLOW),
-    _L.ELU: LayerRule(Flow.FOLLOW),
-    _L.Dropout: LayerRule(Flow.FOLLOW),
-    _L.SpatialDropout2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.MaxPooling2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.AveragePooling2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.GlobalMaxPooling2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.GlobalAveragePooling2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.ZeroPadding2D: LayerRule(Flow.FOLLOW, refuse=_refuse_channels_first),
-    _L.Flatten: LayerRule(Flow.FLATTEN, refuse=_refuse_channels_first),
-    _L.Add: LayerRule(Flow.JOIN),
-}
+    Raises:
+        TypeError: not a class of that kind, or not a rule.
+        ValueError: a rule that makes channels with a kernel, but does not say where the kernel is.
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.Operation)):
+        raise TypeError(f"A rule is for a Keras layer class. Received: {layer_class!r}. Give the class, not a layer.")
+    if not isinstance(rule, LayerRule):
+        raise TypeError(
+            f"Class '{layer_class.__name__}': not a rule. Received: {rule!r}. Use e.g. LayerRule(Flow.FOLLOW)."
+        )
+    if rule.flow is Flow.PRODUCE and not {"in", "out"} <= set(rule.weight_axes.get(rule.kernel, ())):
+        raise ValueError(
+            f"Class '{layer_class.__name__}': a rule with Flow.PRODUCE names its kernel and the roles of the kernel's "
+            f"axes. Received: kernel={rule.kernel!r}, weight_axes={dict(rule.weight_axes)}. "
+            'Use e.g. kernel="kernel", weight_axes={"kernel": ("", "", "in", "out")}.'
+        )
+    _registered[layer_class] = rule
 
 
 def inner_layer(layer: Any) -> Any:
@@ -103,24 +108,19 @@ def inner_layer(layer: Any) -> Any:
     return layer.layer if isinstance(layer, TransparentWrapper) else layer
 
 
-def kernel_of(layer: Any) -> Any:
-    """The kernel that a layer computes with: a transparent wrapper's masks are in it."""
-    return layer.effective_kernel() if isinstance(layer, TransparentWrapper) else layer.kernel
+def registered_rule(layer: Any) -> LayerRule | None:
+    """The user's rule for a layer's exact class, None without one."""
+    return _registered.get(type(inner_layer(layer)))
 
 
-def rule_for(layer: Any) -> LayerRule | None:
-    """The rule of a layer's exact class (a subclass may do anything), None without one."""
-    return LAYER_RULES.get(type(inner_layer(layer)))
-
-
-def mixes_channels(layer: Any) -> str:
-    """Name of the activation by which a layer's channels depend on each other, "" if none does.
+def mixed_axis(layer: Any, rank: int) -> tuple[str, int] | None:
+    """Name and axis of the activation by which a layer's channels depend on each other, if one does.
 
     Such channels have to stay: in a softmax, a removed channel would change all others.
     """
     inner = inner_layer(layer)
     if isinstance(inner, keras.layers.Softmax):
-        return "softmax"
+        return None if not isinstance(inner.axis, int) else ("softmax", inner.axis % rank)
     activation = getattr(inner, "activation", None)
     name = str(getattr(activation, "__name__", type(activation).__name__))
-    return "" if activation is None or name in _ELEMENTWISE else name
+    return None if activation is None or name in _ELEMENTWISE else (name, rank - 1)

@@ -1,86 +1,88 @@
 """Trace a model: follow every channel from the layer that makes it to those that read it."""
 
 import fnmatch
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph._calls import CallList, LayerCall, TensorKey, list_calls
-from tf_structprune.graph._graph import Channels, Group, PrunableGraph, PrunableLayer, Skipped
-from tf_structprune.graph._rules import Flow, LayerRule, inner_layer, mixes_channels, rule_for
-from tf_structprune.graph._units import Atoms
+from tf_structprune.graph._calls import CallList, LayerCall, list_calls
+from tf_structprune.graph._flows import FLOWS
+from tf_structprune.graph._graph import Channels, Group, PrunableGraph, PrunableLayer, Skipped, TensorChannels
+from tf_structprune.graph._limits import Limits, PerLayer, limits_by_layer
+from tf_structprune.graph._lookup import rule_for
+from tf_structprune.graph._rules import Flow, inner_layer
+from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing
 from tf_structprune.graph._wrapper import TransparentWrapper
 
-_BY_DESIGN = "Kept by design"
+_WITH_KERNEL = (Flow.PRODUCE, Flow.DEPTHWISE)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The atoms of a tensor's channels; `positions` features stand for each behind a Flatten."""
-
-    atoms: NDArray[np.int64]
-    positions: int = 1
-
-
-@dataclass
-class _Trace:
-    """What is known while the calls are walked."""
-
-    atoms: Atoms = field(default_factory=Atoms)
-    layouts: dict[TensorKey, _Layout] = field(default_factory=dict)
-    inputs: dict[str, _Layout] = field(default_factory=dict)
-    outputs: dict[str, _Layout] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
-    layers: list[PrunableLayer] = field(default_factory=list)
-
-
-def trace(model: keras.Model, *, keep: Sequence[str] = (), keep_first: bool = True) -> PrunableGraph:
+def trace(
+    model: keras.Model,
+    *,
+    keep: Sequence[str] = (),
+    keep_first: bool = True,
+    round_to: PerLayer = 1,
+    min_channels: PerLayer = 1,
+    channel_block: PerLayer = 1,
+) -> PrunableGraph:
     """Find the channel groups of a Sequential or functional model; the model is not changed.
 
     The first convolution and the classifier (the last layer with a kernel) are kept, as in Anwar
     and Sung, arXiv 1610.09639, section 3. A layer without a rule is a barrier: what feeds it
-    stays whole, the rest is still pruned, and `PrunableGraph.skipped` names it.
+    stays whole, the rest is still pruned, and `PrunableGraph.skipped` names it. Layers of nested
+    models have the name "model/layer".
+
+    A masked model keeps the choices that it was wrapped with; further ones may only be added.
 
     Args:
-        model: a built Keras 3 model, masked or not. A masked model keeps the choice of layers
-            that it was wrapped with.
+        model: a built Keras 3 model, masked or not.
         keep: names or patterns (`fnmatch`) of further layers that stay whole.
         keep_first: whether the first convolution stays whole; False prunes it like any other.
+        round_to: the number of channels that a layer is left with is a multiple of this, unless
+            none is removed; one number for all layers, or numbers by name or pattern.
+        min_channels: least number of channels that a layer is left with, likewise.
+        channel_block: so many consecutive channels of a layer are removed or kept as one, likewise.
 
     Returns:
         The groups, layers and channels of the model.
 
     Raises:
-        TypeError: not a Keras model.
-        ValueError: a subclassed or unbuilt model, or a `keep` that matches no layer.
+        TypeError: not a Keras model, or limits that are no whole numbers.
+        ValueError: a subclassed or unbuilt model, a limit below 1, or a name that matches no layer.
     """
     found = list_calls(model)
-    kept = _kept_layers(model, found, keep, keep_first=keep_first)
-    state = _Trace()
-    calls_of = Counter(call.layer.name for call in found.calls)
+    kernels = list(dict.fromkeys(call.name for call in found.calls if _makes_channels(call.layer)))
+    chosen = limits_by_layer(kernels, round_to=round_to, min_channels=min_channels, channel_block=channel_block)
+    remembered = {c.name: c.layer.limits for c in found.calls if isinstance(c.layer, TransparentWrapper)}
+    limits = chosen | {name: given for name, given in remembered.items() if chosen.get(name) == Limits()}
+    state = Tracing(_kept_layers(model, found, keep, keep_first=keep_first), limits)
     for call in found.calls:
-        _visit(state, call, kept.get(call.layer.name, ""), shared=calls_of[call.layer.name] > 1)
+        _visit(state, call)
     for key in found.outputs:
         if key in state.layouts:
-            state.atoms.block(state.layouts[key].atoms, "it is an output of the model", _BY_DESIGN)
+            state.atoms.block(state.layouts[key].atoms, "it is an output of the model", BY_DESIGN)
     return _graph(model, state)
+
+
+def _makes_channels(layer: Any) -> bool:
+    rule = rule_for(layer)
+    return rule is not None and rule.flow in _WITH_KERNEL
 
 
 def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, keep_first: bool) -> dict[str, str]:
     """Reason by name of the layers that are kept whole by choice."""
-    names = [call.layer.name for call in found.calls]
+    names = list(dict.fromkeys(call.name for call in found.calls))
     kept = dict.fromkeys(found.last_with(_has_kernel), "it is the classifier")
     for call in found.calls:
         if isinstance(call.layer, TransparentWrapper) and not call.layer.prunable:
-            kept.setdefault(call.layer.name, "it was kept when the model was wrapped")
-    first = next((c.layer for c in found.calls if type(inner_layer(c.layer)) is keras.layers.Conv2D), None)
-    if keep_first and first is not None and not isinstance(first, TransparentWrapper):
+            kept.setdefault(call.name, "it was kept when the model was wrapped")
+    first = next((call for call in found.calls if _is_convolution(call.layer)), None)
+    if keep_first and first is not None and not isinstance(first.layer, TransparentWrapper):
         kept.setdefault(first.name, "it is the first convolution")
     for pattern in keep:
         matches = fnmatch.filter(names, pattern)
@@ -97,183 +99,156 @@ def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, ke
 def _has_kernel(layer: Any) -> bool:
     """Whether a layer mixes channels by weights; one without a rule does if it has any weight."""
     rule = rule_for(layer)
-    return bool(getattr(layer, "weights", ())) if rule is None else rule.flow is Flow.PRODUCE
+    if rule is None or rule.flow is Flow.END:
+        return bool(getattr(layer, "weights", ()))
+    return rule.flow is Flow.PRODUCE
 
 
-def _visit(state: _Trace, call: LayerCall, kept: str, *, shared: bool) -> None:
-    layer, rule = call.layer, rule_for(call.layer)
-    inputs = [_layout_of(state, key, shape) for key, shape in zip(call.inputs, call.input_shapes, strict=True)]
-    reason, remedy = _barrier(layer, rule, inputs, call, shared=shared)
-    if rule is None or reason:
+def _is_convolution(layer: Any) -> bool:
+    rule = rule_for(layer)
+    return rule is not None and rule.flow is Flow.PRODUCE and len(rule.weight_axes[rule.kernel]) > 2
+
+
+def _visit(state: Tracing, call: LayerCall) -> None:
+    inputs = [state.layout_of(key, shape) for key, shape in zip(call.inputs, call.input_shapes, strict=True)]
+    try:
+        makes = _flow(state, call, inputs)
+    except Barrier as barrier:
         for layout in inputs:
-            state.atoms.block(layout.atoms, f"it feeds {layer.name}: {reason}", remedy)
-        state.skipped.append(Skipped(layer.name, reason, remedy))
+            state.atoms.block(layout.atoms, f"it feeds {call.name}: {barrier.reason}", barrier.remedy)
+        state.skipped.append(Skipped(call.name, barrier.reason, barrier.remedy))
         return
-    _FLOWS[rule.flow](state, call, inputs, kept)
+    for index, layout in enumerate(makes):
+        state.layouts[call.output.output(index)] = layout
+    if call.repeated and _is_bound(call.layer):
+        _tie_to_first_call(state, state.records[call.name], inputs, makes)
 
 
-def _layout_of(state: _Trace, key: TensorKey, shape: tuple[int | None, ...]) -> _Layout:
-    """The layout of a tensor; what a barrier or an input made gets channels that stay."""
-    if key not in state.layouts:
-        atoms = state.atoms.take(_last(shape))
-        state.atoms.block(atoms, f"it comes from {key[0] or 'the input'}", _BY_DESIGN)
-        state.layouts[key] = _Layout(atoms)
-    return state.layouts[key]
-
-
-def _last(shape: tuple[int | None, ...]) -> int:
-    return int(shape[-1]) if len(shape) > 1 and shape[-1] else 1
-
-
-def _barrier(
-    layer: Any, rule: LayerRule | None, inputs: list[_Layout], call: LayerCall, *, shared: bool
-) -> tuple[str, str]:
-    """Why the layer stops channel removal and what would help; empty strings if it does not."""
+def _flow(state: Tracing, call: LayerCall, inputs: list[Layout]) -> list[Layout]:
+    rule = rule_for(call.layer)
     if rule is None:
-        return (
-            f"there is no rule for {type(layer).__name__}",
-            "Replace it by supported layers, or add a row to graph.LAYER_RULES",
+        raise Barrier(
+            f"there is no rule for {type(inner_layer(call.layer)).__name__}",
+            "Replace it by supported layers, or teach the tracer with register_rule",
         )
-    if shared:
-        return "it is called more than once", "Use a layer of its own for each call"
-    refusal = rule.refuse(inner_layer(layer))
+    refusal = rule.refuse(inner_layer(call.layer))
     if refusal:
-        return refusal, "Change that setting, or leave its channels unpruned"
-    if any(size is None for shape in call.input_shapes for size in shape[1:]) and rule.flow is not Flow.SOURCE:
-        return "its input size is not fixed", "Build the model with a fixed keras.Input shape"
-    if rule.flow is Flow.JOIN and not _joinable(inputs, call):
-        return "its inputs differ in rank or channels", "Give all inputs the same channels"
-    return "", ""
+        raise Barrier(refusal, "Change that setting, or leave its channels unpruned")
+    if call.repeated and _is_bound(call.layer) and call.name not in state.records:
+        raise Barrier("another call of it is a barrier", "Use a layer of its own for each call")
+    return FLOWS[rule.flow](state, call, inputs)
 
 
-def _joinable(inputs: list[_Layout], call: LayerCall) -> bool:
-    ranks = {len(shape) for shape in call.input_shapes}
-    return len(ranks) == 1 and len({(len(layout.atoms), layout.positions) for layout in inputs}) == 1
+def _is_bound(layer: Any) -> bool:
+    """Whether all calls of a layer must see the same channels: its weights or settings count them."""
+    rule = rule_for(layer)
+    settings = rule is not None and rule.flow in (Flow.SOURCE, Flow.REARRANGE, Flow.SLICE, Flow.GROUP_NORMALIZE)
+    return settings or bool(getattr(layer, "weights", ()))
 
 
-def _source(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -> None:
-    del state, call, inputs, kept  # `_layout_of` gives the input its channels when somebody reads it
+def _tie_to_first_call(state: Tracing, first: Record, reads: list[Layout], makes: list[Layout]) -> None:
+    for one, other in zip((*first.reads, *first.makes), (*reads, *makes), strict=True):
+        if len(one.atoms) == len(other.atoms):
+            state.atoms.link(one.atoms, other.atoms)
+        else:
+            for layout in (one, other):
+                state.atoms.block(layout.atoms, "a layer is called with different channels", BY_DESIGN)
 
 
-def _produce(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -> None:
-    layer, (source,) = call.layer, inputs
-    kernel_shape = tuple(int(size) for size in inner_layer(layer).kernel.shape)
-    layout = _Layout(state.atoms.take(kernel_shape[-1]))
-    if kept:
-        state.atoms.block(layout.atoms, layer.name + kept.removeprefix("it"), _BY_DESIGN)
-    _block_mixed(state, layer, layout)
-    spatial = [size or 1 for size in layer.compute_output_shape(call.input_shapes[0])[1:-1]]
-    state.layers.append(
-        PrunableLayer(
-            name=layer.name,
-            kind=type(inner_layer(layer)).__name__,
-            kernel_shape=kernel_shape,
-            positions=math.prod(kernel_shape[:-2]) * source.positions,
-            inputs=len(source.atoms),
-            outputs=kernel_shape[-1],
-            output_positions=math.prod(spatial),
-            prunable=not kept,
-            reason=kept,
-        )
-    )
-    _record(state, call, source, layout)
-
-
-def _follow(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -> None:
-    del kept
-    _block_mixed(state, call.layer, inputs[0])
-    _record(state, call, inputs[0], inputs[0])
-
-
-def _block_mixed(state: _Trace, layer: Any, layout: _Layout) -> None:
-    activation = mixes_channels(layer)
-    if activation:
-        reason = f"the activation '{activation}' of {layer.name} mixes channels"
-        state.atoms.block(layout.atoms, reason, "Use an activation that treats each channel alone")
-
-
-def _flatten(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -> None:
-    del kept
-    pixels = math.prod(size or 1 for size in call.input_shapes[0][1:-1])
-    layout = _Layout(inputs[0].atoms, inputs[0].positions * pixels)
-    _record(state, call, inputs[0], layout)
-
-
-def _join(state: _Trace, call: LayerCall, inputs: list[_Layout], kept: str) -> None:
-    del kept
-    for other in inputs[1:]:
-        state.atoms.link(inputs[0].atoms, other.atoms)
-    _record(state, call, inputs[0], inputs[0])
-
-
-_FLOWS = {
-    Flow.SOURCE: _source,
-    Flow.PRODUCE: _produce,
-    Flow.FOLLOW: _follow,
-    Flow.FLATTEN: _flatten,
-    Flow.JOIN: _join,
-}
-
-
-def _record(state: _Trace, call: LayerCall, source: _Layout, result: _Layout) -> None:
-    state.inputs[call.layer.name] = source
-    state.outputs[call.layer.name] = result
-    state.layouts[call.output] = result
-
-
-def _graph(model: keras.Model, state: _Trace) -> PrunableGraph:
+def _graph(model: keras.Model, state: Tracing) -> PrunableGraph:
     units = state.atoms.units()
     unit_count = int(units.max()) + 1 if len(units) else 0
     blocked = np.full(unit_count, -1, np.int64)
     for index, block in reversed(list(enumerate(state.atoms.blocks))):
         blocked[units[block.atoms]] = index
-    channels = {
-        name: Channels(units[source.atoms], units[state.outputs[name].atoms], source.positions)
-        for name, source in state.inputs.items()
-    }
-    groups = _groups(state.layers, channels, blocked, state)
+    channels = {name: _channels(record, units) for name, record in state.records.items()}
+    groups = tuple(_groups(state, channels, units, blocked))
     return PrunableGraph(
         model_name=model.name,
-        layers=tuple(state.layers),
+        layers=tuple(state.layers.values()),
         groups=groups,
         channels=channels,
         unit_count=unit_count,
         skipped=(*state.skipped, *_kept_groups(groups, blocked, state)),
         parameters=int(model.count_params()),
+        limits=state.limits,
     )
 
 
-def _kept_groups(groups: tuple[Group, ...], blocked: NDArray[np.int64], state: _Trace) -> Iterator[Skipped]:
+def _channels(record: Record, units: NDArray[np.int64]) -> Channels:
+    def tensors(layouts: tuple[Layout, ...]) -> tuple[TensorChannels, ...]:
+        return tuple(TensorChannels(units[layout.atoms], layout.axis, layout.shape) for layout in layouts)
+
+    inputs, outputs = units[record.inputs], units[record.outputs]
+    return Channels(inputs, outputs, record.positions, tensors(record.reads), tensors(record.makes))
+
+
+def _kept_groups(groups: tuple[Group, ...], blocked: NDArray[np.int64], state: Tracing) -> Iterator[Skipped]:
     for group in groups:
         if not group.prunable:
-            block = state.atoms.blocks[blocked[group.units[0]]]
-            yield Skipped(group.name, block.reason, block.remedy)
+            block = blocked[group.units[0]]
+            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Give it more channels, or a looser coupling"
+            yield Skipped(group.name, group.reason, remedy)
 
 
 def _groups(
+    state: Tracing, channels: dict[str, Channels], units: NDArray[np.int64], blocked: NDArray[np.int64]
+) -> Iterator[Group]:
+    layers = list(state.layers.values())
+    taken: Counter[str] = Counter()
+    for signature, members in _alike(state, layers, channels, units, blocked).items():
+        producers = [(layers[at], count) for at, side, count in signature if side == _OUT]
+        consumers = [layers[at] for at, side, _ in signature if side == _IN]
+        if not producers:
+            continue
+        first, unit_channels = producers[0]
+        taken[first.name] += 1
+        suffix = "" if taken[first.name] == 1 else f"/{taken[first.name]}"
+        reason = _why_kept(state, members, blocked)
+        limits = [state.limits[layer.name] for layer, _ in producers]
+        yield Group(
+            name=first.name + suffix,
+            units=np.array(members, np.int64),
+            producers=tuple(layer.name for layer, _ in producers),
+            consumers=tuple(layer.name for layer in consumers),
+            prunable=not reason,
+            reason=reason,
+            unit_channels=unit_channels,
+            round_to=int(np.lcm.reduce([limit.round_to for limit in limits])),
+            min_channels=max(limit.min_channels for limit in limits),
+        )
+
+
+_OUT, _IN, _PART, _BLOCK = "outputs", "inputs", "part", "block"
+
+
+def _alike(
+    state: Tracing,
     layers: list[PrunableLayer],
     channels: dict[str, Channels],
+    units: NDArray[np.int64],
     blocked: NDArray[np.int64],
-    state: _Trace,
-) -> tuple[Group, ...]:
-    producers: dict[int, list[str]] = {}
-    consumers: dict[int, list[str]] = {}
-    for layer in layers:
-        for unit in dict.fromkeys(channels[layer.name].outputs.tolist()):
-            producers.setdefault(unit, []).append(layer.name)
-        for unit in dict.fromkeys(channels[layer.name].inputs.tolist()):
-            consumers.setdefault(unit, []).append(layer.name)
-    members: dict[tuple[tuple[str, ...], int], list[int]] = {}
-    for unit, names in producers.items():
-        members.setdefault((tuple(names), int(blocked[unit])), []).append(unit)
-    groups = []
-    taken: Counter[str] = Counter()
-    for (makers, block), unit_list in members.items():
-        taken[makers[0]] += 1
-        suffix = "" if taken[makers[0]] == 1 else f"/{taken[makers[0]]}"
-        readers = dict.fromkeys(name for unit in unit_list for name in consumers.get(unit, ()))
-        reason = state.atoms.blocks[block].reason if block >= 0 else ""
-        groups.append(
-            Group(makers[0] + suffix, np.array(unit_list, np.int64), makers, tuple(readers), block < 0, reason)
-        )
-    return tuple(groups)
+) -> dict[tuple[tuple[int, str, int], ...], list[int]]:
+    """Units by signature: how many channels they have where; only such are exchangeable."""
+    signatures: dict[int, list[tuple[int, str, int]]] = {}
+
+    def add(at: int, side: str, members: NDArray[np.int64]) -> None:
+        for unit, count in zip(*(a.tolist() for a in np.unique(members, return_counts=True)), strict=True):
+            signatures.setdefault(unit, []).append((at, side, count))
+
+    for at, layer in enumerate(layers):
+        add(at, _OUT, channels[layer.name].outputs)
+        add(at, _IN, channels[layer.name].inputs)
+    for at, part in enumerate(state.parts):
+        add(at, _PART, units[part])
+    alike: dict[tuple[tuple[int, str, int], ...], list[int]] = {}
+    for unit, signature in signatures.items():
+        alike.setdefault((*signature, (int(blocked[unit]), _BLOCK, 0)), []).append(unit)
+    return alike
+
+
+def _why_kept(state: Tracing, members: list[int], blocked: NDArray[np.int64]) -> str:
+    block = int(blocked[members[0]])
+    if block >= 0:
+        return state.atoms.blocks[block].reason
+    return "all its channels depend on each other" if len(members) == 1 else ""

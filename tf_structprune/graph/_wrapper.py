@@ -4,15 +4,18 @@ from typing import Any
 
 import keras
 
+from tf_structprune.graph._limits import Limits
+
 
 class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
     """Abstract: a wrapper that changes the values of a layer's weights, not its channels.
 
-    Tracing applies the rule of the wrapped layer. Subclasses set `prunable`, by which a masked
-    model remembers the choice that was made when it was wrapped.
+    Tracing applies the rule of the wrapped layer. Subclasses set `prunable` and `limits`, by which a
+    masked model remembers the choices that were made when it was wrapped.
     """
 
     prunable: bool = True
+    limits: Limits = Limits()
 
     def effective_kernel(self) -> Any:
         """The kernel that the wrapped layer computes with, in its shape and layout."""

@@ -1,6 +1,8 @@
 """Room 6: masks as wrapper layers of a Keras model."""
 
+from tf_structprune.layers._clone import clone as clone
 from tf_structprune.layers._masked_layer import MaskedLayer as MaskedLayer
+from tf_structprune.layers._masked_normalization import MaskedNormalization as MaskedNormalization
 from tf_structprune.layers._random import random_masks as random_masks
 from tf_structprune.layers._wrap import folded_weights as folded_weights
 from tf_structprune.layers._wrap import get_masks as get_masks

@@ -1,13 +1,12 @@
 """The wrapper layer: non-trainable mask variables that multiply one layer's kernel."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
 from keras import ops
 
-from tf_structprune.graph import TransparentWrapper
+from tf_structprune.graph import KernelView, Limits, TransparentWrapper, input_of_kernel, kernel_view, rule_for
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -26,12 +25,13 @@ class MaskedLayer(TransparentWrapper):
     are variables, so they are saved, restored and checkpointed with the model.
 
     Args:
-        layer: the `Conv2D` or `Dense` layer.
+        layer: the convolution or dense layer.
         granularity: granularities whose masks it holds.
         prunable: whether kernel and intra-kernel masks apply; a kept layer (first convolution,
             classifier) still loses the inputs whose producers were pruned.
         positions: input features a map stands for, see `graph.Channels`.
         polarity: meaning of the intra-kernel pattern, see `masks.positions_kept`.
+        limits: (round_to, min_channels, channel_block), see `graph.Limits`.
 
     Raises:
         ValueError: an unknown granularity or polarity.
@@ -45,6 +45,7 @@ class MaskedLayer(TransparentWrapper):
         prunable: bool = True,
         positions: int = 1,
         polarity: str = KEEP_ON_GRID,
+        limits: Sequence[int] = (1, 1, 1),
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
@@ -59,6 +60,7 @@ class MaskedLayer(TransparentWrapper):
         self.prunable = prunable
         self.positions = positions
         self.polarity = polarity
+        self.limits = Limits(*limits)
         self.input_keep: Any = None
         self.output_keep: Any = None
         self.kernel_keep: Any = None
@@ -67,21 +69,20 @@ class MaskedLayer(TransparentWrapper):
     def build(self, input_shape: Any = None) -> None:
         """Build the wrapped layer and masks that keep everything."""
         super().build(input_shape)
-        positions, inputs, outputs = self._kernel_view()
+        view = self._view()
         if FEATURE_MAP in self.granularity:
-            self.input_keep = self._mask("input_keep", (inputs,))
-            self.output_keep = self._mask("output_keep", (outputs,))
+            self.input_keep = self._mask("input_keep", (view.inputs,))
+            self.output_keep = self._mask("output_keep", (view.outputs,))
         if KERNEL in self.granularity and self.prunable:
-            self.kernel_keep = self._mask("kernel_keep", (inputs, outputs))
-        if INTRA_KERNEL in self.granularity and self.prunable and positions > 1:
+            self.kernel_keep = self._mask("kernel_keep", (view.group_inputs, view.outputs))
+        if INTRA_KERNEL in self.granularity and self.prunable and view.positions > 1:
             self.pattern = self.add_weight(
-                shape=(inputs, 2), dtype="int32", initializer=_keep_all, trainable=False, name="pattern"
+                shape=(view.inputs, 2), dtype="int32", initializer=_keep_all, trainable=False, name="pattern"
             )
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
-        kernel = self.layer.kernel
-        values = {id(kernel): self.effective_kernel()}
+        values = {id(self.kernel_variable): self.effective_kernel()}
         trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
         fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
         outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
@@ -89,11 +90,12 @@ class MaskedLayer(TransparentWrapper):
 
     def effective_kernel(self) -> Any:
         """The kernel with the masks applied, shape and layout of the wrapped layer's kernel."""
-        kernel = ops.convert_to_tensor(self.layer.kernel)
+        kernel = ops.convert_to_tensor(self.kernel_variable)
         mask = self._composed_mask()
         if mask is None:
             return kernel
-        full = ops.reshape(ops.broadcast_to(mask, self._kernel_view()), ops.shape(kernel))
+        view = self._view()
+        full = view.restore(ops.broadcast_to(mask, view.view_shape), ops)
         return ops.where(full, kernel, ops.zeros_like(kernel))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -108,6 +110,7 @@ class MaskedLayer(TransparentWrapper):
             "prunable": self.prunable,
             "positions": self.positions,
             "polarity": self.polarity,
+            "limits": [self.limits.round_to, self.limits.min_channels, self.limits.channel_block],
         }
 
     @classmethod
@@ -116,35 +119,50 @@ class MaskedLayer(TransparentWrapper):
         layer: Self = super().from_config(dict(config), custom_objects)
         return layer
 
-    def _kernel_view(self) -> tuple[int, int, int]:
-        """The kernel as (positions, inputs, outputs)."""
-        shape = tuple(int(size) for size in self.layer.kernel.shape)
-        positions = math.prod(shape[:-2]) * self.positions
-        return positions, math.prod(shape) // (positions * shape[-1]), shape[-1]
+    def _view(self) -> KernelView:
+        return kernel_view(self, self.positions)
+
+    @property
+    def kernel_variable(self) -> Any:
+        """The variable that is masked."""
+        rule = rule_for(self)
+        if rule is None:
+            raise ValueError(
+                f"Layer '{self.name}': its kernel is not known. Received: {type(self.layer).__name__}, a class "
+                "without a rule. Call register_rule for it before the model is built or loaded."
+            )
+        return getattr(self.layer, rule.kernel)
 
     def _mask(self, name: str, shape: tuple[int, ...]) -> Any:
         return self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name=name)
 
     def _composed_mask(self) -> Any:
-        """All masks combined, broadcastable to (positions, inputs, outputs); None without any."""
+        """All masks combined, broadcastable to (positions, group inputs, outputs); None without any."""
         parts = []
         if self.input_keep is not None:
-            parts.append(ops.convert_to_tensor(self.input_keep)[None, :, None])
+            parts.append(self._by_kernel(ops.convert_to_tensor(self.input_keep)[None, :]))
             parts.append(ops.convert_to_tensor(self.output_keep)[None, None, :])
         if self.kernel_keep is not None:
             parts.append(ops.convert_to_tensor(self.kernel_keep)[None, :, :])
         if self.pattern is not None:
-            parts.append(self._positions_mask()[:, :, None])
+            parts.append(self._by_kernel(self._positions_mask()))
         mask = None
         for part in parts:
             mask = part if mask is None else ops.logical_and(mask, part)
         return mask
 
+    def _by_kernel(self, by_input: Any) -> Any:
+        """(positions, inputs) as (positions, group inputs, outputs), or 1 for outputs without groups."""
+        view = self._view()
+        if view.groups == 1:
+            return by_input[:, :, None]
+        return ops.take(by_input, input_of_kernel(view.inputs, view.outputs, view.groups), axis=1)
+
     def _positions_mask(self) -> Any:
         """`masks.positions_kept` of the pattern variable, in the backend's operations."""
         pattern = ops.convert_to_tensor(self.pattern)
         stride, offset = pattern[None, :, 0], pattern[None, :, 1]
-        index = ops.arange(self._kernel_view()[0], dtype="int32")[:, None]
+        index = ops.arange(self._view().positions, dtype="int32")[:, None]
         on_grid = ops.logical_and(index >= offset, ops.equal(ops.mod(index - offset, stride), 0))
         dense = ops.logical_and(ops.equal(stride, 1), ops.equal(offset, 0))
         kept = on_grid if self.polarity == KEEP_ON_GRID else ops.logical_not(on_grid)

@@ -7,8 +7,20 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import PrunableGraph, inner_layer, trace
+from tf_structprune.graph import (
+    Flow,
+    Group,
+    PerLayer,
+    PrunableGraph,
+    TransparentWrapper,
+    inner_layer,
+    named_layers,
+    rule_for,
+    trace,
+)
+from tf_structprune.layers._clone import clone
 from tf_structprune.layers._masked_layer import MaskedLayer
+from tf_structprune.layers._masked_normalization import MaskedNormalization
 from tf_structprune.masks import (
     FEATURE_MAP,
     GRANULARITIES,
@@ -26,50 +38,76 @@ def wrap(
     granularity: str | Sequence[str] = GRANULARITIES,
     keep: Sequence[str] = (),
     keep_first: bool = True,
+    round_to: PerLayer = 1,
+    min_channels: PerLayer = 1,
+    channel_block: PerLayer = 1,
     polarity: str = KEEP_ON_GRID,
 ) -> keras.Model:
     """A copy of the model with masks on every convolution and dense layer; nothing is pruned yet.
 
     Weights are copied and the compile configuration is taken over with a fresh optimizer, so the
-    result trains, saves and reloads as the model did, and gives the same outputs.
+    result trains, saves and reloads as the model did, and gives the same outputs. Layers inside
+    nested models are masked in their places.
 
     Args:
         model: a built Sequential or functional Keras 3 model, not masked; it is not changed.
         granularity: one granularity or several, of "feature_map", "kernel" and "intra_kernel".
-        keep: names or patterns (`fnmatch`) of layers to keep whole.
+        keep: names or patterns (`fnmatch`) of layers to keep whole; "model/layer" in a nested model.
         keep_first: whether the first convolution stays whole.
+        round_to: the number of channels that a layer is left with is a multiple of this, unless
+            none is removed; one number for all layers, or numbers by name or pattern.
+        min_channels: least number of channels that a layer is left with, likewise.
+        channel_block: so many consecutive channels of a layer are removed or kept as one, likewise.
         polarity: meaning of intra-kernel patterns, "keep_on_grid" or "prune_on_grid".
 
     Raises:
         TypeError: not a Keras model.
         ValueError: a model that cannot be traced, is masked already or has nothing to prune; an
-            unknown granularity, polarity or layer name.
+            unknown granularity, polarity or layer name, or a limit below 1.
     """
+    # Nine names: what a user may demand of a pruned model, each by keyword.
     kinds = (granularity,) if isinstance(granularity, str) else tuple(granularity)
     if is_masked(model):
         raise ValueError(
             f"Model '{model.name}' is masked already. Received: a model with MaskedLayer. Use set_masks "
             "to change its masks, or unwrap it first."
         )
-    graph = trace(model, keep=keep, keep_first=keep_first)
+    graph = trace(
+        model,
+        keep=keep,
+        keep_first=keep_first,
+        round_to=round_to,
+        min_channels=min_channels,
+        channel_block=channel_block,
+    )
     if not graph.prunable_layers:
         raise ValueError(
             f"Model '{model.name}' has nothing to prune: only {len(graph.layers)} convolutions and dense "
             "layers, all kept. See trace(model).skipped for the reasons."
         )
-    choice = {layer.name: layer.prunable for layer in graph.layers}
+    choice = {layer.name: layer for layer in graph.layers}
 
-    def masked(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def masked(name: str, layer: Any) -> Any:
         copy = layer.__class__.from_config(layer.get_config())
-        if layer.name not in choice:
-            return copy
-        positions = graph.channels[layer.name].positions
-        prunable = choice[layer.name]
-        return MaskedLayer(copy, granularity=kinds, prunable=prunable, positions=positions, polarity=polarity)
+        rule = rule_for(layer)
+        if name in choice:
+            limits = graph.limits[name]
+            return MaskedLayer(
+                copy,
+                granularity=kinds,
+                prunable=choice[name].prunable,
+                positions=graph.channels[name].positions,
+                polarity=polarity,
+                limits=(limits.round_to, limits.min_channels, limits.channel_block),
+            )
+        if rule is not None and rule.flow is Flow.NORMALIZE and name in graph.channels and FEATURE_MAP in kinds:
+            return MaskedNormalization(copy)
+        return copy
 
-    result = keras.models.clone_model(model, clone_function=masked)
-    for old, new in zip(_weighted(model), _weighted(result), strict=True):
-        inner_layer(new).set_weights(old.get_weights())
+    result = clone(model, masked)
+    old, new = named_layers(model), named_layers(result)
+    for name, layer in old.items():
+        inner_layer(new[name]).set_weights(layer.get_weights())
     return result
 
 
@@ -77,38 +115,48 @@ def unwrap(masked: keras.Model) -> keras.Model:
     """The plain model of the same size with the masks folded into its kernels as zeros.
 
     Raises:
-        ValueError: a model that is not masked.
+        ValueError: a model that is not masked, or one with a normalization over channels that are
+            removed: only `shrink` can make that plain.
     """
     _check_masked(masked)
-
-    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-        inner = inner_layer(layer)
-        return inner.__class__.from_config(inner.get_config())
-
-    result = keras.models.clone_model(masked, clone_function=plain)
-    for old, new in zip(_weighted(masked), _weighted(result), strict=True):
-        new.set_weights(folded_weights(old))
+    old = named_layers(masked)
+    for name, layer in old.items():
+        if isinstance(layer, MaskedNormalization) and not _read(layer.keep).all():
+            raise ValueError(
+                f"Layer '{name}' normalizes over channels of which some are removed, which a plain layer of the "
+                f"same size cannot. Received: {int((~_read(layer.keep)).sum())} removed channels. Use shrink."
+            )
+    result = clone(masked, lambda _, layer: _copy_of(inner_layer(layer)))
+    new = named_layers(result)
+    for name, layer in old.items():
+        new[name].set_weights(folded_weights(layer))
     return result
+
+
+def _copy_of(layer: Any) -> Any:
+    return layer.__class__.from_config(layer.get_config())
 
 
 def folded_weights(layer: keras.layers.Layer) -> list[NDArray[Any]]:
     """Weights of a layer, of the wrapped one with masks folded in if it is masked."""
-    if not isinstance(layer, MaskedLayer):
-        return list(layer.get_weights())
-    weights = list(layer.layer.get_weights())
-    weights[0] = keras.ops.convert_to_numpy(layer.effective_kernel())  # the kernel is a layer's first weight
+    weights = list(inner_layer(layer).get_weights())
+    if isinstance(layer, MaskedLayer):
+        (at,) = (i for i, weight in enumerate(layer.layer.weights) if weight is layer.kernel_variable)
+        weights[at] = keras.ops.convert_to_numpy(layer.effective_kernel())
     return weights
 
 
 def is_masked(model: keras.Model) -> bool:
     """Whether the model has masked layers."""
-    return any(isinstance(layer, MaskedLayer) for layer in getattr(model, "layers", ()))
+    return isinstance(model, keras.Model) and any(
+        isinstance(layer, TransparentWrapper) for layer in named_layers(model).values()
+    )
 
 
 def polarity_of(masked: keras.Model) -> str:
     """The intra-kernel polarity that a masked model was wrapped with."""
     _check_masked(masked)
-    return str(_masked_layers(masked)[0].polarity)
+    return str(next(iter(_masked_layers(masked).values())).polarity)
 
 
 def get_masks(masked: keras.Model) -> MaskSet:
@@ -119,9 +167,9 @@ def get_masks(masked: keras.Model) -> MaskSet:
     """
     _check_masked(masked)
     graph = trace(masked)
-    layers = {layer.name: layer for layer in _masked_layers(masked)}
+    layers = _masked_layers(masked)
     feature_map = {
-        group.name: _group_mask(graph, group.units, layers[group.producers[0]])
+        group.name: _group_mask(graph, group, layers[group.producers[0]])
         for group in graph.prunable_groups
         if layers[group.producers[0]].output_keep is not None
     }
@@ -144,12 +192,17 @@ def set_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | Non
     """
     _check_masked(masked)
     graph = graph or trace(masked)
-    layers = {layer.name: layer for layer in _masked_layers(masked)}
+    layers = _masked_layers(masked)
     merged = get_masks(masked) if masks.feature_map else MaskSet()
     unit_keep = unit_mask(graph, merged.updated(FEATURE_MAP, masks.feature_map))
     writes: list[tuple[Any, NDArray[Any]]] = []
     if masks.feature_map:
         writes += _feature_map_writes(graph, layers, unit_keep)
+        writes += [
+            (layer.keep, unit_keep[graph.channels[name].outputs])
+            for name, layer in named_layers(masked).items()
+            if isinstance(layer, MaskedNormalization)
+        ]
     writes += _kernel_writes(layers, masks)
     writes += _pattern_writes(layers, masks)
     for variable, value in writes:
@@ -220,23 +273,18 @@ def _check_shape(name: str, granularity: str, mask: NDArray[Any], shape: tuple[i
         )
 
 
-def _group_mask(graph: PrunableGraph, units: NDArray[np.int64], producer: MaskedLayer) -> NDArray[np.bool_]:
+def _group_mask(graph: PrunableGraph, group: Group, producer: MaskedLayer) -> NDArray[np.bool_]:
     unit_keep = np.ones(graph.unit_count, np.bool_)
-    unit_keep[graph.channels[producer.name].outputs] = _read(producer.output_keep)
-    return unit_keep[units]
+    unit_keep[graph.channels[group.producers[0]].outputs] = _read(producer.output_keep)
+    return unit_keep[group.units]
 
 
 def _read(variable: Any) -> NDArray[Any]:
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
-def _masked_layers(model: keras.Model) -> list[MaskedLayer]:
-    return [layer for layer in model.layers if isinstance(layer, MaskedLayer)]
-
-
-def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers with weights; input layers come and go when a model is cloned."""
-    return [layer for layer in model.layers if layer.weights]
+def _masked_layers(model: keras.Model) -> dict[str, MaskedLayer]:
+    return {name: layer for name, layer in named_layers(model).items() if isinstance(layer, MaskedLayer)}
 
 
 def _check_masked(model: keras.Model) -> None:

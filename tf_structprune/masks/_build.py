@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Group, PrunableGraph, PrunableLayer
+from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, masks_by_layer, sparsity_of, unit_mask
 from tf_structprune.masks._mask_set import (
     FEATURE_MAP,
@@ -120,12 +120,12 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
         )
     unit_keep = unit_mask(graph, base)
     alive = [unit_keep[group.units] for group in groups]
-    drops = _drop_order(alive)
+    drops = _Drops.of([_unit_counts(group, int(mask.sum())) for group, mask in zip(groups, alive, strict=True)])
     after = _sparsity_after(graph, groups, alive, drops, base, options)
-    count = _first_reaching(len(drops), after, sparsity)
+    count = _first_reaching(len(drops.owners), after, sparsity)
     if count is None:
-        raise _unreachable(FEATURE_MAP, sparsity, after(len(drops)))
-    dropped = np.bincount(drops[:count], minlength=len(groups))
+        raise _unreachable(FEATURE_MAP, sparsity, after(len(drops.owners)))
+    dropped = drops.after(count)
     blocks = {
         group.name: counted(mask, int(mask.sum() - lost))
         for group, mask, lost in zip(groups, alive, dropped, strict=True)
@@ -133,19 +133,48 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
     return SubsetSpace(FEATURE_MAP, base, blocks)
 
 
-def _drop_order(alive: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """Index of the block that loses a unit next, such that all lose the same fraction."""
-    sizes = [int(mask.sum()) for mask in alive]
-    moments = np.concatenate([(np.arange(1, size) - 0.5) / size for size in sizes])
-    owners = np.repeat(np.arange(len(sizes)), [max(0, size - 1) for size in sizes])
-    return owners[np.argsort(moments, kind="stable")]
+def _unit_counts(group: Group, alive: int) -> NDArray[np.int64]:
+    """Numbers of units that the group may keep, from all that are alive down."""
+    fewer = np.arange(alive - 1, 0, -1)
+    channels = fewer * group.unit_channels
+    allowed = (channels % group.round_to == 0) & (channels >= group.min_channels)
+    return np.concatenate([[alive], fewer[allowed]])
+
+
+@dataclass(frozen=True)
+class _Drops:
+    """Steps by which blocks lose units, in an order such that all lose about the same fraction.
+
+    Attributes:
+        owners: index of the block that loses units next, shape (steps,).
+        amounts: how many it loses, shape (steps,).
+        blocks: number of blocks.
+    """
+
+    owners: NDArray[np.int64]
+    amounts: NDArray[np.int64]
+    blocks: int
+
+    @classmethod
+    def of(cls, counts: Sequence[NDArray[np.int64]]) -> "_Drops":
+        """The steps of blocks that may keep those numbers of units, each from all of them down."""
+        moments = np.concatenate([np.zeros(0), *(1 - (kept[:-1] + kept[1:]) / (2 * kept[0]) for kept in counts)])
+        owners = np.repeat(np.arange(len(counts)), [len(kept) - 1 for kept in counts])
+        amounts = np.concatenate([np.zeros(0, np.int64), *(kept[:-1] - kept[1:] for kept in counts)])
+        order = np.argsort(moments, kind="stable")
+        return cls(owners[order], amounts[order], len(counts))
+
+    def after(self, steps: int) -> NDArray[np.int64]:
+        """Units that each block has lost after so many steps, shape (blocks,)."""
+        lost = np.bincount(self.owners[:steps], weights=self.amounts[:steps], minlength=self.blocks)
+        return lost.astype(np.int64)
 
 
 def _sparsity_after(
     graph: PrunableGraph,
     groups: Sequence[Group],
     alive: Sequence[NDArray[np.bool_]],
-    drops: NDArray[np.int64],
+    drops: _Drops,
     base: MaskSet,
     options: PatternOptions,
 ) -> Callable[[int], float]:
@@ -154,22 +183,39 @@ def _sparsity_after(
     Which channels go makes a difference only under kernel or intra-kernel masks; then the average
     over the channels is taken.
     """
-    weights = {
-        name: masks.alive * masks.positions.sum(axis=0)[:, None]
-        for name, masks in _prunable_masks(graph, base, options).items()
-    }
+    layers = [
+        _weights_kept(graph.channels[name], masks) for name, masks in _prunable_masks(graph, base, options).items()
+    ]
     sizes = np.array([mask.sum() for mask in alive])
 
     def after(count: int) -> float:
         share = np.ones(graph.unit_count)
-        kept_share = 1 - np.bincount(drops[:count], minlength=len(groups)) / sizes
+        kept_share = 1 - drops.after(count) / sizes
         for group, mask, value in zip(groups, alive, kept_share, strict=True):
             share[group.units[mask]] = value
-        channels = graph.channels
-        kept = sum(share[channels[n].inputs] @ matrix @ share[channels[n].outputs] for n, matrix in weights.items())
-        return 1 - float(kept) / graph.prunable_weights
+        return 1 - sum(kept(share) for kept in layers) / graph.prunable_weights
 
     return after
+
+
+def _weights_kept(channels: Channels, masks: LayerMasks) -> Callable[[NDArray[np.float64]], float]:
+    """Weights of a layer as a function of the share that each unit keeps of itself."""
+    grouped = len(masks.kernels) < len(masks.inputs)  # a group's inputs and outputs are one unit
+    if masks.kernels.all() and masks.positions.all():
+        size = len(masks.positions) * (len(masks.kernels) if grouped else 1)
+
+        def plain(share: NDArray[np.float64]) -> float:
+            inputs = 1.0 if grouped else float(share[channels.inputs] @ masks.inputs)
+            return size * inputs * float(share[channels.outputs] @ masks.outputs)
+
+        return plain
+    weights = masks.alive * masks.kernel_weights
+
+    def masked(share: NDArray[np.float64]) -> float:
+        rows = weights.sum(axis=0) if grouped else share[channels.inputs] @ weights
+        return float(rows @ share[channels.outputs])
+
+    return masked
 
 
 def _prunable_masks(graph: PrunableGraph, masks: MaskSet, options: PatternOptions) -> dict[str, LayerMasks]:
@@ -192,27 +238,27 @@ def _first_reaching(limit: int, value: Callable[[int], float], target: float) ->
 
 
 def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
-    now = _prunable_masks(graph, base, options)
+    everything = _prunable_masks(graph, base, options)
+    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
     alive = [masks.alive for masks in now.values()]
     weights = np.array([m.weights / max(1, a.sum()) for m, a in zip(now.values(), alive, strict=True)])
-    drops = _drop_order(alive)
-    lost = np.concatenate([[0.0], np.cumsum(weights[drops])])  # weights gone after so many drops
-    reached = 1 - (sum(masks.weights for masks in now.values()) - lost) / graph.prunable_weights
+    drops = _Drops.of([np.arange(max(1, mask.sum()), 0, -1) for mask in alive])
+    lost = np.concatenate([[0.0], np.cumsum(weights[drops.owners])])  # weights gone after so many drops
+    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
     count = int(np.searchsorted(reached, sparsity - _ROUNDING))
-    if count > len(drops):
+    if count > len(drops.owners):
         raise _unreachable(KERNEL, sparsity, float(reached[-1]))
-    dropped = np.bincount(drops[:count], minlength=len(alive))
-    blocks = {n: _kernel_block(masks, int(gone)) for (n, masks), gone in zip(now.items(), dropped, strict=True)}
+    gone = drops.after(count).tolist()
+    blocks = {name: _kernel_block(masks, lost) for (name, masks), lost in zip(now.items(), gone, strict=True)}
     return SubsetSpace(KERNEL, base, blocks)
 
 
 def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
     """Drop so many kernels, or their weight where patterns make kernels weigh differently."""
-    alive, sizes = masks.alive, masks.positions.sum(axis=0)
+    alive, weight = masks.alive, masks.kernel_weights
     count = int(alive.sum())
-    if len(np.unique(sizes[alive.any(axis=1)])) <= 1:
+    if len(np.unique(weight[alive])) <= 1:
         return counted(alive, count - dropped)
-    weight = np.broadcast_to(sizes[:, None], alive.shape).astype(np.int64)
     return Budget(alive, weight, masks.weights * (count - dropped) // count, least=1)
 
 
@@ -232,7 +278,7 @@ def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, op
 
 def _pattern_block(layer: PrunableLayer, masks: LayerMasks, keep_share: float, options: PatternOptions) -> PatternBlock:
     """The block whose maps keep that share on average, or less where no stride keeps as much."""
-    kernels = masks.alive.sum(axis=1)
+    kernels = masks.kernels_of_input
     total = int(kernels.sum())
     by_count = _patterns(layer, options)
     counts = list(by_count)

@@ -17,25 +17,38 @@ class LayerMasks:
     Attributes:
         inputs: kept input maps, shape (inputs,).
         outputs: kept output maps, shape (outputs,).
-        kernels: kept kernels, shape (inputs, outputs), dead maps not yet taken out.
+        kernels: kept kernels, shape (group inputs, outputs), dead maps not yet taken out.
         positions: kept positions of each input map's kernels, shape (positions, inputs).
+        input_of_kernel: input map that each kernel reads, shape (group inputs, outputs).
     """
 
     inputs: NDArray[np.bool_]
     outputs: NDArray[np.bool_]
     kernels: NDArray[np.bool_]
     positions: NDArray[np.bool_]
+    input_of_kernel: NDArray[np.int64]
 
     @property
     def alive(self) -> NDArray[np.bool_]:
-        """Kernels that are kept and join two kept maps, shape (inputs, outputs)."""
-        alive: NDArray[np.bool_] = self.kernels & self.inputs[:, None] & self.outputs[None, :]
+        """Kernels that are kept and join two kept maps, shape (group inputs, outputs)."""
+        alive: NDArray[np.bool_] = self.kernels & self.inputs[self.input_of_kernel] & self.outputs[None, :]
         return alive
+
+    @property
+    def kernel_weights(self) -> NDArray[np.int64]:
+        """Weights that each kernel has after intra-kernel masks, shape (group inputs, outputs)."""
+        weights: NDArray[np.int64] = self.positions.sum(axis=0)[self.input_of_kernel]
+        return weights
+
+    @property
+    def kernels_of_input(self) -> NDArray[np.int64]:
+        """Number of alive kernels that leave each input map, shape (inputs,)."""
+        return np.bincount(self.input_of_kernel[self.alive], minlength=len(self.inputs))
 
     @property
     def weights(self) -> int:
         """Number of kept weights."""
-        return int(self.alive.sum(axis=1) @ self.positions.sum(axis=0))
+        return int(self.kernel_weights[self.alive].sum())
 
 
 def unit_mask(graph: PrunableGraph, masks: MaskSet) -> NDArray[np.bool_]:
@@ -85,8 +98,9 @@ def _layer_masks(
     return LayerMasks(
         inputs=keep[channels.inputs],
         outputs=keep[channels.outputs],
-        kernels=masks.kernel.get(layer.name, np.ones((layer.inputs, layer.outputs), np.bool_)),
+        kernels=masks.kernel.get(layer.name, np.ones((layer.group_inputs, layer.outputs), np.bool_)),
         positions=positions_kept(masks.intra_kernel.get(layer.name, dense), layer.positions, polarity),
+        input_of_kernel=layer.input_of_kernel,
     )
 
 

@@ -47,8 +47,9 @@ class MaskSet:
     """Masks of all granularities; an entry that is absent keeps everything.
 
     Attributes:
-        feature_map: kept channels by group name, bool, shape (channels,).
-        kernel: kept kernels by layer name, bool, shape (inputs, outputs).
+        feature_map: kept units by group name, bool, shape (group.size,); a unit is one channel, or several
+            that only go together.
+        kernel: kept kernels by layer name, bool, shape (inputs / groups, outputs).
         intra_kernel: (stride, offset) of each input map by layer name, int32, shape (inputs, 2).
             The pattern is shared by all kernels that leave the map; (1, 0) keeps everything.
     """

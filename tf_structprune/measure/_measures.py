@@ -1,13 +1,24 @@
 """Numbers by which a selector ranks units: from the weights, or from activations on data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Group, PrunableGraph, kernel_of
+from tf_structprune.graph import (
+    Group,
+    PrunableGraph,
+    PrunableLayer,
+    kernel_of,
+    kernel_view,
+    layer_inputs,
+    named_layers,
+)
 from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
+
+_BATCH = 256  # images in memory at a time, with all their activations
 
 Measure = Callable[[keras.Model, PrunableGraph, str, NDArray[np.generic]], Importance]
 
@@ -17,15 +28,15 @@ def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: NDArray[np
 
     Returns:
         feature_map: by group, the sum over all producers' incoming kernels, shape (channels,);
-        kernel: by layer, shape (inputs, outputs);
+        kernel: by layer, shape (inputs / groups, outputs);
         intra_kernel: by layer, for each position the sum over the map's kernels, (positions, inputs).
     """
     del x
-    views = {layer.name: np.abs(_kernel_view(model, graph, layer.name)) for layer in graph.layers}
+    views = {layer.name: np.abs(view) for layer, view in zip(graph.layers, _kernel_views(model, graph), strict=True)}
     if granularity == KERNEL:
         return {name: view.sum(axis=0) for name, view in views.items()}
     if granularity == INTRA_KERNEL:
-        return {name: view.sum(axis=2) for name, view in views.items()}
+        return {layer.name: _sum_of_inputs(layer, views[layer.name]) for layer in graph.layers}
     return {group.name: _group_norm(graph, group, views) for group in graph.prunable_groups}
 
 
@@ -36,10 +47,20 @@ def _group_norm(graph: PrunableGraph, group: Group, views: dict[str, NDArray[np.
     return total[group.units]
 
 
-def _kernel_view(model: keras.Model, graph: PrunableGraph, name: str) -> NDArray[np.float64]:
-    layer = graph.layer(name)
-    kernel: NDArray[np.generic] = keras.ops.convert_to_numpy(kernel_of(model.get_layer(name)))
-    return kernel.astype(np.float64).reshape(layer.positions, layer.inputs, layer.outputs)
+def _kernel_views(model: keras.Model, graph: PrunableGraph) -> Iterator[NDArray[np.float64]]:
+    """The kernel of each layer, shape (positions, inputs / groups, outputs)."""
+    layers = named_layers(model)
+    for layer in graph.layers:
+        kernel = keras.ops.convert_to_numpy(kernel_of(layers[layer.name]))
+        positions = graph.channels[layer.name].positions
+        yield kernel_view(layers[layer.name], positions).view(kernel.astype(np.float64), np)
+
+
+def _sum_of_inputs(layer: PrunableLayer, view: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the kernels that leave each input map, shape (positions, inputs)."""
+    total = np.zeros((layer.positions, layer.inputs))
+    np.add.at(total.T, layer.input_of_kernel, np.moveaxis(view, 0, -1))
+    return total
 
 
 def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: NDArray[np.generic]) -> Importance:
@@ -67,31 +88,40 @@ def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, 
     if len(x) == 0:
         raise ValueError("Activation sums need samples. Received: 0 images. Give validation data.")
     readers = list(dict.fromkeys(name for group in graph.prunable_groups for name in group.consumers))
-    if not readers:
-        return {}
-    probe = keras.Model(model.inputs, [model.get_layer(name).input for name in readers])
-    outputs = probe.predict(x, batch_size=min(len(x), 256), verbose=0)
-    sums = {n: _sum_pixels(out, graph.layer(n).inputs) for n, out in zip(readers, _as_list(outputs), strict=True)}
+    batches = [_sums_of_batch(model, graph, readers, x[at : at + _BATCH]) for at in range(0, len(x), _BATCH)]
+    sums = {name: np.concatenate([batch[name] for batch in batches]) for name in readers}
     return {group.name: _group_sums(graph, group, sums) for group in graph.prunable_groups}
 
 
-def _as_list(outputs: NDArray[np.generic] | list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-    return outputs if isinstance(outputs, list) else [outputs]
+def _sums_of_batch(
+    model: keras.Model, graph: PrunableGraph, names: list[str], x: NDArray[np.generic]
+) -> dict[str, NDArray[np.float64]]:
+    """Summed |activation| of the input maps of some layers, over all their calls, (images, inputs) by name."""
+    read = layer_inputs(model, names, x)
+    return {
+        name: np.sum([_sum_pixels(_channels_last(graph, name, t), graph.layer(name)) for t in read[name]], axis=0)
+        for name in names
+    }
 
 
-def _sum_pixels(activation: NDArray[np.generic], channels: int) -> NDArray[np.float64]:
-    """(images, ..., positions * channels) to (images, channels)."""
-    values = np.abs(activation.astype(np.float64))
-    return np.asarray(values.reshape(len(values), -1, channels).sum(axis=1))
+def _channels_last(graph: PrunableGraph, name: str, tensor: Any) -> NDArray[np.float64]:
+    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(np.float64)
+    return np.moveaxis(values, graph.channels[name].reads[0].axis, -1)
+
+
+def _sum_pixels(activation: NDArray[np.float64], layer: PrunableLayer) -> NDArray[np.float64]:
+    """(images, ..., features) to (images, inputs)."""
+    values = np.abs(activation)
+    if layer.other_weights and values.shape[-1] < layer.inputs:  # separable: several inputs a map
+        values = np.repeat(values, layer.inputs // values.shape[-1], axis=-1)
+    return np.asarray(values.reshape(len(values), -1, layer.inputs).sum(axis=1))
 
 
 def _group_sums(graph: PrunableGraph, group: Group, sums: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    images = len(next(iter(sums.values())))
+    images = len(next(iter(sums.values()))) if sums else 0
     total = np.zeros((images, graph.unit_count))
     for name in group.consumers:
-        inputs = graph.channels[name].inputs
-        if np.isin(inputs, group.units).any():
-            total[:, inputs] += sums[name]
+        np.add.at(total.T, graph.channels[name].inputs, sums[name].T)
     return total[:, group.units]
 
 

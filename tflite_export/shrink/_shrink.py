@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Flow, inner_layer, rule_for, trace
-from tf_structprune.layers import folded_weights, get_masks
+from tf_structprune.graph import LayerCut, PrunableGraph, cut_arguments, inner_layer, named_layers, rule_for, trace
+from tf_structprune.layers import clone, folded_weights, get_masks
 from tf_structprune.masks import MaskSet
-from tflite_export.shrink._plan import LayerCut, ShrinkPlan, plan_shrink
+from tflite_export.shrink._plan import ShrinkPlan, plan_shrink
 
 
 @dataclass(frozen=True)
@@ -34,53 +34,92 @@ def shrink(masked: keras.Model) -> ShrunkModel:
     """Take the removed channels out of a masked model.
 
     The result gives the outputs of the masked model, because a removed channel is masked on both
-    sides: nothing that reads it sees it. The masked model is not changed. Layer names, dtype
-    policies and the compile configuration (with a fresh optimizer) are kept.
+    sides: nothing that reads it sees it. The masked model is not changed. Layer names, nested
+    models, dtype policies, regularizers, constraints and the compile configuration (with a fresh
+    optimizer) are kept.
 
     Args:
         masked: a model from `tf_structprune.wrap`.
 
     Raises:
-        ValueError: a model without masks.
+        ValueError: a model without masks, or a weight whose shape the layer's rule does not explain.
     """
     masks = get_masks(masked)
-    plan = plan_shrink(trace(masked), masks)
-
-    def smaller(layer: keras.layers.Layer) -> keras.layers.Layer:
-        inner = inner_layer(layer)
-        config = dict(inner.get_config())
-        rule = rule_for(layer)
-        if rule is not None and rule.size_argument and layer.name in plan.cuts:
-            config[rule.size_argument] = len(plan.cuts[layer.name].outputs)
-        return inner.__class__.from_config(config)
-
-    model = keras.models.clone_model(masked, clone_function=smaller)
-    for layer in masked.layers:
-        if layer.weights:
-            cut = plan.cuts.get(layer.name)
-            weights = folded_weights(layer)
-            model.get_layer(layer.name).set_weights(weights if cut is None else _cut_weights(layer, weights, cut))
-    return ShrunkModel(model, _left_over(masks, plan), plan)
+    graph = trace(masked)
+    plan = plan_shrink(graph, masks)
+    model = clone(
+        masked,
+        lambda name, layer: _smaller(layer, plan.cuts.get(name)),
+        call=lambda name, layer, args, kwargs: _called(layer, args, kwargs, plan.cuts.get(name)),
+        input_shapes={name: cut.makes[0].new_shape for name, cut in plan.cuts.items() if cut.makes},
+    )
+    new = named_layers(model)
+    for name, layer in named_layers(masked).items():
+        if inner_layer(layer).weights:
+            new[name].set_weights(_cut_weights(name, layer, plan.cuts.get(name)))
+    return ShrunkModel(model, _left_over(graph, masks, plan), plan)
 
 
-def _cut_weights(layer: Any, weights: list[NDArray[Any]], cut: LayerCut) -> list[NDArray[Any]]:
-    """The kept part of each weight, by the axes of the layer's rule."""
+def _smaller(layer: Any, cut: LayerCut | None) -> Any:
+    """A plain layer with the number of channels that stays."""
+    inner = inner_layer(layer)
+    config = dict(inner.get_config())
     rule = rule_for(layer)
-    if rule is None or not weights:
+    if rule is not None and cut is not None:
+        if rule.size_argument:
+            config[rule.size_argument] = len(cut.outputs)
+        rule.resize(config, cut)
+    return inner.__class__.from_config(config)
+
+
+def _called(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cut: LayerCut | None) -> Any:
+    if cut is not None:
+        args, kwargs = cut_arguments(layer, args, kwargs, cut)
+    return layer(*args, **kwargs)
+
+
+def _cut_weights(name: str, layer: Any, cut: LayerCut | None) -> list[NDArray[Any]]:
+    """The kept part of each weight of a layer, masks folded in."""
+    weights = folded_weights(layer)
+    rule = rule_for(layer)
+    if rule is None or cut is None:
         return weights
-    if rule.flow is not Flow.PRODUCE:
-        return [vector[cut.features("in")] for vector in weights]
-    kernel = weights[0]
-    for axis, role in enumerate(rule.kernel_axes):
-        if role:
-            kernel = np.take(kernel, cut.features(role), axis=axis)
-    return [kernel, *(vector[cut.outputs] for vector in weights[1:])]
+    variables = inner_layer(layer).weights
+    grouped = int(getattr(inner_layer(layer), "groups", 1) or 1) > 1
+    cut_ones = []
+    for variable, value in zip(variables, weights, strict=True):
+        roles = rule.weight_axes.get(variable.name)
+        if roles is None:
+            cut_ones.append(_cut_vector(name, variable.name, value, cut))
+            continue
+        for axis, role in enumerate(roles):
+            if role and not (grouped and role == "in"):  # whole groups go, within them all inputs stay
+                value = np.take(value, cut.features(role, value.shape[axis]), axis=axis)
+        cut_ones.append(value)
+    return cut_ones
 
 
-def _left_over(masks: MaskSet, plan: ShrinkPlan) -> MaskSet:
-    kernel = {
-        name: mask[np.ix_(plan.cuts[name].inputs, plan.cuts[name].outputs)] for name, mask in masks.kernel.items()
-    }
+def _cut_vector(name: str, weight: str, value: NDArray[Any], cut: LayerCut) -> NDArray[Any]:
+    """The kept part of a weight with one value an output channel, and maybe one a position too."""
+    (made,) = cut.makes
+    axis = made.axis - 1 if value.ndim == len(made.shape) - 1 else value.ndim - 1
+    if value.ndim == 0 or value.shape[axis] == 1:
+        return value
+    if value.shape[axis] != cut.output_channels:
+        raise ValueError(
+            f"Layer '{name}': weight '{weight}' has no axis of one value a channel. Received: shape={value.shape} "
+            f"for {cut.output_channels} channels. Name its axes in the layer's rule (register_rule, weight_axes)."
+        )
+    return np.take(value, cut.outputs, axis=axis)
+
+
+def _left_over(graph: PrunableGraph, masks: MaskSet, plan: ShrinkPlan) -> MaskSet:
+    kernel = {}
+    for name, mask in masks.kernel.items():
+        cut = plan.cuts[name]
+        kernel[name] = mask[:, cut.outputs]
+        if graph.layer(name).groups == 1:
+            kernel[name] = kernel[name][cut.inputs]
     patterns = {name: pattern[plan.cuts[name].inputs] for name, pattern in masks.intra_kernel.items()}
     return MaskSet(
         kernel={name: mask for name, mask in kernel.items() if not mask.all()},

@@ -1,0 +1,62 @@
+"""What stays of the tensors around one layer when channels are removed: plain data, no Keras."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TensorCut:
+    """The part of a tensor that stays.
+
+    Attributes:
+        kept: indices along `axis` that stay.
+        axis: the channel axis, batch axis counted.
+        shape: shape before, None where open.
+    """
+
+    kept: NDArray[np.int64]
+    axis: int
+    shape: tuple[int | None, ...]
+
+    @property
+    def new_shape(self) -> tuple[int | None, ...]:
+        """Shape afterwards."""
+        return (*self.shape[: self.axis], len(self.kept), *self.shape[self.axis + 1 :])
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """The channels of one layer that stay.
+
+    Attributes:
+        inputs: indices of the kept input maps.
+        outputs: indices of the kept output maps.
+        input_channels: number of input maps before.
+        output_channels: number of output maps before.
+        positions: features that stand for one input map, see `Channels`.
+        reads: the tensors that the layer reads.
+        makes: the tensors that it makes.
+    """
+
+    inputs: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+    input_channels: int
+    output_channels: int
+    positions: int = 1
+    reads: tuple[TensorCut, ...] = ()
+    makes: tuple[TensorCut, ...] = ()
+
+    def features(self, role: str, size: int) -> NDArray[np.int64]:
+        """Indices that stay along a weight axis of that size and role, "in" or "out".
+
+        An input axis may have `positions` features a map, map by map within a position (a dense
+        layer behind `Flatten`), or less features than there are inputs, of which each stands for
+        several that go together (the depthwise kernel of a separable convolution).
+        """
+        if role == "out":
+            return self.outputs
+        if size < self.input_channels:
+            return np.unique(self.inputs // (self.input_channels // size))
+        return np.concatenate([p * self.input_channels + self.inputs for p in range(self.positions)])

@@ -1,0 +1,49 @@
+"""Run a model call by call, to see what its layers read."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tf_structprune.graph._calls import TensorKey, list_calls
+
+
+def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, list[Any]]:
+    """The tensors that some layers of a model read for a batch of samples, in inference.
+
+    Args:
+        model: a Sequential or functional model; nested models are entered.
+        names: paths of the layers.
+        x: one batch for the model's inputs: an array, or a list or dictionary of them.
+
+    Returns:
+        By layer, its first input tensor in each of its calls, in the backend's type.
+    """
+    found = list_calls(model)
+    wanted = frozenset(names)
+    uses = Counter(key for call in found.calls for key in call.inputs)
+    values: dict[TensorKey, Any] = {}
+    batch = iter(_ordered(model, x))
+    seen: dict[str, list[Any]] = {name: [] for name in names}
+    for call in found.calls:
+        if call.name in wanted:
+            seen[call.name].append(values[call.inputs[0]])
+        if isinstance(call.layer, keras.layers.InputLayer):
+            values[call.output] = values[call.inputs[0]] if call.inputs else keras.ops.convert_to_tensor(next(batch))
+        else:
+            args, kwargs = call.arguments(values.__getitem__)
+            for index, output in enumerate(keras.tree.flatten(call.layer(*args, **kwargs))):
+                values[call.output.output(index)] = output
+        uses.subtract(call.inputs)
+        for key in call.inputs:
+            if not uses[key]:
+                values.pop(key, None)
+    return seen
+
+
+def _ordered(model: keras.Model, x: Any) -> list[Any]:
+    """One array an input of the model, in the order of `model.inputs`."""
+    if isinstance(x, Mapping) and not isinstance(model.input, Mapping):
+        return [x[tensor.name] for tensor in model.inputs]
+    return list(keras.tree.flatten(x))

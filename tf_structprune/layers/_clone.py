@@ -1,0 +1,84 @@
+"""Copy a model layer by layer, nested models included."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tf_structprune.graph import input_names, is_readable
+
+Make = Callable[[str, Any], Any]  # path and layer to the layer that takes its place
+Call = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
+Shape = tuple[int | None, ...]
+
+
+def clone(
+    model: keras.Model,
+    make: Make,
+    *,
+    call: Call | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> keras.Model:
+    """A model of the same wiring, names and compile configuration, made of other layers.
+
+    Args:
+        model: a Sequential or functional model; it is not changed.
+        make: gives the layer (or operation) for the place of one, which it must not give back itself.
+        call: calls such a layer with its arguments, by default as it was called; not for the layers of
+            Sequential models.
+        input_shapes: by path, shapes of inputs of nested models that differ from the old ones.
+
+    Raises:
+        ValueError: a layer that cannot be copied.
+    """
+    return _Cloner(make, call or (lambda _, layer, args, kwargs: layer(*args, **kwargs)), input_shapes or {}).model(
+        model, ""
+    )
+
+
+class _Cloner:
+    """Remembers copies, so that a layer that is called twice is copied once."""
+
+    def __init__(self, make: Make, call: Call, input_shapes: Mapping[str, Shape]) -> None:
+        self.make = make
+        self.call = call
+        self.input_shapes = input_shapes
+        self.copies: dict[int, Any] = {}
+        self.names: dict[int, str] = {}  # path by id of the copy
+
+    def model(self, model: keras.Model, path: str) -> keras.Model:
+        """A copy of a model that lies at a path, "" for the whole."""
+        names = iter(input_names(model))
+        sequential = isinstance(model, keras.Sequential)
+        structure = model.inputs[0] if sequential else model.input
+        inputs = keras.tree.map_structure(lambda tensor: self._input(tensor, path, next(names)), structure)
+        return keras.models.clone_model(
+            model,
+            input_tensors=inputs,
+            clone_function=lambda layer: self._layer(layer, path),
+            call_function=None if sequential else self._call,
+        )
+
+    def _input(self, tensor: Any, path: str, name: str) -> Any:
+        shape = self.input_shapes.get(path + name, tuple(tensor.shape))
+        return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=name)
+
+    def _layer(self, layer: Any, path: str) -> Any:
+        if id(layer) not in self.copies:
+            name = path + layer.name
+            copy = self.model(layer, f"{name}/") if is_readable(layer) else self._made(name, layer)
+            self.copies[id(layer)] = copy
+            self.names[id(copy)] = name
+        return self.copies[id(layer)]
+
+    def _made(self, name: str, layer: Any) -> Any:
+        try:
+            return self.make(name, layer)
+        except (NotImplementedError, TypeError) as error:
+            raise ValueError(
+                f"Layer '{name}' ({type(layer).__name__}) cannot be copied from its configuration: {error} "
+                "Give its class get_config and from_config, as saving needs them too."
+            ) from error
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.call(self.names[id(layer)], layer, args, kwargs)
