@@ -50,14 +50,14 @@ def _cut_constant(value: Any, made: TensorCut) -> Any:
 
 
 def _moved_key(key: Any, cut: LayerCut) -> Any:
-    """An indexing key that takes what is left of its run of channels."""
+    """An indexing key that takes what is left of its channels; behind the first, whole steps were removed."""
     (read,), (made,) = cut.reads, cut.makes
     part = sliced_part(key, read.axis, len(read.shape))
     keys = list(key) if isinstance(key, (tuple, list)) else [key]
     place = key_place(keys, read.axis, len(read.shape))
     if place is None:
         return key
-    first, _, _ = part.indices(read.shape[read.axis])
+    first, _, step = part.indices(read.shape[read.axis])
     begin = int((read.kept < first).sum())
-    keys[place] = slice(begin, begin + len(made.kept))
+    keys[place] = slice(begin, begin + step * (len(made.kept) - 1) + 1, step)
     return tuple(keys)

@@ -212,11 +212,14 @@ class _Reader:
             _Node(by_name[entry["name"]], index, node)
             for entry in config["layers"]
             if entry["name"] not in inputs
-            for index, node in enumerate(entry["inbound_nodes"], start=int(_is_functional(by_name[entry["name"]])))
+            for index, node in enumerate(entry["inbound_nodes"])
         ]
         self._visit_in_order(model, pending, {TensorKey(scope.call + name) for name in inputs}, scope)
-        outputs = [TensorKey(scope.call + n, node, index) for n, node, index in _histories(config["output_layers"])]
-        outputs = [self.alias.get(key, key) for key in outputs]
+        outputs = []
+        for name, node, index in _histories(config["output_layers"]):
+            # Only here does the configuration count a node that every functional model begins with.
+            key = TensorKey(scope.call + name, node - int(_is_functional(by_name[name])), index)
+            outputs.append(self.alias.get(key, key))
         for key, tensor in zip(outputs, model.outputs, strict=True):
             self.shapes.setdefault(key, tuple(tensor.shape))
         return outputs

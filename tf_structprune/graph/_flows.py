@@ -46,13 +46,15 @@ def _only(call: LayerCall, inputs: Layouts) -> Layout:
     return inputs[0]
 
 
-def _on_channels(call: LayerCall, inputs: Layouts) -> Layout:
-    """The only input, whose channels have to lie where the layer looks for them."""
+def _on_channels(state: Tracing, call: LayerCall, inputs: Layouts) -> Layout:
+    """The only input, with channels that lie where the layer looks for them; others have to stay."""
     layout = _only(call, inputs)
     axis = channel_axis(call.layer, len(layout.shape))
-    if axis != layout.axis:
-        raise Barrier(f"it works on axis {axis}, but the channels lie on axis {layout.axis}", _UNPRUNED)
-    return layout
+    if axis == layout.axis:
+        return layout
+    reason = f"{call.name} works on axis {axis}, but the channels lie on axis {layout.axis}"
+    state.atoms.block(layout.atoms, reason, _UNPRUNED)
+    return state.fixed(layout.shape, reason, axis)
 
 
 def _record(state: Tracing, call: LayerCall, reads: Layouts, makes: Layouts) -> Layouts:
@@ -70,7 +72,7 @@ def _source(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
 
 
 def _produce(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
-    source = _on_channels(call, inputs)
+    source = _on_channels(state, call, inputs)
     inner = inner_layer(call.layer)
     maps, positions = source.atoms, 1
     repeat = int(getattr(inner, "depth_multiplier", 1))
@@ -143,7 +145,7 @@ def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1
 
 
 def _depthwise(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
-    source = _on_channels(call, inputs)
+    source = _on_channels(state, call, inputs)
     outputs = np.repeat(source.atoms, int(inner_layer(call.layer).depth_multiplier))
     made = Layout(outputs, source.axis, made_shape(call, source))
     _choose(state, call, outputs)
@@ -154,7 +156,7 @@ def _depthwise(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
 
 def _follow(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     rule = rule_for(call.layer)
-    layout = _on_channels(call, inputs) if rule is not None and rule.spatial else _only(call, inputs)
+    layout = _on_channels(state, call, inputs) if rule is not None and rule.spatial else _only(call, inputs)
     shape = made_shape(call, layout)
     axis = layout.axis if len(shape) == len(layout.shape) or layout.axis == 1 else len(shape) - 1  # global pooling
     made = Layout(layout.atoms, axis, shape)
@@ -163,7 +165,7 @@ def _follow(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
 
 
 def _group_normalize(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
-    layout = _on_channels(call, inputs)
+    layout = _on_channels(state, call, inputs)
     channels = len(layout.atoms)
     groups = int(inner_layer(call.layer).groups)
     groups = channels if groups == -1 else groups
@@ -220,6 +222,18 @@ def _concatenate(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     return _record(state, call, inputs, [Layout(first.atoms, first.axis, made_shape(call, first))])
 
 
+def _stack(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
+    first = inputs[0]
+    if any(layout.axis != first.axis or len(layout.atoms) != len(first.atoms) for layout in inputs):
+        raise Barrier("its inputs hold different channels", "Give all inputs the same channels")
+    for layout in inputs[1:]:
+        state.atoms.link(first.atoms, layout.atoms)
+    axis = call.layer.axis % (len(first.shape) + 1)
+    shape = (*first.shape[:axis], len(inputs), *first.shape[axis:])
+    made = Layout(first.atoms, first.axis + int(axis <= first.axis), call.output_shapes.get(0, shape))
+    return _record(state, call, inputs, [made])
+
+
 def _rearrange(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     layout = _only(call, inputs)
     labelled = _labels_of_outputs(call, layout)
@@ -261,11 +275,14 @@ def _layout_from_labels(state: Tracing, labels: NDArray[np.int64]) -> Layout:
 def _slice(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     layout = _only(call, inputs)
     part = sliced_part(call.args[1], layout.axis, len(layout.shape))
-    if not isinstance(part, slice) or part.step not in (None, 1):
-        raise Barrier("it takes single channels, or every n-th", "Take a run of channels, or all")
+    if not isinstance(part, slice) or (part.step or 1) < 1:
+        raise Barrier("it takes single channels, or takes them backwards", "Take a run of channels, or every n-th")
     (labels,) = _labels_of_outputs(call, layout)
     if not labels.size:
         raise Barrier("it takes no channel", "Take a run of channels")
+    first, _, step = part.indices(len(layout.atoms))
+    for start in range(first, len(layout.atoms), step) if step > 1 else ():
+        state.link_rows(layout.atoms[None, start : start + step])
     made = _layout_from_labels(state, labels)
     state.parts.append(made.atoms)
     return _record(state, call, inputs, [made])
@@ -325,6 +342,7 @@ FLOWS: dict[Flow, Callable[[Tracing, LayerCall, Layouts], Layouts]] = {
     Flow.GROUP_NORMALIZE: _group_normalize,
     Flow.JOIN: _join,
     Flow.CONCATENATE: _concatenate,
+    Flow.STACK: _stack,
     Flow.REARRANGE: _rearrange,
     Flow.SLICE: _slice,
     Flow.REDUCE: _reduce,

@@ -82,6 +82,11 @@ def _end(reason: str) -> LayerRule:
     return LayerRule(Flow.END, refuse=lambda _: reason)
 
 
+def _exported(names: str, rule: LayerRule) -> dict[type, LayerRule]:
+    """Rows for layers that only some of the supported Keras versions have."""
+    return {getattr(_L, name): rule for name in names.split() if hasattr(_L, name)}
+
+
 _ATTENTION = _end("it is attention, which relates all channels to each other")
 _RECURRENT = _end("it is recurrent: its state mixes all channels")
 
@@ -121,6 +126,8 @@ LAYER_RULES: dict[type, LayerRule] = {
     **dict.fromkeys((_L.AveragePooling1D, _L.AveragePooling2D, _L.AveragePooling3D), _EACH_MAP),
     **dict.fromkeys((_L.GlobalMaxPooling1D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D), _EACH_MAP),
     **dict.fromkeys((_L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D), _EACH_MAP),
+    **_exported("AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D", _EACH_MAP),
+    **_exported("AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D", _EACH_MAP),
     # size
     **dict.fromkeys((_L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D), _EACH_MAP),
     **dict.fromkeys((_L.Cropping1D, _L.Cropping2D, _L.Cropping3D), _EACH_MAP),

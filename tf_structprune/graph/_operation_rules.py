@@ -65,6 +65,7 @@ OPERATION_RULES: dict[str, LayerRule] = {
         _REARRANGE,
     ),
     **dict.fromkeys("Mean Sum Max Min Amax Amin Prod Var Std Median Logsumexp Any All CountNonzero".split(), _REDUCE),
+    "Stack": LayerRule(Flow.STACK),
     "Concatenate": LayerRule(Flow.CONCATENATE),
     "Reshape": LayerRule(Flow.REARRANGE, resize=_resize_new_shape),
     "Split": LayerRule(Flow.REARRANGE, resize=_resize_sections),

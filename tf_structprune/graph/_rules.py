@@ -22,8 +22,9 @@ class Flow(Enum):
     GROUP_NORMALIZE = "group normalize"  # as FOLLOW, but with statistics over runs of channels
     JOIN = "join"  # output channel i needs channel i of every input; one channel is broadcast
     CONCATENATE = "concatenate"  # the channels of all inputs, one after the other
+    STACK = "stack"  # as JOIN, along a new axis
     REARRANGE = "rearrange"  # values change place only: reshape, transpose, flatten, split
-    SLICE = "slice"  # a run of the input's channels
+    SLICE = "slice"  # a run of the input's channels, or every n-th of one
     REDUCE = "reduce"  # axes are summed up, averaged...
     END = "end"  # channels depend on each other: what it reads and makes stays
 

@@ -87,12 +87,12 @@ class Tracing:
             self.layouts[key] = self.fixed(shape, f"it comes from {key.call}")
         return self.layouts[key]
 
-    def fixed(self, shape: Shape, reason: str) -> Layout:
-        """A layout of new channels that stay."""
-        size = shape[-1] if len(shape) > 1 and shape[-1] else 1
-        atoms = self.atoms.take(int(size))
+    def fixed(self, shape: Shape, reason: str, axis: int = -1) -> Layout:
+        """A layout of new channels that stay, along that axis."""
+        size = shape[axis] if len(shape) > 1 and shape[axis] else 1
+        atoms = self.atoms.take(int(size or 1))
         self.atoms.block(atoms, reason, BY_DESIGN)
-        return Layout(atoms, max(0, len(shape) - 1), shape)
+        return Layout(atoms, axis % max(1, len(shape)), shape)
 
     def link_rows(self, atoms: NDArray[np.int64]) -> None:
         """All atoms of a row go together, shape (rows, atoms)."""
