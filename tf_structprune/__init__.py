@@ -16,6 +16,7 @@ from tf_structprune.layers import random_masks as random_masks
 from tf_structprune.layers import set_masks as set_masks
 from tf_structprune.layers import unwrap as unwrap
 from tf_structprune.layers import wrap as wrap
+from tf_structprune.legacy import from_legacy as from_legacy
 from tf_structprune.masks import MaskSet as MaskSet
 from tf_structprune.masks import kept_weights as kept_weights
 from tf_structprune.masks import sparsity_of as sparsity_of

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
-    "tf_structprune": ("graph", "masks", "measure", "search", "schedule", "layers", "callbacks"),
+    "tf_structprune": ("legacy", "graph", "masks", "measure", "search", "schedule", "layers", "callbacks"),
     "tflite_export": (
         "shrink",
         "runtime",
