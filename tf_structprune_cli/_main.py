@@ -87,7 +87,7 @@ def _add_compress(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = compress.add_argument
-    add("model", metavar="MODEL.keras", help="a trained Sequential or functional Keras 3 classifier")
+    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
     add(
         "--data",
         required=True,
@@ -124,6 +124,14 @@ def _add_compress(commands: Any) -> None:
         help="random changes of training images: flip, shift",
     )
     _add_kept(compress)
+    add(
+        "--round-to",
+        type=int,
+        default=1,
+        metavar="N",
+        help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
+    )
+    add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
     add("--seed", type=int, default=0, help="seed of the split, the search and the training")
 
 
@@ -133,7 +141,7 @@ def _add_inspect(commands: Any) -> None:
         help="what can be pruned in a model, and what cannot and why",
         description="Print the channel groups, layers, MACs and parameters of a model, what can go and what not.",
     )
-    inspect.add_argument("model", metavar="MODEL.keras", help="a Sequential or functional Keras 3 model")
+    inspect.add_argument("model", metavar="MODEL", help="a Sequential or functional model: .keras, or .h5 of Keras 2")
     _add_kept(inspect)
     inspect.add_argument("--verbose", action="store_true", help="log what is done")
 
@@ -196,6 +204,8 @@ def _compress(arguments: argparse.Namespace) -> None:
         augment=arguments.augment,
         keep=arguments.keep,
         keep_first=not arguments.prune_first,
+        round_to=arguments.round_to,
+        min_channels=arguments.min_channels,
         seed=arguments.seed,
     )
     model = load_model(arguments.model)

@@ -99,6 +99,8 @@ OPTIONS = {
     "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1]. Received: tolerance=2.0."),
     "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
+    "rounding to nothing": ("--round-to=0", "round_to must be at least 1. Received: round_to=0."),
+    "no channels": ("--min-channels=0", "min_channels must be at least 1. Received: min_channels=0."),
     "rate not finite": ("--finetune-rate=inf", "finetune_rate must be positive and finite."),
     "seed negative": ("--seed=-1", "seed must be in [0, 2**32). Received: seed=-1."),
     "layer to keep unknown": ("--keep=a,nothing", "has no layer to keep by that name. Received: keep='nothing'."),
@@ -114,7 +116,7 @@ def test_bad_option_is_refused_in_one_line(compress, tmp_path, option, message):
 INPUTS = {
     "model missing": ({"model": "none.keras"}, "No model file there. Received: "),
     "model truncated": ({"model": "broken.keras"}, "broken.keras is damaged or no Keras 3 model file. Received: 2000"),
-    "model of another kind": ({"model": "model.h5"}, "model.h5 is not a .keras file. Received: suffix '.h5'."),
+    "model of another kind": ({"model": "model.h5"}, "model.h5' is not an HDF5 file."),
     "model subclassed": ({"model": "subclassed.keras"}, "is subclassed (Subclassed): its layers are Python code"),
     "data missing": ({"data": "none.npz"}, "No data file there. Received: "),
     "data text": ({"data": "text.npz"}, "text.npz cannot be read as .npz. Received: 16 bytes that are no zip"),
@@ -271,9 +273,9 @@ def test_inspect_names_a_layer_it_does_not_know(tmp_path, capsys):
 BAD_MODELS = {
     "missing": ("none.keras", "No model file there. Received: "),
     "truncated": ("broken.keras", "is damaged or no Keras 3 model file."),
-    "another kind": ("model.h5", "is not a .keras file."),
+    "another kind": ("model.h5", "model.h5' is not an HDF5 file."),
     "subclassed": ("subclassed.keras", "is subclassed (Subclassed): its layers are Python code"),
-    "data": ("good.npz", "is not a .keras file. Received: suffix '.npz'."),
+    "data": ("good.npz", "is not a .keras or .h5 file. Received: suffix '.npz'."),
 }
 
 
@@ -298,7 +300,7 @@ USAGE = {
     "demo without a place": (["demo"], "the following arguments are required: --out"),
     "compress without data": (["compress", "m.keras", "--out", "o"], "the following arguments are required: --data"),
     "compress without a place": (["compress", "m.keras", "--data", "d.npz"], "arguments are required: --out"),
-    "inspect without a model": (["inspect"], "the following arguments are required: MODEL.keras"),
+    "inspect without a model": (["inspect"], "the following arguments are required: MODEL"),
     "sparsity no number": (
         ["compress", "m", "--data", "d", "--out", "o", "--sparsity", "half"],
         "argument --sparsity: invalid float value: 'half'",
@@ -322,12 +324,13 @@ def test_wrong_usage_exits_with_2(capsys, arguments, message):
 HELP = {
     "all": ([], ("demo", "compress", "inspect", "examples:", "tf-structprune demo --out")),
     "demo": (["demo"], ("--out DIR", "--overwrite", "--seed", "--verbose", "digits")),
-    "inspect": (["inspect"], ("MODEL.keras", "--verbose", "what can go and what not")),
+    "inspect": (["inspect"], ("MODEL", "--verbose", "what can go and what not")),
     "compress": (
         ["compress"],
         (
-            *("MODEL.keras", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
+            *("MODEL", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
+            *("--round-to N", "--min-channels N"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
             *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
         ),

@@ -187,7 +187,7 @@ def _kept_groups(groups: tuple[Group, ...], blocked: NDArray[np.int64], state: T
     for group in groups:
         if not group.prunable:
             block = blocked[group.units[0]]
-            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Give it more channels, or a looser coupling"
+            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Give it more channels, or couple fewer of them"
             yield Skipped(group.name, group.reason, remedy)
 
 
@@ -251,4 +251,4 @@ def _why_kept(state: Tracing, members: list[int], blocked: NDArray[np.int64]) ->
     block = int(blocked[members[0]])
     if block >= 0:
         return state.atoms.blocks[block].reason
-    return "all its channels depend on each other" if len(members) == 1 else ""
+    return "its channels go together, and some have to stay" if len(members) == 1 else ""

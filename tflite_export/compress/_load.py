@@ -6,20 +6,24 @@ from pathlib import Path
 
 import keras
 
+from tf_structprune.legacy import from_legacy
+
 
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
-    """Load a `.keras` file in Keras's safe mode: no code of the file is run.
+    """Load a `.keras` file in Keras's safe mode, or a Keras 2 `.h5` file: no code of the file is run.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a Keras 3 model file, a damaged one, or one with layers Keras does not know.
+        ValueError: not a Keras model file, a damaged one, or one with layers Keras does not know.
     """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"No model file there. Received: {file}. Give a .keras file saved by Keras 3.")
+    if file.suffix in (".h5", ".hdf5"):
+        return from_legacy(file)
     if file.suffix != ".keras":
         raise ValueError(
-            f"{file} is not a .keras file. Received: suffix {file.suffix!r}. Save it with model.save('NAME.keras')."
+            f"{file} is not a .keras or .h5 file. Received: suffix {file.suffix!r}. Save it with model.save('NAME.keras')."
         )
     if not zipfile.is_zipfile(file):
         raise ValueError(

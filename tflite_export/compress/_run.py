@@ -78,7 +78,7 @@ def compress_into(
     summary = {
         "baseline": _figures(dense, baseline, reports[:2], files[1], data),
         "compressed": _figures(small, compressed, reports[2:], files[3], data),
-        **_account(pruned, settings, trace(dense, keep=settings.keep, keep_first=settings.keep_first)),
+        **_account(pruned, settings, trace(dense, **settings.demands)),
         "validation": _validation(pruned, files[1], files[3], data, settings),
         "verification": asdict(compressed.verification),
         "versions": compressed.versions,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from tf_structprune.masks import check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
@@ -26,6 +27,8 @@ class CompressSettings:
         augment: random changes of the training images, of "flip" and "shift".
         keep: names or patterns of layers to keep whole.
         keep_first: whether the first convolution stays whole.
+        round_to: the number of channels that a layer is left with is a multiple of this, unless none is removed.
+        min_channels: least number of channels that a layer is left with.
         seed: seed of the split, the search and the training.
 
     Raises:
@@ -44,6 +47,8 @@ class CompressSettings:
     augment: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     keep_first: bool = True
+    round_to: int = 1
+    min_channels: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,7 +63,7 @@ class CompressSettings:
         _check_choice("augment", self.augment, AUGMENTATIONS)
         _check_range("tolerance", self.tolerance, 0, 1)
         _check_range("distill", self.distill, 0, 1)
-        for name in ("candidates", "epochs", "finetune_batch"):
+        for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
         if not 0 <= self.seed < 2**32:
@@ -68,6 +73,16 @@ class CompressSettings:
                 f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. "
                 "Use e.g. 0.001."
             )
+
+    @property
+    def demands(self) -> dict[str, Any]:
+        """What `trace` and `wrap` have to know of them, as their keyword arguments."""
+        return {
+            "keep": self.keep,
+            "keep_first": self.keep_first,
+            "round_to": self.round_to,
+            "min_channels": self.min_channels,
+        }
 
 
 def _check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> None:

@@ -86,7 +86,7 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
     judge = check_validation((data.x_val, data.y_val), as_score("mcr"), 512)
     mcr_dense = -judge.of(dense)
     shares = stage_shares(settings.sparsity, settings.granularity)
-    total = trace(dense, keep=settings.keep, keep_first=settings.keep_first).prunable_weights
+    total = trace(dense, **settings.demands).prunable_weights
     present = ShrunkModel(dense, MaskSet(), ShrinkPlan({}))
     stages: list[Stage] = []
     history: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ def _prune(
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:
-    masked = wrap(small.model, granularity=GRANULARITIES, keep=settings.keep, keep_first=settings.keep_first)
+    masked = wrap(small.model, granularity=GRANULARITIES, **settings.demands)
     set_masks(masked, small.masks)
     return masked
 

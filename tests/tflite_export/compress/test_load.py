@@ -6,7 +6,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tf_keras
 
+from tests.tf_structprune.legacy import old_models
 from tests.tflite_export.compress import tiny
 from tflite_export.compress import load_model
 
@@ -53,9 +55,24 @@ def test_missing_file_is_refused(tmp_path, name):
 
 
 def test_wrong_suffix_is_refused(good, tmp_path):
-    path = good.rename(tmp_path / "model.h5")
-    with pytest.raises(ValueError, match="is not a .keras file. Received: suffix '.h5'. Save it with model.save"):
+    path = good.rename(tmp_path / "model.pb")
+    with pytest.raises(
+        ValueError, match="is not a .keras or .h5 file. Received: suffix '.pb'. Save it with model.save"
+    ):
         load_model(path)
+
+
+def test_loads_what_keras_2_saved(tmp_path):
+    old = old_models.randomise(tf_keras.Sequential([old_models.L.Conv2D(3, 3, input_shape=(8, 8, 1))]))
+    x, _ = tiny.arrays(4)
+    model = load_model(old_models.save(old, tmp_path / "old.h5"))
+    np.testing.assert_allclose(model.predict(x, verbose=0), old.predict(x, verbose=0), atol=1e-5)
+
+
+def test_other_h5_is_refused(tmp_path):
+    (tmp_path / "model.h5").write_bytes(b"text")
+    with pytest.raises(ValueError, match="is not an HDF5 file"):
+        load_model(tmp_path / "model.h5")
 
 
 BYTES = {

@@ -29,6 +29,8 @@ WRONG = {
     "candidates zero": ({"candidates": 0}, "candidates must be at least 1. Received: candidates=0"),
     "epochs zero": ({"epochs": 0}, "epochs must be at least 1. Received: epochs=0"),
     "batch negative": ({"finetune_batch": -1}, "finetune_batch must be at least 1. Received: finetune_batch=-1"),
+    "rounding zero": ({"round_to": 0}, "round_to must be at least 1. Received: round_to=0"),
+    "channels negative": ({"min_channels": -8}, "min_channels must be at least 1. Received: min_channels=-8"),
     "rate zero": ({"finetune_rate": 0.0}, "finetune_rate must be positive and finite. Received: finetune_rate=0.0"),
     "rate nan": ({"finetune_rate": math.nan}, "finetune_rate must be positive and finite. Received: finetune_rate=nan"),
     "rate infinite": (

@@ -181,6 +181,19 @@ def test_kept_layers_stay_whole(retrained, keep):
             assert np.count_nonzero(new) < np.count_nonzero(old)
 
 
+@pytest.mark.parametrize("limits", [{"round_to": 4}, {"min_channels": 7}], ids=str)
+def test_widths_keep_to_the_limits(retrained, limits):
+    retrained(stay)
+    settings = settings_of(sparsity=0.3, tolerance=1.0, keep_first=False, **limits)
+    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    pairs = [
+        [model.get_layer(name).get_weights()[0].shape[-1] for model in (tiny.trained(), small)] for name in PRUNABLE
+    ]
+    assert any(new < old for old, new in pairs)
+    for old, new in pairs:
+        assert new == old or (new % limits.get("round_to", 1) == 0 and new >= limits.get("min_channels", 1))
+
+
 @pytest.mark.parametrize("keep_first", [True, False])
 def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
     retrained(stay)
