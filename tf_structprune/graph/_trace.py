@@ -187,7 +187,7 @@ def _kept_groups(groups: tuple[Group, ...], blocked: NDArray[np.int64], state: T
     for group in groups:
         if not group.prunable:
             block = blocked[group.units[0]]
-            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Give it more channels, or couple fewer of them"
+            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Couple fewer channels"
             yield Skipped(group.name, group.reason, remedy)
 
 

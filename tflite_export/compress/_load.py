@@ -23,7 +23,8 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         return from_legacy(file)
     if file.suffix != ".keras":
         raise ValueError(
-            f"{file} is not a .keras or .h5 file. Received: suffix {file.suffix!r}. Save it with model.save('NAME.keras')."
+            f"{file} is not a .keras or .h5 file. Received: suffix {file.suffix!r}. "
+            "Save it with model.save('NAME.keras')."
         )
     if not zipfile.is_zipfile(file):
         raise ValueError(
