@@ -8,7 +8,10 @@ from tf_structprune import search as search
 from tf_structprune.callbacks import StageReport as StageReport
 from tf_structprune.callbacks import StructuredPruning as StructuredPruning
 from tf_structprune.callbacks import find_masks as find_masks
+from tf_structprune.graph import Flow as Flow
+from tf_structprune.graph import LayerRule as LayerRule
 from tf_structprune.graph import PrunableGraph as PrunableGraph
+from tf_structprune.graph import register_rule as register_rule
 from tf_structprune.graph import trace as trace
 from tf_structprune.layers import MaskedLayer as MaskedLayer
 from tf_structprune.layers import get_masks as get_masks

@@ -88,7 +88,8 @@ def find_masks(
     Raises:
         ValueError: a sparsity out of range or reach, or a selector that cannot do the granularity.
     """
-    graph, base = trace(masked), get_masks(masked)
+    graph = trace(masked)
+    base = get_masks(masked, graph=graph)
     space = mask_space(graph, granularity, sparsity, base=base, patterns=PatternOptions(polarity=polarity_of(masked)))
     importance = MEASURES[search.measure](masked, graph, granularity, validation.x) if search.measure else {}
 

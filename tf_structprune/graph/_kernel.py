@@ -58,7 +58,10 @@ def kernel_view(layer: Any, positions: int = 1) -> KernelView:
     """
     inner, rule = inner_layer(layer), rule_for(layer)
     if rule is None or not rule.kernel:
-        raise ValueError(f"Layer '{layer.name}' has no kernel. Received: {type(inner).__name__}. Use a convolution.")
+        raise ValueError(
+            f"Layer '{layer.name}': its kernel is not known. Received: {type(inner).__name__}, a class without a rule "
+            "that names one. Call register_rule for it before the model is built or loaded."
+        )
     shape = tuple(int(size) for size in getattr(inner, rule.kernel).shape)
     roles = rule.weight_axes[rule.kernel]
     if "out" not in roles:  # depthwise: every output map reads one input map

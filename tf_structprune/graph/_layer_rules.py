@@ -18,6 +18,19 @@ def _refuse_rms_scaling(layer: Any) -> str:
     return "it is scaled by rms_scaling, which Keras has deprecated" if layer.rms_scaling else ""
 
 
+def _refuse_compressed(layer: Any) -> str:
+    if getattr(layer, "quantization_mode", None):
+        return f"it is quantized ({layer.quantization_mode})"
+    return "it has a LoRA kernel" if getattr(layer, "lora_enabled", False) else ""
+
+
+def _resize_noise_shape(config: dict[str, Any], cut: LayerCut) -> None:
+    (made,) = cut.makes
+    shape = config.get("noise_shape")
+    if shape is not None and shape[made.axis] not in (None, 1):
+        config["noise_shape"] = [*shape[: made.axis], len(made.kept), *shape[made.axis + 1 :]]
+
+
 def _resize_groups(config: dict[str, Any], cut: LayerCut) -> None:
     """Whole groups were removed."""
     groups = int(config["groups"])
@@ -53,7 +66,9 @@ def _resize_size(name: str) -> Any:
 
 def _convolution(rank: int) -> LayerRule:
     axes = {"kernel": ("",) * rank + ("in", "out")}
-    return LayerRule(Flow.PRODUCE, "kernel", axes, "filters", spatial=True, resize=_resize_groups)
+    return LayerRule(
+        Flow.PRODUCE, "kernel", axes, "filters", spatial=True, refuse=_refuse_compressed, resize=_resize_groups
+    )
 
 
 def _transposed(rank: int) -> LayerRule:
@@ -103,7 +118,7 @@ LAYER_RULES: dict[type, LayerRule] = {
     _L.SeparableConv2D: _separable(2),
     _L.DepthwiseConv1D: _depthwise(1),
     _L.DepthwiseConv2D: _depthwise(2),
-    _L.Dense: LayerRule(Flow.PRODUCE, "kernel", {"kernel": ("in", "out")}, "units"),
+    _L.Dense: LayerRule(Flow.PRODUCE, "kernel", {"kernel": ("in", "out")}, "units", refuse=_refuse_compressed),
     # normalization
     _L.BatchNormalization: _EACH_MAP,
     _L.GroupNormalization: LayerRule(Flow.GROUP_NORMALIZE, spatial=True, resize=_resize_groups),
@@ -113,9 +128,8 @@ LAYER_RULES: dict[type, LayerRule] = {
     # activations
     **dict.fromkeys((_L.Activation, _L.Softmax, _L.ReLU, _L.LeakyReLU, _L.ELU, _L.PReLU, _L.Identity), _EACH_CHANNEL),
     # regularization and augmentation
-    **dict.fromkeys(
-        (_L.Dropout, _L.GaussianDropout, _L.GaussianNoise, _L.AlphaDropout, _L.ActivityRegularization), _EACH_CHANNEL
-    ),
+    **dict.fromkeys((_L.Dropout, _L.AlphaDropout), LayerRule(Flow.FOLLOW, resize=_resize_noise_shape)),
+    **dict.fromkeys((_L.GaussianDropout, _L.GaussianNoise, _L.ActivityRegularization), _EACH_CHANNEL),
     **dict.fromkeys((_L.SpatialDropout1D, _L.SpatialDropout2D, _L.SpatialDropout3D), _EACH_MAP),
     **dict.fromkeys(
         (_L.RandomFlip, _L.RandomRotation, _L.RandomTranslation, _L.RandomZoom, _L.RandomCrop, _L.CenterCrop),

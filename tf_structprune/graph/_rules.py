@@ -60,6 +60,11 @@ class LayerRule:
     refuse: Callable[[Any], str] = _accept
     resize: Callable[[dict[str, Any], LayerCut], None] = _unchanged
 
+    @property
+    def counts_channels(self) -> bool:
+        """Whether a layer's settings depend on the number of its channels."""
+        return bool(self.size_argument) or self.resize is not _unchanged
+
 
 # Activations that treat each channel alone. Softmax and its kin mix channels: a removed channel
 # would change the others.
@@ -68,6 +73,8 @@ _ELEMENTWISE = frozenset(
     "mish relu relu6 selu sigmoid silu soft_shrink softplus softsign sparse_plus sparse_sigmoid squareplus "
     "tanh tanh_shrink threshold".split()
 )
+
+_ELEMENTWISE_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 _registered: dict[type, LayerRule] = {}  # the user's own
 
@@ -121,7 +128,10 @@ def mixed_axis(layer: Any, rank: int) -> tuple[str, int] | None:
     """
     inner = inner_layer(layer)
     if isinstance(inner, keras.layers.Softmax):
-        return None if not isinstance(inner.axis, int) else ("softmax", inner.axis % rank)
+        return ("softmax", inner.axis % rank if isinstance(inner.axis, int) else rank - 1)
     activation = getattr(inner, "activation", None)
+    if activation is None or isinstance(activation, _ELEMENTWISE_LAYERS):
+        return None
     name = str(getattr(activation, "__name__", type(activation).__name__))
-    return None if activation is None or name in _ELEMENTWISE else (name, rank - 1)
+    own = activation is getattr(keras.activations, name, None)  # not a function of the same name
+    return None if own and name in _ELEMENTWISE else (name, rank - 1)

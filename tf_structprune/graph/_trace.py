@@ -13,7 +13,7 @@ from tf_structprune.graph._calls import CallList, LayerCall, list_calls
 from tf_structprune.graph._flows import FLOWS
 from tf_structprune.graph._graph import Channels, Group, PrunableGraph, PrunableLayer, Skipped, TensorChannels
 from tf_structprune.graph._limits import Limits, PerLayer, limits_by_layer
-from tf_structprune.graph._lookup import rule_for
+from tf_structprune.graph._lookup import is_operation, rule_for
 from tf_structprune.graph._rules import Flow, inner_layer
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing
 from tf_structprune.graph._wrapper import TransparentWrapper
@@ -142,8 +142,8 @@ def _flow(state: Tracing, call: LayerCall, inputs: list[Layout]) -> list[Layout]
 def _is_bound(layer: Any) -> bool:
     """Whether all calls of a layer must see the same channels: its weights or settings count them."""
     rule = rule_for(layer)
-    settings = rule is not None and rule.flow in (Flow.SOURCE, Flow.REARRANGE, Flow.SLICE, Flow.GROUP_NORMALIZE)
-    return settings or bool(getattr(layer, "weights", ()))
+    settings = rule is not None and (rule.counts_channels or rule.flow is Flow.SOURCE)
+    return settings or is_operation(layer) or bool(getattr(layer, "weights", ()))
 
 
 def _tie_to_first_call(state: Tracing, first: Record, reads: list[Layout], makes: list[Layout]) -> None:

@@ -126,12 +126,7 @@ class MaskedLayer(TransparentWrapper):
     def kernel_variable(self) -> Any:
         """The variable that is masked."""
         rule = rule_for(self)
-        if rule is None:
-            raise ValueError(
-                f"Layer '{self.name}': its kernel is not known. Received: {type(self.layer).__name__}, a class "
-                "without a rule. Call register_rule for it before the model is built or loaded."
-            )
-        return getattr(self.layer, rule.kernel)
+        return getattr(self.layer, rule.kernel if rule is not None else "kernel")
 
     def _mask(self, name: str, shape: tuple[int, ...]) -> Any:
         return self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name=name)

@@ -34,7 +34,7 @@ def random_masks(
     """
     graph, options = trace(masked), PatternOptions(strides, polarity_of(masked))
     rng = np.random.default_rng(seed)
-    masks = get_masks(masked)
+    masks = get_masks(masked, graph=graph)
     for granularity, fraction in sparsity.items():
         check_sparsity(fraction, f"Granularity '{granularity}': ")
         present = sparsity_of(graph, masks, options.polarity)

@@ -159,14 +159,18 @@ def polarity_of(masked: keras.Model) -> str:
     return str(next(iter(_masked_layers(masked).values())).polarity)
 
 
-def get_masks(masked: keras.Model) -> MaskSet:
+def get_masks(masked: keras.Model, *, graph: PrunableGraph | None = None) -> MaskSet:
     """The masks that a masked model holds, complete for the granularities it was wrapped with.
+
+    Args:
+        masked: a model from `wrap`.
+        graph: `trace(masked)` where the caller has it already.
 
     Raises:
         ValueError: a model that is not masked.
     """
     _check_masked(masked)
-    graph = trace(masked)
+    graph = graph or trace(masked)
     layers = _masked_layers(masked)
     feature_map = {
         group.name: _group_mask(graph, group, layers[group.producers[0]])
@@ -193,7 +197,7 @@ def set_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | Non
     _check_masked(masked)
     graph = graph or trace(masked)
     layers = _masked_layers(masked)
-    merged = get_masks(masked) if masks.feature_map else MaskSet()
+    merged = get_masks(masked, graph=graph) if masks.feature_map else MaskSet()
     unit_keep = unit_mask(graph, merged.updated(FEATURE_MAP, masks.feature_map))
     writes: list[tuple[Any, NDArray[Any]]] = []
     if masks.feature_map:

@@ -143,7 +143,7 @@ def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:
 
 def _kept(masked: keras.Model) -> int:
     graph = trace(masked)
-    kept = kept_weights(graph, get_masks(masked))
+    kept = kept_weights(graph, get_masks(masked, graph=graph))
     return sum(kept[layer.name] for layer in graph.prunable_layers)
 
 

@@ -47,8 +47,8 @@ def shrink(masked: keras.Model) -> ShrunkModel:
     Raises:
         ValueError: a model without masks, or a weight whose shape the layer's rule does not explain.
     """
-    masks = get_masks(masked)
     graph = trace(masked)
+    masks = get_masks(masked, graph=graph)
     folding = fold_dead_maps(masked, graph, masks)
     plan = plan_shrink(graph, masks, folding.removed)
     model = clone(
