@@ -224,7 +224,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     graph = trace(model, keep=arguments.keep, keep_first=not arguments.prune_first)
     table = Table(title=f"{graph.model_name}: {graph.parameters:,} parameters, {graph.macs:,} MACs")
     for column in ("layer", "kind", "kernel", "weights", "MACs", "may be pruned"):
-        table.add_column(column, justify="right" if column in ("weights", "MACs") else "left")
+        table.add_column(column, justify="right" if column in ("weights", "MACs") else "left", overflow="fold")
     for layer in graph.layers:
         shape = "x".join(str(size) for size in layer.kernel_shape)
         state = "yes" if layer.prunable else f"no: {layer.reason}"
