@@ -15,6 +15,7 @@ ROOMS = {
         "write",
         "verify",
         "bench",
+        "lower",
         "export",
         "compress",
     ),

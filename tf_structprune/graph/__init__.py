@@ -1,8 +1,11 @@
 """Room 1: a Keras model in, its prunable channel groups out."""
 
 from tf_structprune.graph._arguments import cut_arguments as cut_arguments
+from tf_structprune.graph._calls import CallList as CallList
+from tf_structprune.graph._calls import LayerCall as LayerCall
 from tf_structprune.graph._calls import input_names as input_names
 from tf_structprune.graph._calls import is_readable as is_readable
+from tf_structprune.graph._calls import list_calls as list_calls
 from tf_structprune.graph._calls import named_layers as named_layers
 from tf_structprune.graph._cut import LayerCut as LayerCut
 from tf_structprune.graph._cut import TensorCut as TensorCut

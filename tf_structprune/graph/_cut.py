@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TensorCut:
-    """The part of a tensor that stays.
+    """The part of a tensor that stays, or its channels in another order.
 
     Attributes:
-        kept: indices along `axis` that stay.
+        kept: indices along `axis` that stay, in their new order.
         axis: the channel axis, batch axis counted.
         shape: shape before, None where open.
     """
@@ -31,8 +31,8 @@ class LayerCut:
     """The channels of one layer that stay.
 
     Attributes:
-        inputs: indices of the kept input maps.
-        outputs: indices of the kept output maps.
+        inputs: indices of the kept input maps, in their new order.
+        outputs: indices of the kept output maps, in their new order.
         input_channels: number of input maps before.
         output_channels: number of output maps before.
         positions: features that stand for one input map, see `Channels`.
@@ -58,5 +58,6 @@ class LayerCut:
         if role == "out":
             return self.outputs
         if size < self.input_channels:
-            return np.unique(self.inputs // (self.input_channels // size))
+            repeat = self.input_channels // size
+            return self.inputs[::repeat] // repeat
         return np.concatenate([p * self.input_channels + self.inputs for p in range(self.positions)])

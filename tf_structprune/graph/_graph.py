@@ -28,6 +28,10 @@ class TensorChannels:
         """What stays of it, from the kept units, shape (unit count,)."""
         return TensorCut(np.flatnonzero(keep[self.units]), self.axis, self.shape)
 
+    def reordered(self, source: NDArray[np.int64]) -> TensorCut:
+        """Its channels when each unit makes place for another, see `Channels.reordered`."""
+        return TensorCut(_places(self.units, source), self.axis, self.shape)
+
 
 @dataclass(frozen=True)
 class Channels:
@@ -59,6 +63,33 @@ class Channels:
             reads=tuple(tensor.cut(keep) for tensor in self.reads),
             makes=tuple(tensor.cut(keep) for tensor in self.makes),
         )
+
+    def reordered(self, source: NDArray[np.int64]) -> LayerCut:
+        """The layer when each unit makes place for another that is alike.
+
+        Args:
+            source: the unit that comes in the place of each unit, a permutation within groups,
+                shape (unit count,).
+        """
+        return LayerCut(
+            inputs=_places(self.inputs, source),
+            outputs=_places(self.outputs, source),
+            input_channels=len(self.inputs),
+            output_channels=len(self.outputs),
+            positions=self.positions,
+            reads=tuple(tensor.reordered(source) for tensor in self.reads),
+            makes=tuple(tensor.reordered(source) for tensor in self.makes),
+        )
+
+
+def _places(units: NDArray[np.int64], source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the channel that comes to each place was before: the k-th of a unit for the k-th of another."""
+    order = np.argsort(units, kind="stable")
+    sorted_units = units[order]
+    count = np.empty(len(units), np.int64)  # how often the unit occurred before
+    count[order] = np.arange(len(units)) - np.searchsorted(sorted_units, sorted_units)
+    places: NDArray[np.int64] = order[np.searchsorted(sorted_units, source[units]) + count]
+    return places
 
 
 def input_of_kernel(inputs: int, outputs: int, groups: int) -> NDArray[np.int64]:

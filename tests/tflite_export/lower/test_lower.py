@@ -1,0 +1,235 @@
+"""A lowered model computes what the masked one does, with less work."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+import tflite_export as te
+from tests import zoo
+from tf_structprune.masks import MaskSet, positions_kept
+from tflite_export.lower import LoweredConv2D, lower, reorder
+from tflite_export.quantize import convert
+from tflite_export.runtime import describe, make_interpreter
+
+_L = keras.layers
+TOLERANCE = 1e-5
+SIZE = (9, 10, 2)
+
+
+def network(*, behind=(), maps=6, **settings):
+    """stem -> before -> the convolution -> layers behind -> classifier, all weights random."""
+    inputs = keras.Input(SIZE)
+    x = zoo.conv(inputs, 4, name="stem")
+    x = _L.Conv2D(maps, 3, padding="same", activation="relu", name="before")(x)
+    x = _L.Conv2D(8, **{"kernel_size": 3, "name": "conv", **settings})(x)
+    for layer in behind:
+        x = layer(x)
+    return zoo.randomize(keras.Model(inputs, _L.Dense(3, name="classifier")(_L.GlobalAveragePooling2D()(x))))
+
+
+def with_patterns(model, patterns, polarity="keep_on_grid"):
+    """The masked model with these (stride, offset) on the maps that "conv" reads, in turn."""
+    masked = sp.wrap(model, polarity=polarity)
+    maps = sp.trace(masked).layer("conv").inputs
+    chosen = np.array([patterns[index % len(patterns)] for index in range(maps)], np.int32)
+    sp.set_masks(masked, MaskSet(intra_kernel={"conv": chosen}))
+    return masked
+
+
+def difference(masked, small):
+    return zoo.largest_difference(masked, small, zoo.batch(shape=SIZE))
+
+
+def lowered_layers(model):
+    return [layer for layer in model.layers if isinstance(layer, LoweredConv2D)]
+
+
+SHAPES = [
+    {"kernel_size": size, "strides": stride, "padding": padding, "dilation_rate": dilation}
+    for size, stride, padding, dilation in itertools.product([3, (3, 5), 4], [1, 2, (2, 3)], ["same", "valid"], [1, 2])
+    if dilation == 1 or stride == 1
+]
+PATTERNS = {"mixed": [(2, 0), (2, 1)], "column": [(3, 1)], "columns": [(3, 0), (3, 2)], "some dense": [(1, 0), (4, 1)]}
+
+
+@pytest.mark.parametrize("patterns", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("settings", SHAPES, ids=lambda s: "-".join(str(value) for value in s.values()))
+@pytest.mark.parametrize("form", ["gather", "sum"])
+def test_lowered_equals_masked(settings, patterns, form):
+    masked = with_patterns(network(**settings), patterns)
+    low = lower(te.shrink(masked), form=form)
+    assert difference(masked, low.model) < TOLERANCE
+    (choice,) = low.plan.choices
+    assert choice.form in (form, "dense")
+    assert len(lowered_layers(low.model)) == (choice.form != "dense")
+    if form == "gather":
+        assert choice.form == "gather"
+
+
+@pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
+def test_share_of_the_work_is_that_of_the_kept_taps(polarity):
+    masked = with_patterns(network(padding="same"), [(2, 0), (3, 1)], polarity)
+    (choice,) = lower(te.shrink(masked), form="gather").plan.choices
+    kept = positions_kept(np.array([[2, 0], [3, 1]], np.int32), 9, polarity).mean()
+    assert choice.macs_share == pytest.approx(kept)
+    assert choice.predicted_gain == pytest.approx(1 / kept)
+    assert choice.measured_gain is None
+
+
+BEHIND = {
+    "nothing": [],
+    "batch norm": [_L.BatchNormalization(name="norm")],
+    "batch norm and relu": [_L.BatchNormalization(name="norm"), _L.ReLU(name="relu")],
+    "relu6": [_L.ReLU(6.0, name="relu")],
+    "activation layer": [_L.Activation("relu", name="relu")],
+    "leaky relu": [_L.LeakyReLU(name="leaky")],
+    "gelu": [_L.Activation("gelu", name="gelu")],
+    "norm without gamma and beta": [_L.BatchNormalization(center=False, scale=False, name="norm")],
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_behind_become_part_of_it(behind, bias):
+    layers = [layer.__class__.from_config(layer.get_config()) for layer in behind]
+    masked = with_patterns(network(behind=layers, padding="same", use_bias=bias), [(2, 0), (2, 1)])
+    low = lower(te.shrink(masked), form="gather")
+    assert difference(masked, low.model) < TOLERANCE
+    left = {type(layer) for layer in low.model.layers}
+    assert not left & {_L.BatchNormalization, _L.ReLU}
+
+
+def test_convolution_with_an_activation_is_not_folded_over():
+    masked = with_patterns(network(behind=[_L.BatchNormalization()], activation="tanh"), [(2, 0), (2, 1)])
+    low = lower(te.shrink(masked), form="gather")
+    assert difference(masked, low.model) < TOLERANCE
+    assert any(isinstance(layer, _L.BatchNormalization) for layer in low.model.layers)
+
+
+def test_norm_that_others_read_around_is_not_folded():
+    inputs = keras.Input(SIZE)
+    x = _L.Conv2D(6, 3, padding="same", name="before")(zoo.conv(inputs, 4, name="stem"))
+    x = _L.Conv2D(8, 3, padding="same", name="conv")(x)
+    x = _L.Add()([x, _L.BatchNormalization()(x)])
+    model = zoo.randomize(keras.Model(inputs, _L.Dense(3)(_L.GlobalAveragePooling2D()(x))))
+    masked = with_patterns(model, [(2, 0), (2, 1)])
+    low = lower(te.shrink(masked), form="gather")
+    assert difference(masked, low.model) < TOLERANCE
+    assert any(isinstance(layer, _L.BatchNormalization) for layer in low.model.layers)
+
+
+def blocked(model, blocks):
+    """The masked model in which each block of outputs of "conv" reads its own block of inputs."""
+    masked = sp.wrap(model)
+    layer = sp.trace(masked).layer("conv")
+    mask = np.kron(
+        np.array(blocks, bool), np.ones((layer.inputs // len(blocks), layer.outputs // len(blocks[0])), bool)
+    )
+    sp.set_masks(masked, MaskSet(kernel={"conv": mask}))
+    return masked
+
+
+BLOCKS = [[[1, 0], [0, 1]], [[1, 1], [0, 1]], [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]]
+
+
+@pytest.mark.parametrize("settings", [{"padding": "same"}, {"strides": 2}, {"kernel_size": 1}], ids=str)
+@pytest.mark.parametrize("form", ["gather", "sum"])
+@pytest.mark.parametrize(
+    "blocks", [[[1, 0], [0, 1]], [[1, 1], [0, 1]], [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]], ids=str
+)
+def test_blocks_of_kernels_are_left_out(blocks, form, settings):
+    maps = 2 * len(blocks)
+    masked = blocked(network(maps=maps, **settings), blocks)
+    low = lower(te.shrink(masked), form=form)
+    assert difference(masked, low.model) < TOLERANCE
+    (choice,) = low.plan.choices
+    assert choice.macs_share == pytest.approx(np.mean(blocks))
+
+
+def test_patterns_and_blocks_together():
+    masked = blocked(network(maps=8, padding="same"), [[1, 0], [0, 1]])
+    pattern = np.array([(2, 0), (2, 1)] * 4, np.int32)
+    sp.set_masks(masked, MaskSet(intra_kernel={"conv": pattern}))
+    low = lower(te.shrink(masked), form="gather")
+    assert difference(masked, low.model) < TOLERANCE
+    (choice,) = low.plan.choices
+    assert choice.macs_share == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_reordering_changes_no_output(name):
+    masked = sp.wrap(zoo.build(name))
+    sp.set_masks(masked, sp.random_masks(masked, {"kernel": 0.3, "intra_kernel": 0.3}, seed=1))
+    small = te.shrink(masked).model
+    assert zoo.largest_difference(small, reorder(small), zoo.batch()) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_any_network_lowers_to_the_same_outputs(name):
+    masked = sp.wrap(zoo.build(name))
+    sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.2, "intra_kernel": 0.4}, seed=2))
+    low = lower(te.shrink(masked), form="gather")
+    assert zoo.largest_difference(masked, low.model, zoo.batch()) < TOLERANCE
+
+
+def test_reordering_puts_maps_with_the_same_taps_side_by_side():
+    masked = with_patterns(network(maps=8, padding="same"), [(2, 0), (2, 1)])
+    (choice,) = lower(te.shrink(masked), form="gather").plan.choices
+    assert len(choice.blocks[0].pieces) == 2
+
+
+def test_lowered_model_survives_saving(tmp_path):
+    low = lower(te.shrink(with_patterns(network(padding="same"), [(2, 0), (3, 1)])), form="sum")
+    low.model.save(tmp_path / "low.keras")
+    loaded = keras.models.load_model(tmp_path / "low.keras")
+    assert difference(low.model, loaded) == 0
+
+
+def test_tflite_uses_standard_operators_and_agrees():
+    masked = with_patterns(network(padding="same", behind=[_L.BatchNormalization(), _L.ReLU()]), [(2, 0), (2, 1)])
+    low = lower(te.shrink(masked), form="gather").model
+    file = convert(low)
+    assert {operator.name for operator in describe(file).operators} <= {
+        "CONV_2D", "PAD", "SLICE", "STRIDED_SLICE", "CONCATENATION", "MEAN", "FULLY_CONNECTED",
+    }  # fmt: skip
+    interpreter = make_interpreter(file)
+    x = zoo.batch(1, shape=SIZE)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(output, zoo.outputs_of(masked, x)[0], atol=1e-5)
+
+
+def test_auto_measures_and_never_picks_a_slower_form():
+    masked = with_patterns(network(padding="same", maps=64), [(3, 1)])
+    low = lower(te.shrink(masked), quantize="none")
+    (choice,) = low.plan.choices
+    assert set(choice.latency_us) == {"dense", "gather", "sum"}
+    assert min(choice.latency_us.values()) > 0
+    assert choice.form == "dense" or choice.measured_gain > 1
+    assert difference(masked, low.model) < TOLERANCE
+    assert "conv: " in str(low.plan)
+
+
+def test_dense_model_has_nothing_to_lower():
+    model = network()
+    low = lower(model)
+    assert low.plan.choices == ()
+    assert difference(model, low.model) == 0
+    assert "nothing to lower" in str(low.plan)
+
+
+def test_given_model_is_not_changed():
+    small = te.shrink(with_patterns(network(padding="same"), [(2, 0), (2, 1)])).model
+    before, config = small.get_weights(), small.to_json()
+    lower(small, form="gather")
+    assert small.to_json() == config
+    assert all(np.array_equal(old, new) for old, new in zip(before, small.get_weights(), strict=True))
+
+
+def test_unknown_form_is_refused():
+    with pytest.raises(ValueError, match=r"Unknown form\. Received: form='fast'\. Use one of: auto, gather, sum"):
+        lower(network(), form="fast")

@@ -1,0 +1,14 @@
+"""Room 7: what is left of kernel and strided masks -> cheaper standard operations."""
+
+from tflite_export.lower._layer import LoweredConv2D as LoweredConv2D
+from tflite_export.lower._lower import LoweredModel as LoweredModel
+from tflite_export.lower._lower import lower as lower
+from tflite_export.lower._order import reorder as reorder
+from tflite_export.lower._plan import LayerChoice as LayerChoice
+from tflite_export.lower._plan import LowerPlan as LowerPlan
+from tflite_export.lower._structure import Block as Block
+from tflite_export.lower._structure import Grid as Grid
+from tflite_export.lower._structure import Piece as Piece
+from tflite_export.lower._structure import blocks_of as blocks_of
+from tflite_export.lower._structure import even_edges as even_edges
+from tflite_export.lower._structure import grid_of as grid_of
