@@ -20,6 +20,9 @@ from tf_structprune.layers import set_masks as set_masks
 from tf_structprune.layers import unwrap as unwrap
 from tf_structprune.layers import wrap as wrap
 from tf_structprune.legacy import from_legacy as from_legacy
+from tf_structprune.masks import FeatureMap as FeatureMap
+from tf_structprune.masks import IntraKernelStrided as IntraKernelStrided
+from tf_structprune.masks import Kernel as Kernel
 from tf_structprune.masks import MaskSet as MaskSet
 from tf_structprune.masks import kept_weights as kept_weights
 from tf_structprune.masks import sparsity_of as sparsity_of

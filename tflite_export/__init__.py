@@ -5,6 +5,8 @@ from tflite_export.bench import benchmark as benchmark
 from tflite_export.bench import benchmark_together as benchmark_together
 from tflite_export.export import ExportSummary as ExportSummary
 from tflite_export.export import export as export
+from tflite_export.lower import LoweredModel as LoweredModel
+from tflite_export.lower import lower as lower
 from tflite_export.shrink import ShrunkModel as ShrunkModel
 from tflite_export.shrink import plan_shrink as plan_shrink
 from tflite_export.shrink import shrink as shrink

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from tf_structprune.callbacks._score import ScoreFunction
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, polarity_of, set_masks
-from tf_structprune.masks import MaskSet, PatternOptions, mask_space
+from tf_structprune.masks import Granularity, MaskSet, PatternOptions, as_granularity, mask_space
 from tf_structprune.measure import MEASURES
 from tf_structprune.search import Search, SearchResult, find
 
@@ -64,7 +64,7 @@ def check_validation(validation_data: Any, score: ScoreFunction, batch_size: int
 
 def find_masks(
     masked: keras.Model,
-    granularity: str,
+    granularity: Granularity,
     sparsity: float,
     *,
     search: Search,
@@ -78,7 +78,7 @@ def find_masks(
 
     Args:
         masked: a model from `wrap`.
-        granularity: what the candidates prune.
+        granularity: what the candidates prune, by name or with demands such as `masks.Kernel(groups=4)`.
         sparsity: total fraction of the prunable weights removed in the end, in [0, 1).
         search: the selector.
         validation: data and score of the candidates.
@@ -90,8 +90,9 @@ def find_masks(
     """
     graph = trace(masked)
     base = get_masks(masked, graph=graph)
+    name = as_granularity(granularity).name
     space = mask_space(graph, granularity, sparsity, base=base, patterns=PatternOptions(polarity=polarity_of(masked)))
-    importance = MEASURES[search.measure](masked, graph, granularity, validation.x) if search.measure else {}
+    importance = MEASURES[search.measure](masked, graph, name, validation.x) if search.measure else {}
 
     def score(candidate: MaskSet) -> float:
         set_masks(masked, candidate, graph=graph)
@@ -99,7 +100,7 @@ def find_masks(
 
     try:
         with Progress(transient=True, disable=not verbose) as progress:
-            task = progress.add_task(f"search {granularity} masks, sparsity {sparsity:.2f}", total=None)
+            task = progress.add_task(f"search {name} masks, sparsity {sparsity:.2f}", total=None)
             on_scored: Callable[[float], None] = lambda _: progress.advance(task)  # noqa: E731
             return find(search, space, score, importance=importance, seed=seed, on_scored=on_scored)
     finally:

@@ -11,7 +11,16 @@ from tf_structprune.callbacks._find_masks import Validation, check_validation, f
 from tf_structprune.callbacks._score import as_score
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
-from tf_structprune.masks import check_granularity, check_sparsity, sparsity_of, stage_shares
+from tf_structprune.masks import (
+    FeatureMap,
+    Granularity,
+    IntraKernelStrided,
+    Kernel,
+    as_granularity,
+    check_sparsity,
+    sparsity_of,
+    stage_shares,
+)
 from tf_structprune.schedule import OneShot, Schedule, StepSchedule, as_schedule
 from tf_structprune.search import BestOfN, Search
 
@@ -41,9 +50,9 @@ class StageReport:
 
 @dataclass(frozen=True)
 class _Stage:
-    """One granularity and the fraction that it removes of the weights it finds."""
+    """One granularity, the demands on its masks, and the fraction that it removes of the weights it finds."""
 
-    granularity: str
+    demands: FeatureMap | Kernel | IntraKernelStrided
     share: float
 
 
@@ -84,7 +93,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     Args:
         validation_data: pair of arrays (x, y) held out from training.
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
-            after the other.
+            after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
+            propose only masks that run fast once lowered.
         search: the selector; `search.BestOfN(50)` by default.
         sparsity: fraction in [0, 1) of the prunable weights removed in the end, shared among
             several granularities by `masks.stage_shares`; a mapping gives each its own fraction of
@@ -111,7 +121,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self,
         *,
         validation_data: tuple[Any, Any],
-        granularity: str | Sequence[str] = "feature_map",
+        granularity: Granularity | Sequence[Granularity] = "feature_map",
         search: Search | None = None,
         sparsity: float | Mapping[str, float] | None = None,
         schedule: Schedule | Any = None,
@@ -125,8 +135,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     ) -> None:
         # Thirteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
-        kinds = (granularity,) if isinstance(granularity, str) else tuple(granularity)
-        self.granularity = tuple(check_granularity(kind) for kind in kinds)
+        if isinstance(granularity, str | FeatureMap | Kernel | IntraKernelStrided):
+            granularity = (granularity,)
+        self.demands = tuple(as_granularity(kind) for kind in granularity)
+        self.granularity = tuple(kind.name for kind in self.demands)
         self.validation: Validation = check_validation(validation_data, as_score(score), batch_size)
         self.search: Search = BestOfN() if search is None else search
         self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
@@ -147,7 +159,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             )
         self.reports = ()
         present = self._present_sparsity()
-        stages = _stages(self.granularity, self.sparsity, present)
+        stages = _stages(self.demands, self.sparsity, present)
         self._run = _Run(stages, self.validation.of(self.model), self.model.get_weights())
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -164,7 +176,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             return
         result = find_masks(
             self.model,
-            stage.granularity,
+            stage.demands,
             target,
             search=self.search,
             validation=self.validation,
@@ -174,7 +186,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         set_masks(self.model, result.masks)
         run.epochs_since_search = 0
         run.open = StageReport(
-            stage.granularity,
+            stage.demands.name,
             type(self.search).__name__,
             self._present_sparsity(),
             result.score,
@@ -254,16 +266,19 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
 
 def _stages(
-    granularity: tuple[str, ...], sparsity: float | Mapping[str, float] | None, present: float
+    demands: tuple[FeatureMap | Kernel | IntraKernelStrided, ...],
+    sparsity: float | Mapping[str, float] | None,
+    present: float,
 ) -> tuple[_Stage, ...]:
     """The stages; a plain sparsity counts what is gone when training begins."""
+    granularity = tuple(kind.name for kind in demands)
     if sparsity is None:
         shares: Sequence[float] = (1.0,)  # the schedule names every sparsity
     elif isinstance(sparsity, Mapping):
         shares = [sparsity[kind] for kind in granularity]
     else:
         shares = stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity)
-    return tuple(_Stage(kind, share) for kind, share in zip(granularity, shares, strict=True))
+    return tuple(_Stage(kind, share) for kind, share in zip(demands, shares, strict=True))
 
 
 def _check_sparsities(

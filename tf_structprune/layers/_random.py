@@ -7,12 +7,20 @@ import numpy as np
 
 from tf_structprune.graph import trace
 from tf_structprune.layers._wrap import get_masks, polarity_of
-from tf_structprune.masks import MaskSet, PatternOptions, check_sparsity, mask_space, sparsity_of
+from tf_structprune.masks import (
+    Granularity,
+    MaskSet,
+    PatternOptions,
+    as_granularity,
+    check_sparsity,
+    mask_space,
+    sparsity_of,
+)
 
 
 def random_masks(
     masked: keras.Model,
-    sparsity: Mapping[str, float],
+    sparsity: Mapping[Granularity, float],
     *,
     strides: tuple[int, ...] | None = None,
     seed: int = 0,
@@ -21,8 +29,8 @@ def random_masks(
 
     Args:
         masked: a model from `wrap`; it is not changed.
-        sparsity: by granularity, in the order they are applied, the fraction in [0, 1) of the
-            prunable weights still there that this granularity removes.
+        sparsity: by granularity (a name, or e.g. `masks.Kernel(groups=4)`), in the order they are applied, the
+            fraction in [0, 1) of the prunable weights still there that this granularity removes.
         strides: intra-kernel strides that may be drawn; None allows 1 to k + 1.
         seed: seed of the draw.
 
@@ -36,7 +44,7 @@ def random_masks(
     rng = np.random.default_rng(seed)
     masks = get_masks(masked, graph=graph)
     for granularity, fraction in sparsity.items():
-        check_sparsity(fraction, f"Granularity '{granularity}': ")
+        check_sparsity(fraction, f"Granularity '{as_granularity(granularity).name}': ")
         present = sparsity_of(graph, masks, options.polarity)
         target = 1 - (1 - present) * (1 - fraction)
         masks = mask_space(graph, granularity, target, base=masks, patterns=options).sample(rng)

@@ -3,23 +3,20 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, masks_by_layer, sparsity_of, unit_mask
-from tf_structprune.masks._mask_set import (
-    FEATURE_MAP,
-    INTRA_KERNEL,
-    KERNEL,
-    MaskSet,
-    check_granularity,
-    check_sparsity,
-)
+from tf_structprune.masks._drops import Drops
+from tf_structprune.masks._granularity import Granularity, IntraKernelStrided, Kernel, as_granularity
+from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, MaskSet, check_sparsity
 from tf_structprune.masks._patterns import KEEP_ON_GRID, default_strides, patterns_by_count, positions_kept
 from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
 from tf_structprune.masks._subsets import Budget, counted
+from tf_structprune.masks._tiles import Tiles, runs, tile_weights
 
 _ROUNDING = 1e-9  # so that 0.7 * 10 units are 7 units
 
@@ -31,21 +28,20 @@ class PatternOptions:
     Attributes:
         strides: strides allowed; None allows 1 to k + 1 for a k x k kernel.
         polarity: "keep_on_grid" or "prune_on_grid".
+        patterns: largest number of different patterns in one layer; None for any number.
     """
 
     strides: tuple[int, ...] | None = None
     polarity: str = KEEP_ON_GRID
+    patterns: int | None = None
 
     def __post_init__(self) -> None:
-        if self.strides is not None and (not self.strides or min(self.strides) < 1):
-            raise ValueError(
-                f"Intra-kernel strides must be positive. Received: strides={self.strides}. Use e.g. (1, 2, 3)."
-            )
+        IntraKernelStrided(self.strides, self.patterns)  # checks them
 
 
 def mask_space(
     graph: PrunableGraph,
-    granularity: str,
+    granularity: Granularity,
     sparsity: float,
     *,
     base: MaskSet | None = None,
@@ -58,20 +54,25 @@ def mask_space(
 
     Args:
         graph: the traced model.
-        granularity: "feature_map", "kernel" or "intra_kernel".
+        granularity: "feature_map", "kernel" or "intra_kernel", or one with demands such as
+            `Kernel(groups=4)` or `IntraKernelStrided(strides=(3,), patterns=1)`.
         sparsity: fraction of all prunable weights that is removed in the end, what `base` removes
             included, in [0, 1).
         base: masks that are there already; none by default.
-        patterns: intra-kernel patterns that may be drawn.
+        patterns: intra-kernel patterns that may be drawn; demands of the granularity come first.
 
     Raises:
         ValueError: an unknown granularity, a sparsity out of range, below that of `base` or beyond
             what the granularity can reach.
     """
-    check_granularity(granularity)
-    check_sparsity(sparsity, f"Granularity '{granularity}': ")
+    demands = as_granularity(granularity)
+    check_sparsity(sparsity, f"Granularity '{demands.name}': ")
     base = MaskSet() if base is None else base
     options = patterns or PatternOptions()
+    if isinstance(demands, IntraKernelStrided):
+        options = PatternOptions(
+            demands.strides or options.strides, options.polarity, demands.patterns or options.patterns
+        )
     if not graph.prunable_layers:
         raise ValueError(
             f"Model '{graph.model_name}' has nothing to prune: the first convolution and the classifier "
@@ -80,10 +81,12 @@ def mask_space(
     present = sparsity_of(graph, base, options.polarity)
     if sparsity < present - _ROUNDING:
         raise ValueError(
-            f"Granularity '{granularity}': the masks that are there remove more already. Received: "
+            f"Granularity '{demands.name}': the masks that are there remove more already. Received: "
             f"sparsity={sparsity:.4f}. Use at least {present:.4f}."
         )
-    return _BUILDERS[granularity](graph, sparsity, base, options)
+    if isinstance(demands, Kernel) and demands.groups is not None:
+        return _tiled_space(graph, sparsity, base, options, demands)
+    return _BUILDERS[demands.name](graph, sparsity, base, options)
 
 
 def stage_shares(sparsity: float, granularity: Sequence[str]) -> tuple[float, ...]:
@@ -120,7 +123,7 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
         )
     unit_keep = unit_mask(graph, base)
     alive = [unit_keep[group.units] for group in groups]
-    drops = _Drops.of([_unit_counts(group, int(mask.sum())) for group, mask in zip(groups, alive, strict=True)])
+    drops = Drops.of([_unit_counts(group, int(mask.sum())) for group, mask in zip(groups, alive, strict=True)])
     after = _sparsity_after(graph, groups, alive, drops, base, options)
     count = _first_reaching(len(drops.owners), after, sparsity)
     if count is None:
@@ -141,40 +144,11 @@ def _unit_counts(group: Group, alive: int) -> NDArray[np.int64]:
     return np.concatenate([[alive], fewer[allowed]])
 
 
-@dataclass(frozen=True)
-class _Drops:
-    """Steps by which blocks lose units, in an order such that all lose about the same fraction.
-
-    Attributes:
-        owners: index of the block that loses units next, shape (steps,).
-        amounts: how many it loses, shape (steps,).
-        blocks: number of blocks.
-    """
-
-    owners: NDArray[np.int64]
-    amounts: NDArray[np.int64]
-    blocks: int
-
-    @classmethod
-    def of(cls, counts: Sequence[NDArray[np.int64]]) -> "_Drops":
-        """The steps of blocks that may keep those numbers of units, each from all of them down."""
-        moments = np.concatenate([np.zeros(0), *(1 - (kept[:-1] + kept[1:]) / (2 * kept[0]) for kept in counts)])
-        owners = np.repeat(np.arange(len(counts)), [len(kept) - 1 for kept in counts])
-        amounts = np.concatenate([np.zeros(0, np.int64), *(kept[:-1] - kept[1:] for kept in counts)])
-        order = np.argsort(moments, kind="stable")
-        return cls(owners[order], amounts[order], len(counts))
-
-    def after(self, steps: int) -> NDArray[np.int64]:
-        """Units that each block has lost after so many steps, shape (blocks,)."""
-        lost = np.bincount(self.owners[:steps], weights=self.amounts[:steps], minlength=self.blocks)
-        return lost.astype(np.int64)
-
-
 def _sparsity_after(
     graph: PrunableGraph,
     groups: Sequence[Group],
     alive: Sequence[NDArray[np.bool_]],
-    drops: _Drops,
+    drops: Drops,
     base: MaskSet,
     options: PatternOptions,
 ) -> Callable[[int], float]:
@@ -242,7 +216,7 @@ def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options:
     now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
     alive = [masks.alive for masks in now.values()]
     weights = np.array([m.weights / max(1, a.sum()) for m, a in zip(now.values(), alive, strict=True)])
-    drops = _Drops.of([np.arange(max(1, mask.sum()), 0, -1) for mask in alive])
+    drops = Drops.of([np.arange(max(1, mask.sum()), 0, -1) for mask in alive])
     lost = np.concatenate([[0.0], np.cumsum(weights[drops.owners])])  # weights gone after so many drops
     reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
     count = int(np.searchsorted(reached, sparsity - _ROUNDING))
@@ -251,6 +225,46 @@ def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options:
     gone = drops.after(count).tolist()
     blocks = {name: _kernel_block(masks, lost) for (name, masks), lost in zip(now.items(), gone, strict=True)}
     return SubsetSpace(KERNEL, base, blocks)
+
+
+def _tiled_space(
+    graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions, demands: Kernel
+) -> MaskSpace:
+    """Kernels in blocks; every group of outputs of every layer loses the same fraction of what it reads."""
+    everything = _prunable_masks(graph, base, options)
+    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
+    places = {name: _runs_of(masks, demands) for name, masks in now.items()}
+    weights = {name: tile_weights(masks.alive * masks.kernel_weights, *places[name]) for name, masks in now.items()}
+    columns = [column for tiles in weights.values() for column in tiles.T]  # of all layers, one after the other
+    counts = np.array([int((column > 0).sum()) for column in columns])
+    drops = Drops.of([np.arange(max(1, count), 0, -1) for count in counts])
+    each = np.array([column.sum() / max(1, count) for column, count in zip(columns, counts, strict=True)])
+    lost = np.concatenate([[0.0], np.cumsum(each[drops.owners])])
+    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
+    steps = int(np.searchsorted(reached, sparsity - _ROUNDING))
+    if steps > len(drops.owners):
+        raise _unreachable(KERNEL, sparsity, float(reached[-1]))
+    kept = counts - drops.after(steps)
+    budgets = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
+    blocks = {
+        name: Tiles(masks.alive, *places[name], tuple(islice(budgets, weights[name].shape[1])))
+        for name, masks in now.items()
+    }
+    return SubsetSpace(KERNEL, base, blocks)
+
+
+def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    inputs, outputs = masks.kernels.shape
+    groups = demands.groups or 1
+    return runs(inputs, demands.blocks or groups), runs(outputs, groups)
+
+
+def _column(weights: NDArray[np.int64], keep: int) -> Budget:
+    """Keep so many tiles of a column, or their weight where tiles weigh differently."""
+    alive = weights > 0
+    if len(np.unique(weights[alive])) <= 1:
+        return Budget(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
+    return Budget(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
 
 
 def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
@@ -291,6 +305,7 @@ def _pattern_block(layer: PrunableLayer, masks: LayerMasks, keep_share: float, o
         low_kept=positions_kept(by_count[few], layer.positions, options.polarity),
         high_kept=positions_kept(by_count[many], layer.positions, options.polarity),
         budget=Budget(kernels > 0, kernels, min(total, (keep - few * total) // max(1, many - few))),
+        most=options.patterns,
     )
 
 

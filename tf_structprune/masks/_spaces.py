@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.masks._mask_set import Arrays, MaskSet
 from tf_structprune.masks._subsets import Budget
+from tf_structprune.masks._tiles import Tiles
 
 Importance = Mapping[str, NDArray[np.float64]]
 
@@ -79,11 +80,11 @@ class MaskSpace(ABC):
 
 @dataclass(frozen=True)
 class SubsetSpace(MaskSpace):
-    """Feature maps or kernels: a subset within a budget in every block."""
+    """Feature maps or kernels: a subset, or tiles, within a budget in every block."""
 
     granularity: str
     base: MaskSet
-    blocks: Mapping[str, Budget]
+    blocks: Mapping[str, Budget | Tiles]
 
     def _blocks(self) -> Mapping[str, _Block]:
         return self.blocks
@@ -113,6 +114,7 @@ class PatternBlock:
         low_kept: positions kept by each of `low`, shape (positions, patterns).
         high_kept: positions kept by each of `high`, shape (positions, patterns).
         budget: which maps may have a pattern of `high`; a map weighs as much as it has kernels.
+        most: largest number of different patterns; None for any number.
     """
 
     low: NDArray[np.int32]
@@ -120,6 +122,7 @@ class PatternBlock:
     low_kept: NDArray[np.bool_]
     high_kept: NDArray[np.bool_]
     budget: Budget
+    most: int | None = None
 
     @property
     def alive(self) -> NDArray[np.bool_]:
@@ -137,6 +140,18 @@ class PatternBlock:
         """Which maps have a pattern of the richer kind, shape (maps,)."""
         high: NDArray[np.bool_] = (patterns[:, None, :] == self.high[None, :, :]).all(axis=2).any(axis=1)
         return high & self.alive
+
+    def choose_high(self, choice: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The maps of the richer kind; none if only one pattern is allowed, which is then a poorer one."""
+        return choice & (self.most != 1)
+
+    def palettes(self, sizes: tuple[int, int]) -> tuple[int, int]:
+        """How many different patterns of the poorer and the richer kind of so many may be used."""
+        low, high = sizes
+        if self.most is None:
+            return low, high
+        poorer = min(low, max(1, self.most - min(high, self.most // 2)))
+        return poorer, max(1, min(high, self.most - poorer))
 
     def assemble(
         self, high: NDArray[np.bool_], low_choice: NDArray[np.int64], high_choice: NDArray[np.int64]
@@ -164,10 +179,11 @@ class PatternSpace(MaskSpace):
         changed = {}
         for name, block in self.blocks.items():
             old = np.asarray(masks.intra_kernel[name], np.int32)
-            high = block.budget.perturb(block.is_high(old), fraction, rng)
+            high = block.choose_high(block.budget.perturb(block.is_high(old), fraction, rng))
             redraw = rng.random(len(old)) < fraction
             keep_old = (high == block.is_high(old)) & ~redraw
-            changed[name] = np.where(keep_old[:, None], old, self._draw(block, rng, high)).astype(np.int32)
+            merged = np.where(keep_old[:, None], old, self._draw(block, rng, high)).astype(np.int32)
+            changed[name] = self._few(block, merged, rng)
         return self._with(changed)
 
     def cross(self, first: MaskSet, second: MaskSet, rng: np.random.Generator) -> MaskSet:
@@ -175,9 +191,9 @@ class PatternSpace(MaskSpace):
         for name, block in self.blocks.items():
             one, two = first.intra_kernel[name], second.intra_kernel[name]
             one_high, two_high = block.is_high(one), block.is_high(two)
-            high = block.budget.cross(one_high, two_high, rng)
+            high = block.choose_high(block.budget.cross(one_high, two_high, rng))
             take_one = np.where(one_high == two_high, rng.random(len(high)) < 0.5, one_high == high)
-            children[name] = np.where(take_one[:, None], one, two).astype(np.int32)
+            children[name] = self._few(block, np.where(take_one[:, None], one, two).astype(np.int32), rng)
         return self._with(children)
 
     def top(self, importance: Importance) -> MaskSet:
@@ -185,9 +201,13 @@ class PatternSpace(MaskSpace):
         for name, block in self.blocks.items():
             values = importance[name]  # (positions, maps)
             low, high = block.low_kept.T @ values, block.high_kept.T @ values  # (patterns, maps)
-            gain = high.max(axis=0) - low.max(axis=0)
-            is_high = block.budget.top(gain)
-            best[name] = block.assemble(is_high, low.argmax(axis=0), high.argmax(axis=0))
+            few = block.palettes((len(block.low), len(block.high)))
+            low_palette, high_palette = _greedy(low[:, block.alive], few[0]), _greedy(high[:, block.alive], few[1])
+            gain = high[high_palette].max(axis=0) - low[low_palette].max(axis=0)
+            is_high = block.choose_high(block.budget.top(gain))
+            best[name] = block.assemble(
+                is_high, low_palette[low[low_palette].argmax(axis=0)], high_palette[high[high_palette].argmax(axis=0)]
+            )
         return self._with(best)
 
     def _draw(
@@ -195,6 +215,40 @@ class PatternSpace(MaskSpace):
     ) -> NDArray[np.int32]:
         maps = len(block.alive)
         if high is None:
-            high = block.budget.random(rng)
-        low_choice = rng.integers(len(block.low), size=maps)
-        return block.assemble(high, low_choice, rng.integers(len(block.high), size=maps))
+            high = block.choose_high(block.budget.random(rng))
+        few = block.palettes((len(block.low), len(block.high)))
+        low_palette, high_palette = (
+            rng.choice(len(patterns), size, replace=False)
+            for patterns, size in zip((block.low, block.high), few, strict=True)
+        )
+        low_choice = low_palette[rng.integers(len(low_palette), size=maps)]
+        return block.assemble(high, low_choice, high_palette[rng.integers(len(high_palette), size=maps)])
+
+    def _few(self, block: PatternBlock, patterns: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int32]:
+        """The patterns with those of the rarest maps replaced, where there are more kinds than allowed."""
+        if block.most is None:
+            return patterns
+        result = patterns.copy()
+        few = block.palettes((len(block.low), len(block.high)))
+        high = block.is_high(patterns)
+        for mine, size in ((block.alive & ~high, few[0]), (high, few[1])):
+            kinds, which, counts = np.unique(patterns[mine], axis=0, return_inverse=True, return_counts=True)
+            kept = rng.permutation(np.argsort(-counts, kind="stable")[:size])
+            if len(kept):
+                other = kept[rng.integers(len(kept), size=len(which))]
+                result[mine] = kinds[np.where(np.isin(which.ravel(), kept), which.ravel(), other)]
+        return result
+
+
+def _greedy(values: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Rows that together give the maps most, one after the other, shape (size,), from (patterns, maps)."""
+    if size >= len(values):
+        return np.arange(len(values))
+    chosen: list[int] = []
+    best = np.full(values.shape[1], -np.inf)
+    for _ in range(size):
+        gains = np.maximum(values, best).sum(axis=1) if values.shape[1] else np.zeros(len(values))
+        gains[chosen] = -np.inf
+        chosen.append(int(gains.argmax()))
+        best = np.maximum(best, values[chosen[-1]])
+    return np.array(sorted(chosen), np.int64)

@@ -1,0 +1,142 @@
+"""Masks that are drawn such that they run fast: kernels in blocks, few patterns a layer."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.graphs import chain_graph
+from tf_structprune.masks import (
+    INTRA_KERNEL,
+    KERNEL,
+    FeatureMap,
+    IntraKernelStrided,
+    Kernel,
+    MaskSet,
+    as_granularity,
+    mask_space,
+    sparsity_of,
+)
+
+MANY = settings(max_examples=100, deadline=None, derandomize=True)
+WIDTHS = [2, 8, 12, 16, 3]
+seeds = st.integers(0, 2**16)
+
+
+def candidates(space, graph, seed):
+    """One candidate by each way of making one."""
+    rng = np.random.default_rng(seed)
+    if space.granularity == INTRA_KERNEL:
+        values = {n: rng.random((graph.layer(n).positions, graph.layer(n).inputs)) for n in space.blocks}
+    else:
+        values = {name: rng.random(block.alive.shape) for name, block in space.blocks.items()}
+    first, second = space.sample(rng), space.sample(rng)
+    moved = space.perturb(first, rng.random(), rng)
+    return [first, second, moved, space.cross(first, moved, rng), space.cross(second, first, rng), space.top(values)]
+
+
+def tiles_of(mask, blocks, groups):
+    """(blocks, groups, inputs a block, outputs a group) of a kernel mask."""
+    inputs, outputs = mask.shape
+    return mask.reshape(blocks, inputs // blocks, groups, outputs // groups).transpose(0, 2, 1, 3)
+
+
+@pytest.mark.parametrize("groups, blocks", [(2, None), (4, None), (4, 2), (2, 4), (1, 4)], ids=str)
+@MANY
+@given(sparsity=st.floats(0, 0.5), seed=seeds)
+def test_kernels_go_in_blocks_and_every_group_reads_as_many(groups, blocks, sparsity, seed):
+    graph = chain_graph(WIDTHS)
+    space = mask_space(graph, Kernel(groups, blocks), sparsity)
+    for candidate in candidates(space, graph, seed):
+        assert sparsity_of(graph, candidate) >= sparsity - 1e-9
+        for mask in candidate.kernel.values():
+            tiles = tiles_of(mask, blocks or groups, groups)
+            assert (tiles == tiles[:, :, :1, :1]).all()
+            read = tiles[:, :, 0, 0].sum(axis=0)
+            assert read.min() >= 1
+            assert read.max() - read.min() <= 1
+
+
+def test_search_moves_among_blocks():
+    space = mask_space(chain_graph(WIDTHS), Kernel(4), 0.5)
+    rng = np.random.default_rng(0)
+    first = space.sample(rng)
+    assert any(not space.perturb(first, 0.5, rng).equals(first) for _ in range(5))
+    assert any(not space.sample(rng).equals(first) for _ in range(5))
+
+
+def test_top_keeps_the_blocks_of_most_importance():
+    graph = chain_graph([2, 4, 4, 3])
+    space = mask_space(graph, Kernel(2), 0.5)
+    values = {name: np.zeros(block.alive.shape) for name, block in space.blocks.items()}
+    (name,) = (n for n, block in space.blocks.items() if block.alive.shape == (4, 4))
+    values[name][:2, 2:] = 1.0
+    values[name][2:, :2] = 1.0
+    expected = np.kron([[0, 1], [1, 0]], np.ones((2, 2))).astype(bool)
+    assert (space.top(values).kernel[name] == expected).all()
+
+
+def test_blocks_respect_the_maps_that_are_gone():
+    graph = chain_graph(WIDTHS)
+    group = graph.prunable_groups[0]
+    keep = np.arange(group.size) % 2 == 0
+    base = MaskSet(feature_map={group.name: keep})
+    present = sparsity_of(graph, base)
+    space = mask_space(graph, Kernel(2), present + 0.2, base=base)
+    for candidate in candidates(space, graph, 3):
+        assert sparsity_of(graph, candidate) >= present + 0.2 - 1e-9
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("strides", [None, (3,), (1, 2)], ids=str)
+@MANY
+@given(sparsity=st.floats(0.05, 0.4), seed=seeds)
+def test_layers_have_few_patterns(most, strides, sparsity, seed):
+    graph = chain_graph(WIDTHS)
+    space = mask_space(graph, IntraKernelStrided(strides, most), sparsity)
+    for candidate in candidates(space, graph, seed):
+        assert sparsity_of(graph, candidate) >= sparsity - 1e-9
+        for patterns in candidate.intra_kernel.values():
+            assert len(np.unique(patterns, axis=0)) <= most
+            assert strides is None or set(patterns[:, 0].tolist()) <= set(strides)
+
+
+def test_top_with_one_pattern_takes_the_best_for_all_maps():
+    graph = chain_graph([2, 4, 4, 3])
+    space = mask_space(graph, IntraKernelStrided((3,), 1), 0.6)
+    values = {n: np.zeros((graph.layer(n).positions, graph.layer(n).inputs)) for n in space.blocks}
+    for value in values.values():
+        value[[1, 4, 7]] = 1.0
+        value[[0, 3, 6], 0] = 2.0  # the best of one map only
+    for patterns in space.top(values).intra_kernel.values():
+        assert (patterns == [3, 1]).all()
+
+
+def test_demands_without_limits_are_the_plain_granularity():
+    graph = chain_graph(WIDTHS)
+    rng = np.random.default_rng
+    for plain, demands in ((KERNEL, Kernel()), (INTRA_KERNEL, IntraKernelStrided()), ("feature_map", FeatureMap())):
+        assert mask_space(graph, plain, 0.3).sample(rng(0)).equals(mask_space(graph, demands, 0.3).sample(rng(0)))
+        assert as_granularity(plain) == demands
+        assert demands.name == plain
+
+
+def test_sparsity_beyond_the_blocks_is_refused():
+    with pytest.raises(ValueError, match=r"'kernel' cannot remove that much here\. Received: sparsity=0\.9000"):
+        mask_space(chain_graph(WIDTHS), Kernel(2), 0.9)
+
+
+WRONG = {
+    "no groups": (lambda: Kernel(0), r"groups must be at least 1\. Received: groups=0"),
+    "blocks alone": (lambda: Kernel(blocks=2), r"blocks of inputs need groups of outputs"),
+    "no patterns": (lambda: IntraKernelStrided(patterns=0), r"patterns must be at least 1\. Received: patterns=0"),
+    "stride zero": (lambda: IntraKernelStrided((0,)), r"strides must be positive\. Received: strides=\(0,\)"),
+    "other": (lambda: as_granularity(3), r"Unknown granularity\. Received: granularity=3"),
+    "name": (lambda: as_granularity("filter"), r"Unknown granularity\. Received: granularity='filter'"),
+}
+
+
+@pytest.mark.parametrize("make, message", WRONG.values(), ids=WRONG)
+def test_wrong_demands_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
