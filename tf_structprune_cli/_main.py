@@ -132,6 +132,14 @@ def _add_compress(commands: Any) -> None:
         help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
     )
     add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
+    add(
+        "--lower",
+        default="auto",
+        metavar="auto|none",
+        help="auto: layers with removed kernels or patterns compute only what is left, where that is measured to be "
+        "faster; none: they compute zeros",
+    )
+    add("--target", default="cpu", metavar="cpu|micro", help="what to lower for: latency on a CPU, or a small arena")
     add("--seed", type=int, default=0, help="seed of the split, the search and the training")
 
 
@@ -206,6 +214,8 @@ def _compress(arguments: argparse.Namespace) -> None:
         keep_first=not arguments.prune_first,
         round_to=arguments.round_to,
         min_channels=arguments.min_channels,
+        lower=arguments.lower,
+        target=arguments.target,
         seed=arguments.seed,
     )
     model = load_model(arguments.model)

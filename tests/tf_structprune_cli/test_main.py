@@ -99,6 +99,8 @@ OPTIONS = {
     "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1]. Received: tolerance=2.0."),
     "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
+    "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
+    "target unknown": ("--target=phone", "Unknown target. Received: target='phone'. Use one of: cpu, micro."),
     "rounding to nothing": ("--round-to=0", "round_to must be at least 1. Received: round_to=0."),
     "no channels": ("--min-channels=0", "min_channels must be at least 1. Received: min_channels=0."),
     "rate not finite": ("--finetune-rate=inf", "finetune_rate must be positive and finite."),
@@ -330,7 +332,7 @@ HELP = {
         (
             *("MODEL", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
-            *("--round-to N", "--min-channels N"),
+            *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
             *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
         ),

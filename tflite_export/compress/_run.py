@@ -80,6 +80,7 @@ def compress_into(
         "compressed": _figures(small, compressed, reports[2:], files[3], data),
         **_account(pruned, settings, trace(dense, **settings.demands)),
         "validation": _validation(pruned, files[1], files[3], data, settings),
+        "lowered": list(compressed.lowered),
         "verification": asdict(compressed.verification),
         "versions": compressed.versions,
     }
@@ -96,7 +97,14 @@ def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.i
 def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSettings) -> ExportSummary:
     rng = np.random.default_rng(settings.seed)
     chosen = rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)
-    return write_artifacts(model, folder, representative_data=data.x_train[chosen], verify_data=data.x_val[:_VERIFIED])
+    return write_artifacts(
+        model,
+        folder,
+        representative_data=data.x_train[chosen],
+        verify_data=data.x_val[:_VERIFIED],
+        lower=settings.lower,
+        target=settings.target,
+    )
 
 
 def _figures(

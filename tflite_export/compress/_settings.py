@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tf_structprune.masks import check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
@@ -29,6 +29,8 @@ class CompressSettings:
         keep_first: whether the first convolution stays whole.
         round_to: the number of channels that a layer is left with is a multiple of this, unless none is removed.
         min_channels: least number of channels that a layer is left with.
+        lower: "auto" leaves masked-out work out of the files where that pays, "none" leaves zeros.
+        target: what the files are lowered for, "cpu" or "micro".
         seed: seed of the split, the search and the training.
 
     Raises:
@@ -49,6 +51,8 @@ class CompressSettings:
     keep_first: bool = True
     round_to: int = 1
     min_channels: int = 1
+    lower: Literal["auto", "none"] = "auto"
+    target: Literal["cpu", "micro"] = "cpu"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +65,8 @@ class CompressSettings:
             )
         _check_choice("search", (self.search,), tuple(SEARCHES))
         _check_choice("augment", self.augment, AUGMENTATIONS)
+        _check_choice("lower", (self.lower,), ("auto", "none"))
+        _check_choice("target", (self.target,), ("cpu", "micro"))
         _check_range("tolerance", self.tolerance, 0, 1)
         _check_range("distill", self.distill, 0, 1)
         for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):

@@ -4,17 +4,23 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import keras
 from numpy.typing import ArrayLike
 
 from tf_structprune.layers import is_masked
 from tflite_export.export._summary import ExportSummary, runtime_versions, summarize_file
+from tflite_export.lower import LoweredModel, LowerPlan, Target
+from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert
 from tflite_export.runtime import describe
 from tflite_export.shrink import ShrunkModel, shrink
 from tflite_export.verify import verify
 from tflite_export.write import c_array, check_identifier, op_resolver, staged_directory
+
+Lower = Literal["auto", "none"]
+"""Whether masked-out work is left out of the files where that is measured to pay."""
 
 
 def export(
@@ -29,6 +35,8 @@ def export(
     top1_agreement: float = 0.9,
     tflm_steps: int = 1,
     micro: bool = True,
+    lower: Lower = "auto",
+    target: Target = "cpu",
 ) -> ExportSummary:
     """Writes a Keras model as verified `.tflite` files and C++ sources.
 
@@ -49,6 +57,10 @@ def export(
         top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
         tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
         micro: write `micro/` and run TFLite Micro, when it is installed.
+        lower: "auto" turns what kernel and strided masks left out into less work in the `.tflite` files, layer
+            by layer where that is measured to pay, see `lower.lower`; "none" leaves zeros. The `.keras`
+            file is the model as given, either way.
+        target: what the layers are lowered for, "cpu" or "micro".
 
     Returns:
         What was written and measured, as in `summary.json`.
@@ -72,6 +84,8 @@ def export(
             top1_agreement=top1_agreement,
             tflm_steps=tflm_steps,
             micro=micro,
+            lower=lower,
+            target=target,
         )
         summary = dataclasses.replace(summary, directory=os.fspath(directory))
         (staged / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
@@ -89,6 +103,8 @@ def write_artifacts(
     top1_agreement: float = 0.9,
     tflm_steps: int = 1,
     micro: bool = True,
+    lower: Lower = "auto",
+    target: Target = "cpu",
 ) -> ExportSummary:
     """Writes what `export` writes, but `summary.json`, into a directory that exists.
 
@@ -104,6 +120,8 @@ def write_artifacts(
         top1_agreement: as for `export`.
         tflm_steps: as for `export`.
         micro: as for `export`.
+        lower: as for `export`.
+        target: as for `export`.
 
     Returns:
         What was written and measured.
@@ -117,11 +135,12 @@ def write_artifacts(
     if verify_data is not None:
         check_samples(verify_data, plain, name="verify_data")
     folder = Path(directory)
+    lowered = _lowered(plain, lower, target, quantize)
     float_file = folder / f"{name}_float32.tflite"
-    float_file.write_bytes(convert(plain))
+    float_file.write_bytes(convert(lowered.model))
     int8_file = folder / f"{name}_int8.tflite" if quantize != "none" else None
     if int8_file is not None:
-        int8_file.write_bytes(convert(plain, quantize=quantize, representative_data=samples))
+        int8_file.write_bytes(convert(lowered.model, quantize=quantize, representative_data=samples))
     verification = verify(
         plain,
         float_file,
@@ -140,9 +159,18 @@ def write_artifacts(
         representative_samples=0 if int8_file is None else len(samples),
         float32=summarize_file(float_file, micro=micro),
         int8=None if int8_file is None else summarize_file(int8_file, micro=micro),
+        lowered=tuple(map(str, lowered.plan.choices)),
         verification=verification,
         versions=runtime_versions(),
     )
+
+
+def _lowered(plain: keras.Model, how: Lower, target: Target, quantize: Quantize) -> LoweredModel:
+    if how not in ("auto", "none"):
+        raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={how!r}.")
+    if how == "none":
+        return LoweredModel(plain, LowerPlan(()))
+    return lower_model(plain, target=target, quantize=quantize)
 
 
 def _keras_model(model: keras.Model | ShrunkModel) -> keras.Model:

@@ -52,6 +52,7 @@ class ExportSummary:
         representative_samples: number of samples that calibrated the int8 file; 0 without one.
         float32: the float file.
         int8: the full-integer file, or None.
+        lowered: what became of each layer with masked-out work, in words.
         verification: agreement of the files with Keras and of the runtimes with each other.
         versions: version of each library that made the files; None for one that is not installed.
     """
@@ -61,12 +62,13 @@ class ExportSummary:
     representative_samples: int
     float32: FileSummary
     int8: FileSummary | None
+    lowered: tuple[str, ...]
     verification: Verification
     versions: dict[str, str | None]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as nested dicts of plain values, ready for `json.dumps`."""
-        return asdict(self)
+        return asdict(self) | {"lowered": list(self.lowered)}
 
 
 def summarize_file(path: Path, *, micro: bool) -> FileSummary:

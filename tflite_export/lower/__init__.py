@@ -2,6 +2,7 @@
 
 from tflite_export.lower._layer import LoweredConv2D as LoweredConv2D
 from tflite_export.lower._lower import LoweredModel as LoweredModel
+from tflite_export.lower._lower import Target as Target
 from tflite_export.lower._lower import lower as lower
 from tflite_export.lower._order import reorder as reorder
 from tflite_export.lower._plan import LayerChoice as LayerChoice

@@ -14,7 +14,7 @@ GATHER = "gather"
 """One matrix product a block: a slice for each tap of each run of maps, concatenated."""
 SUM = "sum"
 """One smaller convolution for each set of taps, added up."""
-FORMS = (GATHER, SUM)
+_MOST_PARTS = 10  # kMaxInputNum in tensorflow/lite/micro/kernels/concatenation.cc
 
 
 @keras.saving.register_keras_serializable(package="tflite_export")
@@ -88,7 +88,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
             self.activation(compute(inputs, block, kernels))
             for block, kernels in zip(self.blocks, self.kernels, strict=True)
         ]
-        return made[0] if len(made) == 1 else ops.concatenate(made, axis=-1)
+        return _concatenated(made)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """As the convolution's."""
@@ -131,7 +131,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
                 window = self._window(padded, tap, outputs)
                 parts += [window[..., piece.start : piece.stop] for piece in pieces]
                 rows.append(kernel[index])
-        gathered = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+        gathered = _concatenated(parts)
         kernel = rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=0)
         return ops.conv(gathered, kernel[None, None], padding="valid") + self._bias_of(block)
 
@@ -150,7 +150,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         if self.padding == "valid":
             return 0, 0
         kernel, stride, dilation = self._axis(axis)
-        total = max(0, (math_ceil(size, stride) - 1) * stride + (kernel - 1) * dilation + 1 - size)
+        total = max(0, (_rounded_up(size, stride) - 1) * stride + (kernel - 1) * dilation + 1 - size)
         return total // 2, total - total // 2
 
     def _summed(self, x: Any, block: Block, kernels: list[Any]) -> Any:
@@ -167,7 +167,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
             raise ValueError(f"Layer '{self.name}': the taps are no grid. Received: form='sum'. Use form='gather'.")
         whole = len(pieces) == 1 and pieces[0].maps == x.shape[-1]
         runs = [x if whole else x[..., piece.start : piece.stop] for piece in pieces]
-        maps = runs[0] if len(runs) == 1 else ops.concatenate(runs, axis=-1)
+        maps = _concatenated(runs)
         sizes = [int(size) for size in x.shape[1:3]]
         places = ((grid.top, grid.rows, grid.row_step), (grid.left, grid.columns, grid.column_step))
         pads = [
@@ -197,14 +197,22 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         return before, seen - size - before
 
 
-def math_ceil(size: int, stride: int) -> int:
+def _concatenated(parts: list[Any]) -> Any:
+    """All parts side by side, in as many steps as it takes."""
+    while len(parts) > 1:
+        runs = [parts[at : at + _MOST_PARTS] for at in range(0, len(parts), _MOST_PARTS)]
+        parts = [run[0] if len(run) == 1 else ops.concatenate(run, axis=-1) for run in runs]
+    return parts[0]
+
+
+def _rounded_up(size: int, stride: int) -> int:
     """size / stride, rounded up."""
     return -(-size // stride)
 
 
 def _output_size(size: int, kernel: int, stride: int, dilation: int, padding: str) -> int:
     reach = 0 if padding == "same" else (kernel - 1) * dilation
-    return math_ceil(size - reach, stride)
+    return _rounded_up(size - reach, stride)
 
 
 def _padded(x: Any, pads: Sequence[tuple[int, int]]) -> Any:

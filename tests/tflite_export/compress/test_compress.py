@@ -34,7 +34,15 @@ FIGURES = {
     "latency_us_int8": float,
     "arena_bytes": int,
 }
-REST = {"sparsity": float, "tolerance": float, "seed": int, "stages": list, "skipped_layers": list, "versions": dict}
+REST = {
+    "sparsity": float,
+    "tolerance": float,
+    "seed": int,
+    "stages": list,
+    "skipped_layers": list,
+    "lowered": list,
+    "versions": dict,
+}
 STAGE = {
     "granularity": str,
     "search": str,
@@ -243,7 +251,7 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     watched = out.parent if existing else tmp_path
     before, names = tiny.tree(watched), tiny.entries(watched)
     if name != "write_artifacts":  # quick: what was exported does not matter here
-        exported = SimpleNamespace(verification=SETTINGS, versions={})
+        exported = SimpleNamespace(verification=SETTINGS, versions={}, lowered=())
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})

@@ -31,6 +31,8 @@ WRONG = {
     "batch negative": ({"finetune_batch": -1}, "finetune_batch must be at least 1. Received: finetune_batch=-1"),
     "rounding zero": ({"round_to": 0}, "round_to must be at least 1. Received: round_to=0"),
     "channels negative": ({"min_channels": -8}, "min_channels must be at least 1. Received: min_channels=-8"),
+    "lower unknown": ({"lower": "yes"}, "Unknown lower. Received: lower='yes'. Use one of: auto, none"),
+    "target unknown": ({"target": "phone"}, "Unknown target. Received: target='phone'. Use one of: cpu, micro"),
     "rate zero": ({"finetune_rate": 0.0}, "finetune_rate must be positive and finite. Received: finetune_rate=0.0"),
     "rate nan": ({"finetune_rate": math.nan}, "finetune_rate must be positive and finite. Received: finetune_rate=nan"),
     "rate infinite": (

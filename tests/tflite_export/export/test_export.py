@@ -187,3 +187,38 @@ def test_export_shrinks_a_masked_model(model, data, tmp_path):
     shrunk = export(small, tmp_path / "shrunk", representative_data=data, micro=False)
     assert direct.int8.sha256 == shrunk.int8.sha256
     assert direct.int8.parameters < model.count_params()
+
+
+@pytest.fixture(scope="module")
+def with_columns(model):
+    """The model with one column left of every kernel of its second convolution."""
+    masked = sp.wrap(model)
+    name = sp.trace(masked).layers[1].name
+    sp.set_masks(masked, sp.MaskSet(intra_kernel={name: np.array([[3, 1]] * 6, np.int32)}))
+    return masked
+
+
+def test_masked_out_work_is_left_out_of_the_files(with_columns, data, tmp_path):
+    small = shrink(with_columns)
+    zeros = export(small, tmp_path / "zeros", representative_data=data, lower="none")
+    lowered = export(small, tmp_path / "lowered", representative_data=data, target="micro")
+    assert zeros.lowered == ()
+    (line,) = lowered.lowered
+    assert "sum, predicted 3.00x" in line
+    for before, after in ((zeros.float32, lowered.float32), (zeros.int8, lowered.int8)):
+        assert after.macs == before.macs - 2 * 64 * 3 * 6 * 6
+        assert after.parameters < before.parameters
+        assert after.arena_bytes <= before.arena_bytes
+    for name in ("zeros", "lowered"):  # the Keras model is the one that was given
+        reloaded = keras.models.load_model(tmp_path / name / "model.keras")
+        np.testing.assert_array_equal(np.asarray(reloaded(data[:4])), np.asarray(small.model(data[:4])))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [({"lower": "yes"}, "lower must be 'auto' or 'none'"), ({"target": "phone"}, "Unknown target")],
+)
+def test_wrong_lowering_is_refused(model, data, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / "out", representative_data=data, **arguments)
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from tests import zoo
 from tf_structprune.masks import MaskSet, positions_kept
 from tflite_export.lower import LoweredConv2D, lower, reorder
 from tflite_export.quantize import convert
-from tflite_export.runtime import describe, make_interpreter
+from tflite_export.runtime import arena_bytes, describe, make_interpreter
 
 _L = keras.layers
 TOLERANCE = 1e-5
@@ -214,6 +214,45 @@ def test_auto_measures_and_never_picks_a_slower_form():
     assert "conv: " in str(low.plan)
 
 
+@pytest.mark.parametrize("patterns", PATTERNS.values(), ids=PATTERNS)
+def test_micro_never_needs_a_larger_arena(patterns):
+    masked = with_patterns(network(padding="same", maps=16), patterns)
+    small = te.shrink(masked)
+    low = lower(small, target="micro")
+    samples = zoo.batch(8, shape=SIZE)
+    dense, lowered = (
+        arena_bytes(convert(model, quantize="int8", representative_data=samples)) for model in (small.model, low.model)
+    )
+    assert lowered <= dense
+    assert difference(masked, low.model) < TOLERANCE
+    assert all("arena" in choice.reason for choice in low.plan.choices)
+
+
+def test_micro_lowers_what_fits():
+    masked = with_patterns(network(padding="same", maps=16), [(3, 1)])
+    (choice,) = lower(te.shrink(masked), target="micro").plan.choices
+    assert choice.form == "sum"  # a column is a smaller convolution, with nothing to concatenate
+
+
+def test_int8_is_within_a_step_of_the_masked_network_on_nearly_all_outputs():
+    masked = with_patterns(network(padding="same", maps=16, behind=[_L.ReLU()]), [(2, 0), (2, 1)])
+    small = te.shrink(masked).model
+    low = lower(small, form="gather").model
+    samples = zoo.batch(200, shape=SIZE)
+    outputs = []
+    for model in (small, low):
+        interpreter = make_interpreter(convert(model, quantize="int8", representative_data=samples))
+        (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+        scale, zero = source["quantization"]
+        for sample in samples:
+            value = np.clip(np.round(sample / scale + zero), -128, 127).astype(np.int8)
+            interpreter.set_tensor(source["index"], value[None])
+            interpreter.invoke()
+            outputs.append(interpreter.get_tensor(target["index"])[0].astype(int))
+    dense, lowered = np.array(outputs[:200]), np.array(outputs[200:])
+    assert (np.abs(dense - lowered) <= 1).mean() >= 0.99
+
+
 def test_dense_model_has_nothing_to_lower():
     model = network()
     low = lower(model)
@@ -233,3 +272,8 @@ def test_given_model_is_not_changed():
 def test_unknown_form_is_refused():
     with pytest.raises(ValueError, match=r"Unknown form\. Received: form='fast'\. Use one of: auto, gather, sum"):
         lower(network(), form="fast")
+
+
+def test_unknown_target_is_refused():
+    with pytest.raises(ValueError, match=r"Unknown target\. Received: target='phone'\. Use cpu or micro"):
+        lower(network(), target="phone")
