@@ -27,9 +27,7 @@ def batch(samples=6, seed=1, shape=INPUT_SHAPE):
 
 def outputs_of(model, x):
     """Outputs of a model as a list of arrays."""
-    values = model(x, training=False)
-    values = values if isinstance(values, (list, tuple)) else [values]
-    return [keras.ops.convert_to_numpy(value) for value in values]
+    return [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(model(x, training=False))]
 
 
 def largest_difference(first, second, x):
@@ -41,15 +39,27 @@ def largest_difference(first, second, x):
 def randomize(model, seed=0):
     """Fill all weights such that no bias, offset or statistic is zero, and signals stay near 1."""
     rng = np.random.default_rng(seed)
-    for layer in model.layers:
+    for layer in _layers(model):
         layer.set_weights([_random_weight(layer, weight, rng) for weight in layer.weights])
     return model
 
 
+def _layers(model):
+    """The layers of a model and of those nested in it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
 def _random_weight(layer, weight, rng):
     shape, name = tuple(weight.shape), weight.name
+    if name == "alpha":
+        return rng.uniform(0.1, 0.9, shape)
     if len(shape) > 1:
-        return rng.normal(0, 1.4 / np.sqrt(np.prod(shape[:-1])), shape)
+        depthwise = "Depthwise" in type(layer).__name__ or name == "depthwise_kernel"
+        return rng.normal(0, 1.4 / np.sqrt(np.prod(shape[: -2 if depthwise else -1])), shape)
     if name in ("gamma", "moving_variance"):
         return rng.uniform(0.5, 1.5, shape)
     return rng.normal(0, 0.5, shape) + 0.1

@@ -16,7 +16,7 @@ from tf_structprune.graph._calls import LayerCall
 from tf_structprune.graph._graph import PrunableLayer
 from tf_structprune.graph._kernel import kernel_view
 from tf_structprune.graph._lookup import is_operation, rule_for
-from tf_structprune.graph._rules import Flow, inner_layer, mixed_axis
+from tf_structprune.graph._rules import Flow, inner_layer, mixed_axes
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing, made_shape
 
 Layouts = list[Layout]
@@ -115,9 +115,9 @@ def _choose(state: Tracing, call: LayerCall, outputs: NDArray[np.int64]) -> None
 
 
 def _block_mixed(state: Tracing, call: LayerCall, layout: Layout) -> None:
-    mixed = mixed_axis(call.layer, len(layout.shape))
-    if mixed is not None and mixed[1] == layout.axis:
-        reason = f"the activation '{mixed[0]}' of {call.name} mixes channels"
+    activation, axes = mixed_axes(call.layer, len(layout.shape))
+    if layout.axis in axes:
+        reason = f"the activation '{activation}' of {call.name} mixes channels"
         state.atoms.block(layout.atoms, reason, "Use an activation that treats each channel alone")
 
 

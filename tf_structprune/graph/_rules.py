@@ -121,17 +121,19 @@ def registered_rule(layer: Any) -> LayerRule | None:
     return _registered.get(type(inner_layer(layer)))
 
 
-def mixed_axis(layer: Any, rank: int) -> tuple[str, int] | None:
-    """Name and axis of the activation by which a layer's channels depend on each other, if one does.
+def mixed_axes(layer: Any, rank: int) -> tuple[str, tuple[int, ...]]:
+    """Name of a layer's activation and the axes along which it makes values depend on each other.
 
     Such channels have to stay: in a softmax, a removed channel would change all others.
     """
     inner = inner_layer(layer)
     if isinstance(inner, keras.layers.Softmax):
-        return ("softmax", inner.axis % rank if isinstance(inner.axis, int) else rank - 1)
+        axes = (inner.axis,) if isinstance(inner.axis, int) else inner.axis
+        return "softmax", tuple(axis % rank for axis in axes)
     activation = getattr(inner, "activation", None)
-    if activation is None or isinstance(activation, _ELEMENTWISE_LAYERS):
-        return None
     name = str(getattr(activation, "__name__", type(activation).__name__))
-    own = activation is getattr(keras.activations, name, None)  # not a function of the same name
-    return None if own and name in _ELEMENTWISE else (name, rank - 1)
+    if activation is None or isinstance(activation, _ELEMENTWISE_LAYERS):
+        return name, ()
+    # Keras's own, not a function of the same name.
+    known = any(activation is getattr(room, name, None) for room in (keras.activations, keras.ops))
+    return name, () if known and name in _ELEMENTWISE else (rank - 1,)

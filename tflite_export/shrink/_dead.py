@@ -61,6 +61,19 @@ def constant_units(graph: PrunableGraph, masks: Mapping[str, LayerMasks], keep: 
     return constant
 
 
+def gated_units(graph: PrunableGraph) -> Units:
+    """Units that meet another tensor without going together with it: one channel that is broadcast over them.
+
+    Such a gate varies with the input, so what passes it does, whatever kernels reach it.
+    """
+    gated = np.zeros(graph.unit_count, np.bool_)
+    for channels in graph.channels.values():
+        widths = [len(read.units) for read in channels.reads]
+        if len(widths) > 1 and min(widths) == 1 < max(widths) == len(channels.outputs):  # not a concatenation
+            gated[channels.outputs] = True
+    return gated
+
+
 def within_limits(graph: PrunableGraph, dead: Units, keep: Units) -> Units:
     """Those of the dead units that can go while every group keeps to its limits and to one unit at least."""
     going = np.zeros_like(dead)

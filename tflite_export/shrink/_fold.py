@@ -22,10 +22,10 @@ from tf_structprune.graph import (
 )
 from tf_structprune.layers import folded_weights, polarity_of
 from tf_structprune.masks import MaskSet, masks_by_layer, unit_mask
-from tflite_export.shrink._dead import Units, constant_units, most_removed, unread_units, within_limits
+from tflite_export.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
 
 _EXACT = 1e-6  # relative: what float32 rounding leaves of a constant
-_OPEN_SIZE = 64  # pixels, where the model leaves its input size open
+_OPEN_SIZES = (64, 128)  # pixels, where the model leaves its input size open: a constant is the same in both
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def fold_dead_maps(masked: keras.Model, graph: PrunableGraph, masks: MaskSet) ->
     by_layer = masks_by_layer(graph, masks, polarity_of(masked))
     fixed = _in_statistics(masked, graph)
     unread = within_limits(graph, unread_units(graph, by_layer, keep, fixed), keep)
-    constant = constant_units(graph, by_layer, keep & ~unread, fixed | unread)
+    constant = constant_units(graph, by_layer, keep & ~unread, fixed | unread | gated_units(graph))
     if not constant.any():
         return Folding(unread)
     readers = _readers(masked, graph, constant)
@@ -103,7 +103,7 @@ class _Reader:
         keras_layer: the masked layer.
         inputs: unit of each input map.
         positions: features that stand for one input map.
-        seen: by unit, the constant that the layer reads, over all its calls, shape (values,).
+        seen: by unit, the constant that the layer reads, over all its calls and sizes, shape (values,).
         added: by unit, what it adds to every pixel of the outputs, shape (outputs,).
         uneven: units that do not add the same to every pixel.
         mergeable: whether maps that are proportional may share a kernel: not where another weight,
@@ -173,15 +173,21 @@ def _readers(masked: keras.Model, graph: PrunableGraph, constant: Units) -> list
     mixing = [
         layer for layer in graph.layers if layer.groups == 1 and constant[graph.channels[layer.name].inputs].any()
     ]
-    tensors = layer_inputs(masked, [layer.name for layer in mixing], _blank(masked))
+    names = [layer.name for layer in mixing]
+    tensors: dict[str, list[Any]] = {name: [] for name in names}
+    for blank in _blanks(masked):
+        for name, read in layer_inputs(masked, names, blank).items():
+            tensors[name] += read
     layers = named_layers(masked)
     return [_reader(graph.channels[n.name], n, layers[n.name], tensors[n.name], constant) for n in mixing]
 
 
-def _blank(model: keras.Model) -> list[NDArray[Any]]:
-    """One sample of zeros; constant maps are the same for every sample."""
-    shapes = [[1, *(size or _OPEN_SIZE for size in tensor.shape[1:])] for tensor in model.inputs]
-    return [np.zeros(shape, tensor.dtype) for shape, tensor in zip(shapes, model.inputs, strict=True)]
+def _blanks(model: keras.Model) -> Iterator[list[NDArray[Any]]]:
+    """Samples of zeros; constant maps are the same for every sample, and for every size."""
+    is_open = any(None in tensor.shape[1:] for tensor in model.inputs)
+    for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
+        shapes = [[1, *(known or size for known in tensor.shape[1:])] for tensor in model.inputs]
+        yield [np.zeros(shape, tensor.dtype) for shape, tensor in zip(shapes, model.inputs, strict=True)]
 
 
 def _reader(channels: Channels, layer: PrunableLayer, keras_layer: Any, tensors: list[Any], constant: Units) -> _Reader:

@@ -15,7 +15,10 @@ def random_mask_set(graph, rng):
     """Any masks that fit, without regard to counts."""
     return MaskSet(
         {g.name: rng.random(g.size) < 0.6 for g in graph.prunable_groups},
-        {layer.name: rng.random((layer.inputs, layer.outputs)) < 0.6 for layer in graph.prunable_layers},
+        {
+            layer.name: rng.random((layer.inputs // layer.groups, layer.outputs)) < 0.6
+            for layer in graph.prunable_layers
+        },
         {layer.name: rng.integers((1, 0), (5, 5), (layer.inputs, 2)) for layer in graph.prunable_layers},
     )
 
@@ -28,12 +31,14 @@ def test_kept_weights_equal_a_brute_force_count(graph, seed, polarity):
     expected = {}
     for layer in graph.layers:
         channels, count = graph.channels[layer.name], 0
-        for i, source in enumerate(channels.inputs):
-            pattern = masks.intra_kernel.get(layer.name, np.tile([1, 0], (layer.inputs, 1)))[i : i + 1]
-            kept = int(positions_kept(pattern, layer.positions, polarity).sum())
-            for o, target in enumerate(channels.outputs):
-                kernel = layer.name not in masks.kernel or masks.kernel[layer.name][i, o]
-                count += kept * bool(kernel and int(source) not in gone and int(target) not in gone)
+        patterns = masks.intra_kernel.get(layer.name, np.tile([1, 0], (layer.inputs, 1)))
+        size, made = layer.inputs // layer.groups, layer.outputs // layer.groups  # of one convolution group
+        for o, target in enumerate(channels.outputs):
+            for row in range(size):
+                i = o // made * size + row
+                kernel = layer.name not in masks.kernel or masks.kernel[layer.name][row, o]
+                kept = int(positions_kept(patterns[i : i + 1], layer.positions, polarity).sum())
+                count += kept * bool(kernel and int(channels.inputs[i]) not in gone and int(target) not in gone)
         expected[layer.name] = count
 
     assert kept_weights(graph, masks, polarity) == expected

@@ -56,24 +56,28 @@ def removed_of(space, graph, masks, polarity):
     if space.granularity != INTRA_KERNEL:
         return {n: int((b.alive & ~masks.of(space.granularity)[n]).sum()) for n, b in space.blocks.items()}
     kept = {n: positions_kept(p, graph.layer(n).positions, polarity) for n, p in masks.intra_kernel.items()}
-    kernels = {n: masks_by_layer(graph, masks)[n].alive.sum(axis=1) for n in space.blocks}
+    kernels = {n: masks_by_layer(graph, masks)[n].kernels_of_input for n in space.blocks}
     return {n: int((~kept[n]).sum(axis=0) @ kernels[n]) for n in space.blocks}
 
 
 def one_unit_a_block(space, graph):
     """Weights that go with one more unit in every block, from above."""
     if space.granularity == FEATURE_MAP:
-        return max(_channel_weights(graph, group) for group in graph.prunable_groups)  # they go one by one
+        return max(_unit_weights(graph, group) for group in graph.prunable_groups)  # they go one by one
     if space.granularity == KERNEL:
         return sum(graph.layer(name).positions for name in space.blocks)
     steps = {n: int(block.high_kept[:, 0].sum() - block.low_kept[:, 0].sum()) for n, block in space.blocks.items()}
     return sum(step * graph.layer(name).outputs for name, step in steps.items())
 
 
-def _channel_weights(graph, group):
-    """Weights of all kernels that touch one channel of a group."""
-    layers = [layer for layer in graph.prunable_layers if layer.name in group.producers + group.consumers]
-    return sum(layer.positions * (layer.inputs + layer.outputs) for layer in layers)
+def _unit_weights(graph, group):
+    """Weights of all kernels that touch one unit of a group."""
+    weights = 0
+    for layer in graph.prunable_layers:
+        channels = graph.channels[layer.name]
+        reads = (channels.inputs == group.units[0])[layer.input_of_kernel]
+        weights += layer.positions * int((reads | (channels.outputs == group.units[0])[None, :]).sum())
+    return weights
 
 
 @each_granularity

@@ -151,6 +151,30 @@ def test_map_in_a_layer_normalization_stays():
     assert width(check(with_dead(model, [1, 4], layer="reader", side="inputs")).model) == 6
 
 
+@pytest.mark.parametrize("join", [_L.Multiply, _L.Add, _L.Maximum], ids=lambda layer: layer.__name__)
+def test_constant_behind_a_gate_is_no_constant(join):
+    inputs = keras.Input(SIZE)
+    x = _L.Conv2D(6, 1, name="maker")(_L.Conv2D(4, 1, name="stem")(inputs))
+    x = join()([x, _L.Conv2D(1, 1, activation="sigmoid", name="gate")(x)])
+    x = _L.Conv2D(5, 1, name="reader")(x)
+    model = zoo.randomize(keras.Model(inputs, _L.Dense(3, name="classifier")(_L.GlobalAveragePooling2D()(x))))
+    assert width(check(with_dead(model, [0, 3])).model) == 6
+
+
+def test_constant_that_hangs_on_the_open_size_stays():
+    inputs = keras.Input((None, None, 2))
+    x = _L.Conv2D(6, 1, name="maker")(_L.Conv2D(4, 1, name="stem")(inputs))
+    x = _L.Conv2D(4, 3, padding="same", name="reader")(x)
+    model = zoo.randomize(keras.Model(inputs, _L.Dense(3, name="classifier")(_L.GlobalAveragePooling2D()(x))))
+    masked = with_dead(model, [0, 1])
+    mask = np.ones((6, 4), bool)
+    mask[2:, 0] = False  # reads constants only, and the border
+    set_masks(masked, MaskSet(kernel={"reader": mask}))
+    small = shrink(masked).model
+    for size in (7, 33, 64):
+        assert zoo.largest_difference(masked, small, zoo.batch(shape=(size, size, 2))) < TOLERANCE
+
+
 def test_group_that_is_dead_as_a_whole_keeps_one_map():
     model = network(_L.Conv2D(5, 1, name="reader"))
     assert width(check(with_dead(model, list(range(6)))).model) == 1
