@@ -58,8 +58,8 @@ def export(
         tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
         micro: write `micro/` and run TFLite Micro, when it is installed.
         lower: "auto" turns what kernel and strided masks left out into less work in the `.tflite` files, layer
-            by layer where that is measured to pay, see `lower.lower`; "none" leaves zeros. The `.keras`
-            file is the model as given, either way.
+            by layer where that is measured to pay in that file's number format, see `lower.lower`; "none"
+            leaves zeros. The `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
 
     Returns:
@@ -135,12 +135,15 @@ def write_artifacts(
     if verify_data is not None:
         check_samples(verify_data, plain, name="verify_data")
     folder = Path(directory)
-    lowered = _lowered(plain, lower, target, quantize)
+    in_float = _lowered(plain, lower, target, "none")
+    lines = [f"float32: {choice}" for choice in in_float.plan.choices]
     float_file = folder / f"{name}_float32.tflite"
-    float_file.write_bytes(convert(lowered.model))
+    float_file.write_bytes(convert(in_float.model))
     int8_file = folder / f"{name}_int8.tflite" if quantize != "none" else None
     if int8_file is not None:
-        int8_file.write_bytes(convert(lowered.model, quantize=quantize, representative_data=samples))
+        in_int8 = _lowered(plain, lower, target, quantize)
+        lines += [f"int8: {choice}" for choice in in_int8.plan.choices]
+        int8_file.write_bytes(convert(in_int8.model, quantize=quantize, representative_data=samples))
     verification = verify(
         plain,
         float_file,
@@ -159,7 +162,7 @@ def write_artifacts(
         representative_samples=0 if int8_file is None else len(samples),
         float32=summarize_file(float_file, micro=micro),
         int8=None if int8_file is None else summarize_file(int8_file, micro=micro),
-        lowered=tuple(map(str, lowered.plan.choices)),
+        lowered=tuple(lines),
         verification=verification,
         versions=runtime_versions(),
     )

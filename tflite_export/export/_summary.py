@@ -52,7 +52,7 @@ class ExportSummary:
         representative_samples: number of samples that calibrated the int8 file; 0 without one.
         float32: the float file.
         int8: the full-integer file, or None.
-        lowered: what became of each layer with masked-out work, in words.
+        lowered: what became of each layer with masked-out work, by file, in words.
         verification: agreement of the files with Keras and of the runtimes with each other.
         versions: version of each library that made the files; None for one that is not installed.
     """
