@@ -21,6 +21,7 @@ from tf_structprune.graph import (
 from tf_structprune.layers._clone import clone
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization
+from tf_structprune.layers._weights import assign_weights
 from tf_structprune.masks import (
     FEATURE_MAP,
     GRANULARITIES,
@@ -107,7 +108,7 @@ def wrap(
     result = clone(model, masked)
     old, new = named_layers(model), named_layers(result)
     for name, layer in old.items():
-        inner_layer(new[name]).set_weights(layer.get_weights())
+        assign_weights(new[name], layer.get_weights())
     return result
 
 
@@ -129,7 +130,7 @@ def unwrap(masked: keras.Model) -> keras.Model:
     result = clone(masked, lambda _, layer: _copy_of(inner_layer(layer)))
     new = named_layers(result)
     for name, layer in old.items():
-        new[name].set_weights(folded_weights(layer))
+        assign_weights(new[name], folded_weights(layer))
     return result
 
 

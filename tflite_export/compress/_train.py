@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.layers import renew_copies
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 
@@ -112,6 +113,7 @@ class SoftTargets(keras.distillation.DistillationLoss):  # type: ignore[misc]  #
 def _copy(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
+    renew_copies(copy)
     return copy
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import named_layers
-from tf_structprune.layers import clone
+from tf_structprune.layers import assign_weights, clone
 from tflite_export.bench import benchmark_together
 from tflite_export.lower._around import Convolution, convolutions
 from tflite_export.lower._layer import GATHER, SUM, LoweredConv2D
@@ -241,6 +241,5 @@ def _rebuilt(model: keras.Model, found: Mapping[str, Convolution], lowered: Mapp
     new = named_layers(result)
     for name, layer in named_layers(model).items():
         if name not in lowered and name not in absorbed and layer.weights:
-            weights: list[NDArray[Any]] = layer.get_weights()
-            new[name].set_weights(weights)
+            assign_weights(new[name], layer.get_weights())
     return result

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_structprune.layers import renew_copies
+
 # Dtype policies that compute in 16 bits: "float16", "mixed_float16", "bfloat16", "mixed_bfloat16".
 _LOW_PRECISION = re.compile(r"(mixed_)?b?float16")
 
@@ -37,6 +39,7 @@ def float32_model(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=_float32_layer, recursive=True)
     for target, source in zip(copy.weights, model.weights, strict=True):
         target.assign(np.asarray(keras.ops.convert_to_numpy(source)).astype(target.dtype))
+    renew_copies(copy)
     return copy
 
 

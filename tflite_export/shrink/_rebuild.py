@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import LayerCut, cut_arguments, inner_layer, named_layers, rule_for
-from tf_structprune.layers import clone, folded_weights
+from tf_structprune.layers import assign_weights, clone, folded_weights
 from tflite_export.shrink._fold import Folding
 
 
@@ -33,7 +33,7 @@ def rebuild(model: keras.Model, cuts: Mapping[str, LayerCut], folding: Folding |
     new = named_layers(result)
     for name, layer in named_layers(model).items():
         if inner_layer(layer).weights:
-            new[name].set_weights(_cut_weights(name, layer, cuts.get(name), folding))
+            assign_weights(new[name], _cut_weights(name, layer, cuts.get(name), folding))
     return result
 
 
