@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tf_structprune as sp
 from tests import zoo
+from tf_structprune.measure import MEASURES
 
 assert keras.backend.backend() == "jax"
 rng = np.random.default_rng(0)
@@ -55,6 +56,35 @@ loaded = keras.models.load_model(sys.argv[1])
 assert zoo.largest_difference(masked, loaded, x[:6]) == 0
 assert sp.get_masks(loaded).equals(sp.get_masks(masked))
 assert zoo.largest_difference(masked, sp.unwrap(masked), x[:6]) < 1e-6
+
+# A nested model, a depthwise convolution, a layer normalization and a gate
+inputs = keras.Input(zoo.INPUT_SHAPE)
+inner = keras.Input((8, 8, 6))
+block = zoo.conv(keras.layers.LayerNormalization()(inner), 10, 1, name="expand")
+block = zoo.conv(keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(block), 6, 1, name="project")
+block = keras.Model(inner, block, name="block")
+h = zoo.conv(zoo.conv(inputs, 4, name="stem"), 6, name="wide")
+h = keras.layers.Add()([h, block(h)])
+squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(h)
+excited = zoo.conv(zoo.conv(squeezed, 5, 1, name="squeeze"), 6, 1, name="excite", activation="sigmoid")
+h = keras.layers.GlobalAveragePooling2D()(keras.layers.Multiply()([h, excited]))
+model = zoo.randomize(keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="classifier")(h)))
+masked = sp.wrap(model)
+assert zoo.largest_difference(model, masked, x[:6]) < 1e-5
+graph = sp.trace(masked)
+assert {group.producers for group in graph.prunable_groups} == {
+    ("wide", "block/project", "excite"), ("block/expand", "block/depthwise"), ("squeeze",),
+}
+sums = MEASURES["activation_sums"](masked, graph, "feature_map", x[:6])
+assert {name: value.shape[1] for name, value in sums.items()} == {"wide": 6, "block/expand": 10, "squeeze": 5}
+sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.4, "intra_kernel": 0.2}))
+assert zoo.largest_difference(model, masked, x[:6]) > 1e-3
+assert not keras.ops.convert_to_numpy(masked.get_layer("block").get_layer("layer_normalization").keep).all()
+masked.save(sys.argv[1], overwrite=True)
+assert zoo.largest_difference(masked, keras.models.load_model(sys.argv[1]), x[:6]) == 0
+masked.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+assert np.isfinite(masked.fit(x, y, verbose=0).history["loss"]).all()
+
 assert not [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "tflite_export")]
 print("all well")
 """
