@@ -119,7 +119,9 @@ def test_custom_class_that_does_not_take_the_configuration():
         from_legacy(layer_model(Scale(name="scale")), custom_objects={"Scale": Other})
 
 
-@pytest.mark.parametrize("layer", [L.ThresholdedReLU(name="old"), L.Lambda(lambda x: x, name="old")], ids=repr)
+@pytest.mark.parametrize(
+    "layer", [L.ThresholdedReLU(name="old"), L.Lambda(lambda x: x, name="old")], ids=["ThresholdedReLU", "Lambda"]
+)
 def test_layer_without_equivalent_is_refused(layer):
     with pytest.raises(ValueError, match=r"Layer 'old' \(\w+\) has no equivalent in Keras 3"):
         from_legacy(layer_model(layer))

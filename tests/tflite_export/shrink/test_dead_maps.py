@@ -105,7 +105,9 @@ def test_maps_under_another_kernel_stay_where_the_border_differs():
     assert width(small.model) == 6
 
 
-@pytest.mark.parametrize("reader", [_L.Conv2D(5, 3, padding="same", name="reader"), _L.Conv2D(5, 1, name="reader")])
+@pytest.mark.parametrize(
+    "reader", [_L.Conv2D(5, 3, padding="same", name="reader"), _L.Conv2D(5, 1, name="reader")], ids=["padded", "1x1"]
+)
 def test_unread_maps_go(reader):
     small = check(with_dead(network(reader), [0, 3], layer="reader", side="inputs"))
     assert width(small.model) == 4
