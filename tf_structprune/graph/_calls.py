@@ -98,6 +98,8 @@ def list_calls(model: keras.Model) -> CallList:
             "Load the model with keras.models.load_model of Keras 3, or a Keras 2 model with from_legacy."
         )
     reader = _Reader()
+    if isinstance(model, keras.Sequential | _functional_class()) and _has_own_call(model):
+        raise _subclassed(model)
     if isinstance(model, keras.Sequential):
         outputs = reader.read_sequential(model, _Scope())
     else:
@@ -136,10 +138,16 @@ def _collect(model: keras.Model, path: str, found: dict[str, Any], seen: set[int
 def is_readable(layer: Any) -> bool:
     """Whether a layer is a nested model whose wiring can be read."""
     if isinstance(layer, keras.Sequential):
-        return bool(layer.built and layer.inputs)
+        return bool(layer.built and layer.inputs) and not _has_own_call(layer)
     if type(layer) is _functional_class():
         return True
-    return _is_functional(layer) and "input_layers" in _config_or_empty(layer)
+    return _is_functional(layer) and not _has_own_call(layer) and "input_layers" in _config_or_empty(layer)
+
+
+def _has_own_call(model: keras.Model) -> bool:
+    """Whether a model does more, or something else, than to call its layers as they are wired."""
+    plain: Any = keras.Sequential if isinstance(model, keras.Sequential) else _functional_class()
+    return type(model).call is not plain.call
 
 
 @cache
@@ -323,11 +331,15 @@ def _functional_config(model: keras.Model) -> dict[str, Any]:
     except (NotImplementedError, TypeError) as error:
         raise ValueError(f"Model '{model.name}' cannot be read: {error}") from error
     if "input_layers" not in config:
-        raise ValueError(
-            f"Model '{model.name}' is subclassed ({type(model).__name__}): its layers are Python code that "
-            "cannot be traced. Build it with keras.Sequential or keras.Model(inputs, outputs)."
-        )
+        raise _subclassed(model)
     return config
+
+
+def _subclassed(model: keras.Model) -> ValueError:
+    return ValueError(
+        f"Model '{model.name}' is subclassed ({type(model).__name__}): its layers are Python code that "
+        "cannot be traced. Build it with keras.Sequential or keras.Model(inputs, outputs)."
+    )
 
 
 def _config_or_empty(model: keras.Model) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Run a model call by call, to see what its layers read."""
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from tf_structprune.graph._calls import TensorKey, list_calls
+from tf_structprune.graph._calls import TensorKey, input_names, list_calls
 
 
 def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, list[Any]]:
@@ -30,9 +31,12 @@ def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, 
         if call.name in wanted:
             seen[call.name].append(values[call.inputs[0]])
         if isinstance(call.layer, keras.layers.InputLayer):
-            values[call.output] = values[call.inputs[0]] if call.inputs else keras.ops.convert_to_tensor(next(batch))
+            given = values[call.inputs[0]] if call.inputs else next(batch)
+            values[call.output] = keras.ops.cast(given, call.layer.dtype)
         else:
             args, kwargs = call.arguments(values.__getitem__)
+            if "training" in inspect.signature(call.layer.call).parameters:
+                kwargs["training"] = False  # as `predict` says to every layer, whatever it was called with
             for index, output in enumerate(keras.tree.flatten(call.layer(*args, **kwargs))):
                 values[call.output.output(index)] = output
         uses.subtract(call.inputs)
@@ -44,6 +48,12 @@ def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, 
 
 def _ordered(model: keras.Model, x: Any) -> list[Any]:
     """One array an input of the model, in the order of `model.inputs`."""
-    if isinstance(x, Mapping) and not isinstance(model.input, Mapping):
-        return [x[tensor.name] for tensor in model.inputs]
+    if isinstance(x, Mapping):
+        return [x[name] for name in _given_names(model, x)]
     return list(keras.tree.flatten(x))
+
+
+def _given_names(model: keras.Model, x: Mapping[str, Any]) -> list[str]:
+    """The keys of a dictionary of inputs in the order of the model's: its own, or the input layers' names."""
+    names = input_names(model)
+    return names if set(names) <= set(x) else sorted(x)

@@ -160,6 +160,8 @@ def _follow(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     shape = made_shape(call, layout)
     axis = layout.axis if len(shape) == len(layout.shape) or layout.axis == 1 else len(shape) - 1  # global pooling
     made = Layout(layout.atoms, axis, shape)
+    if shape[axis] not in (None, len(layout.atoms)):
+        raise Barrier("it changes the number of channels", _UNPRUNED)
     _block_mixed(state, call, made)
     return _record(state, call, inputs, [made])
 

@@ -18,6 +18,11 @@ def _refuse_rms_scaling(layer: Any) -> str:
     return "it is scaled by rms_scaling, which Keras has deprecated" if layer.rms_scaling else ""
 
 
+def _refuse_inner_axis(layer: Any) -> str:
+    # Keras scales along the last axis, whichever it normalizes.
+    return "" if layer.axis in (-1, [-1], (-1,)) else f"its axis is {layer.axis}, not the last"
+
+
 def _refuse_compressed(layer: Any) -> str:
     if getattr(layer, "quantization_mode", None):
         return f"it is quantized ({layer.quantization_mode})"
@@ -123,7 +128,7 @@ LAYER_RULES: dict[type, LayerRule] = {
     _L.BatchNormalization: _EACH_MAP,
     _L.GroupNormalization: LayerRule(Flow.GROUP_NORMALIZE, spatial=True, resize=_resize_groups),
     _L.LayerNormalization: LayerRule(Flow.NORMALIZE, spatial=True, refuse=_refuse_rms_scaling),
-    _L.RMSNormalization: _ALL_CHANNELS,
+    _L.RMSNormalization: LayerRule(Flow.NORMALIZE, spatial=True, refuse=_refuse_inner_axis),
     _L.UnitNormalization: _ALL_CHANNELS,
     # activations
     **dict.fromkeys((_L.Activation, _L.Softmax, _L.ReLU, _L.LeakyReLU, _L.ELU, _L.PReLU, _L.Identity), _EACH_CHANNEL),

@@ -132,7 +132,7 @@ def mixed_axes(layer: Any, rank: int) -> tuple[str, tuple[int, ...]]:
         return "softmax", tuple(axis % rank for axis in axes)
     activation = getattr(inner, "activation", None)
     name = str(getattr(activation, "__name__", type(activation).__name__))
-    if activation is None or isinstance(activation, _ELEMENTWISE_LAYERS):
+    if activation is None or type(activation) in _ELEMENTWISE_LAYERS:
         return name, ()
     # Keras's own, not a function of the same name.
     known = any(activation is getattr(room, name, None) for room in (keras.activations, keras.ops))

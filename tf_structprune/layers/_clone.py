@@ -9,7 +9,6 @@ from tf_structprune.graph import input_names, is_readable
 
 Make = Callable[[str, Any], Any]  # path and layer to the layer that takes its place
 Call = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
-Shape = tuple[int | None, ...]
 
 
 def clone(
@@ -17,7 +16,7 @@ def clone(
     make: Make,
     *,
     call: Call | None = None,
-    input_shapes: Mapping[str, Shape] | None = None,
+    input_channels: Mapping[str, tuple[int, int]] | None = None,
 ) -> keras.Model:
     """A model of the same wiring, names and compile configuration, made of other layers.
 
@@ -26,12 +25,12 @@ def clone(
         make: gives the layer (or operation) for the place of one, which it must not give back itself.
         call: calls such a layer with its arguments, by default as it was called; not for the layers of
             Sequential models.
-        input_shapes: by path, shapes of inputs of nested models that differ from the old ones.
+        input_channels: by path of an input layer, its channel axis and the number of channels that it gets.
 
     Raises:
         ValueError: a layer that cannot be copied.
     """
-    return _Cloner(make, call or (lambda _, layer, args, kwargs: layer(*args, **kwargs)), input_shapes or {}).model(
+    return _Cloner(make, call or (lambda _, layer, args, kwargs: layer(*args, **kwargs)), input_channels or {}).model(
         model, ""
     )
 
@@ -39,10 +38,10 @@ def clone(
 class _Cloner:
     """Remembers copies, so that a layer that is called twice is copied once."""
 
-    def __init__(self, make: Make, call: Call, input_shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, make: Make, call: Call, input_channels: Mapping[str, tuple[int, int]]) -> None:
         self.make = make
         self.call = call
-        self.input_shapes = input_shapes
+        self.input_channels = input_channels
         self.copies: dict[int, Any] = {}
         self.names: dict[int, str] = {}  # path by id of the copy
 
@@ -60,7 +59,10 @@ class _Cloner:
         )
 
     def _input(self, tensor: Any, path: str, name: str) -> Any:
-        shape = self.input_shapes.get(path + name, tuple(tensor.shape))
+        shape = list(tensor.shape)
+        axis, channels = self.input_channels.get(path + name, (0, 0))
+        if channels and shape[axis] is not None:
+            shape[axis] = channels
         return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=name)
 
     def _layer(self, layer: Any, path: str) -> Any:
@@ -74,7 +76,7 @@ class _Cloner:
     def _made(self, name: str, layer: Any) -> Any:
         try:
             return self.make(name, layer)
-        except (NotImplementedError, TypeError) as error:
+        except (NotImplementedError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Layer '{name}' ({type(layer).__name__}) cannot be copied from its configuration: {error} "
                 "Give its class get_config and from_config, as saving needs them too."

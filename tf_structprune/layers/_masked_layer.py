@@ -51,6 +51,7 @@ class MaskedLayer(TransparentWrapper):
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
+        self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
         if polarity not in POLARITIES:
             raise ValueError(
                 f"Layer '{layer.name}': unknown polarity. Received: polarity={polarity!r}. "

@@ -24,6 +24,7 @@ class MaskedNormalization(TransparentWrapper):
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
+        self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
         self.keep: Any = None
 
     def build(self, input_shape: Any = None) -> None:

@@ -28,7 +28,7 @@ def rebuild(model: keras.Model, cuts: Mapping[str, LayerCut], folding: Folding |
         model,
         lambda name, layer: _smaller(layer, cuts.get(name), biased=name in folding.bias),
         call=lambda name, layer, args, kwargs: _called(layer, args, kwargs, cuts.get(name)),
-        input_shapes={name: cut.makes[0].new_shape for name, cut in cuts.items() if cut.makes},
+        input_channels={name: (cut.makes[0].axis, len(cut.makes[0].kept)) for name, cut in cuts.items()},
     )
     new = named_layers(result)
     for name, layer in named_layers(model).items():

@@ -193,7 +193,7 @@ def test_make_may_change_sizes_inside_nested_models():
             config["filters"] -= 1
         return layer.__class__.from_config(config)
 
-    result = clone(model, narrower, input_shapes={"block/features": (None, 6, 6, 3)})
+    result = clone(model, narrower, input_channels={"block/features": (3, 3)})
     assert result.get_layer("block").input_shape == (None, 6, 6, 3)
     assert [tuple(w.shape) for w in named_layers(result)["block/one"].weights] == [(3, 3, 3, 4), (4,)]
     assert result.get_layer("block").get_layer("features").name == "features"
