@@ -103,7 +103,7 @@ def _add_compress(commands: Any) -> None:
         default="feature_map",
         metavar="KIND[,KIND...]",
         help="what to prune, in this order: feature_map, kernel, intra_kernel. Removed feature maps make the model "
-        "smaller and faster; removed kernels and patterns are zeros in its weights",
+        "smaller and faster; removed kernels and patterns do so where --lower finds that it pays",
     )
     add(
         "--search",

@@ -1,6 +1,5 @@
 """Room 2: granularities, masks and the spaces of masks. NumPy only."""
 
-from tf_structprune.masks._build import PatternOptions as PatternOptions
 from tf_structprune.masks._build import mask_space as mask_space
 from tf_structprune.masks._build import stage_shares as stage_shares
 from tf_structprune.masks._counting import LayerMasks as LayerMasks
@@ -24,6 +23,7 @@ from tf_structprune.masks._patterns import KEEP_ON_GRID as KEEP_ON_GRID
 from tf_structprune.masks._patterns import POLARITIES as POLARITIES
 from tf_structprune.masks._patterns import PRUNE_ON_GRID as PRUNE_ON_GRID
 from tf_structprune.masks._patterns import positions_kept as positions_kept
+from tf_structprune.masks._reach import PatternOptions as PatternOptions
 from tf_structprune.masks._spaces import Importance as Importance
 from tf_structprune.masks._spaces import MaskSpace as MaskSpace
 from tf_structprune.masks._spaces import PatternSpace as PatternSpace

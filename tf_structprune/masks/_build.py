@@ -2,41 +2,20 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
-from tf_structprune.masks._counting import LayerMasks, masks_by_layer, sparsity_of, unit_mask
+from tf_structprune.masks._counting import LayerMasks, sparsity_of, unit_mask
 from tf_structprune.masks._drops import Drops
 from tf_structprune.masks._granularity import Granularity, IntraKernelStrided, Kernel, as_granularity
+from tf_structprune.masks._kernel_spaces import kernel_space, tiled_space
 from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, MaskSet, check_sparsity
-from tf_structprune.masks._patterns import KEEP_ON_GRID, default_strides, patterns_by_count, positions_kept
+from tf_structprune.masks._patterns import default_strides, patterns_by_count, positions_kept
+from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
 from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
 from tf_structprune.masks._subsets import Budget, counted
-from tf_structprune.masks._tiles import Tiles, runs, tile_weights
-
-_ROUNDING = 1e-9  # so that 0.7 * 10 units are 7 units
-
-
-@dataclass(frozen=True)
-class PatternOptions:
-    """Which intra-kernel patterns may be drawn.
-
-    Attributes:
-        strides: strides allowed; None allows 1 to k + 1 for a k x k kernel.
-        polarity: "keep_on_grid" or "prune_on_grid".
-        patterns: largest number of different patterns in one layer; None for any number.
-    """
-
-    strides: tuple[int, ...] | None = None
-    polarity: str = KEEP_ON_GRID
-    patterns: int | None = None
-
-    def __post_init__(self) -> None:
-        IntraKernelStrided(self.strides, self.patterns)  # checks them
 
 
 def mask_space(
@@ -79,13 +58,13 @@ def mask_space(
             "stay whole. Use a deeper model, or keep_first=False."
         )
     present = sparsity_of(graph, base, options.polarity)
-    if sparsity < present - _ROUNDING:
+    if sparsity < present - ROUNDING:
         raise ValueError(
             f"Granularity '{demands.name}': the masks that are there remove more already. Received: "
             f"sparsity={sparsity:.4f}. Use at least {present:.4f}."
         )
     if isinstance(demands, Kernel) and demands.groups is not None:
-        return _tiled_space(graph, sparsity, base, options, demands)
+        return tiled_space(graph, sparsity, base, options, demands)
     return _BUILDERS[demands.name](graph, sparsity, base, options)
 
 
@@ -127,7 +106,7 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
     after = _sparsity_after(graph, groups, alive, drops, base, options)
     count = _first_reaching(len(drops.owners), after, sparsity)
     if count is None:
-        raise _unreachable(FEATURE_MAP, sparsity, after(len(drops.owners)))
+        raise unreachable(FEATURE_MAP, sparsity, after(len(drops.owners)))
     dropped = drops.after(count)
     blocks = {
         group.name: counted(mask, int(mask.sum() - lost))
@@ -158,7 +137,7 @@ def _sparsity_after(
     over the channels is taken.
     """
     layers = [
-        _weights_kept(graph.channels[name], masks) for name, masks in _prunable_masks(graph, base, options).items()
+        _weights_kept(graph.channels[name], masks) for name, masks in prunable_masks(graph, base, options).items()
     ]
     sizes = np.array([mask.sum() for mask in alive])
 
@@ -192,99 +171,29 @@ def _weights_kept(channels: Channels, masks: LayerMasks) -> Callable[[NDArray[np
     return masked
 
 
-def _prunable_masks(graph: PrunableGraph, masks: MaskSet, options: PatternOptions) -> dict[str, LayerMasks]:
-    by_layer = masks_by_layer(graph, masks, options.polarity)
-    return {layer.name: by_layer[layer.name] for layer in graph.prunable_layers}
-
-
 def _first_reaching(limit: int, value: Callable[[int], float], target: float) -> int | None:
     """Smallest n in 0..limit with value(n) >= target, by bisection; None if there is none."""
-    if value(limit) < target - _ROUNDING:
+    if value(limit) < target - ROUNDING:
         return None
     low, high = 0, limit
     while low < high:
         middle = (low + high) // 2
-        if value(middle) >= target - _ROUNDING:
+        if value(middle) >= target - ROUNDING:
             high = middle
         else:
             low = middle + 1
     return low
 
 
-def _kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
-    everything = _prunable_masks(graph, base, options)
-    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
-    alive = [masks.alive for masks in now.values()]
-    weights = np.array([m.weights / max(1, a.sum()) for m, a in zip(now.values(), alive, strict=True)])
-    drops = Drops.of([np.arange(max(1, mask.sum()), 0, -1) for mask in alive])
-    lost = np.concatenate([[0.0], np.cumsum(weights[drops.owners])])  # weights gone after so many drops
-    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
-    count = int(np.searchsorted(reached, sparsity - _ROUNDING))
-    if count > len(drops.owners):
-        raise _unreachable(KERNEL, sparsity, float(reached[-1]))
-    gone = drops.after(count).tolist()
-    blocks = {name: _kernel_block(masks, lost) for (name, masks), lost in zip(now.items(), gone, strict=True)}
-    return SubsetSpace(KERNEL, base, blocks)
-
-
-def _tiled_space(
-    graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions, demands: Kernel
-) -> MaskSpace:
-    """Kernels in blocks; every group of outputs of every layer loses the same fraction of what it reads."""
-    everything = _prunable_masks(graph, base, options)
-    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
-    places = {name: _runs_of(masks, demands) for name, masks in now.items()}
-    weights = {name: tile_weights(masks.alive * masks.kernel_weights, *places[name]) for name, masks in now.items()}
-    columns = [column for tiles in weights.values() for column in tiles.T]  # of all layers, one after the other
-    counts = np.array([int((column > 0).sum()) for column in columns])
-    drops = Drops.of([np.arange(max(1, count), 0, -1) for count in counts])
-    each = np.array([column.sum() / max(1, count) for column, count in zip(columns, counts, strict=True)])
-    lost = np.concatenate([[0.0], np.cumsum(each[drops.owners])])
-    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
-    steps = int(np.searchsorted(reached, sparsity - _ROUNDING))
-    if steps > len(drops.owners):
-        raise _unreachable(KERNEL, sparsity, float(reached[-1]))
-    kept = counts - drops.after(steps)
-    budgets = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
-    blocks = {
-        name: Tiles(masks.alive, *places[name], tuple(islice(budgets, weights[name].shape[1])))
-        for name, masks in now.items()
-    }
-    return SubsetSpace(KERNEL, base, blocks)
-
-
-def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    inputs, outputs = masks.kernels.shape
-    groups = demands.groups or 1
-    return runs(inputs, demands.blocks or groups), runs(outputs, groups)
-
-
-def _column(weights: NDArray[np.int64], keep: int) -> Budget:
-    """Keep so many tiles of a column, or their weight where tiles weigh differently."""
-    alive = weights > 0
-    if len(np.unique(weights[alive])) <= 1:
-        return Budget(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
-    return Budget(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
-
-
-def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
-    """Drop so many kernels, or their weight where patterns make kernels weigh differently."""
-    alive, weight = masks.alive, masks.kernel_weights
-    count = int(alive.sum())
-    if len(np.unique(weight[alive])) <= 1:
-        return counted(alive, count - dropped)
-    return Budget(alive, weight, masks.weights * (count - dropped) // count, least=1)
-
-
 def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
     free = MaskSet(base.feature_map, base.kernel)  # patterns are drawn anew
-    now = _prunable_masks(graph, free, options)
+    now = prunable_masks(graph, free, options)
     wide = {layer.name: now[layer.name] for layer in graph.prunable_layers if layer.positions > 1}
     least = max((_least_share(graph.layer(name), options) for name in wide), default=1.0)
     kept = sum(masks.weights * (least if name in wide else 1.0) for name, masks in now.items())
     most = 1 - kept / graph.prunable_weights
-    if sparsity > most + _ROUNDING:
-        raise _unreachable(INTRA_KERNEL, sparsity, most)
+    if sparsity > most + ROUNDING:
+        raise unreachable(INTRA_KERNEL, sparsity, most)
     keep_share = max(least, _keep_share(graph, sparsity, now, wide)) if wide else 1.0
     blocks = {name: _pattern_block(graph.layer(name), masks, keep_share, options) for name, masks in wide.items()}
     return PatternSpace(INTRA_KERNEL, free, blocks)
@@ -296,7 +205,7 @@ def _pattern_block(layer: PrunableLayer, masks: LayerMasks, keep_share: float, o
     total = int(kernels.sum())
     by_count = _patterns(layer, options)
     counts = list(by_count)
-    keep = math.floor(total * layer.positions * keep_share + _ROUNDING)
+    keep = math.floor(total * layer.positions * keep_share + ROUNDING)
     high = next((i for i in range(1, len(counts)) if counts[i] * total >= keep), len(counts) - 1)
     few, many = counts[max(0, high - 1)], counts[high]
     return PatternBlock(
@@ -328,11 +237,4 @@ def _keep_share(
     return max(0.0, 1 - (total - (1 - sparsity) * graph.prunable_weights) / reachable)
 
 
-def _unreachable(granularity: str, sparsity: float, most: float) -> ValueError:
-    return ValueError(
-        f"Granularity '{granularity}' cannot remove that much here. Received: sparsity={sparsity:.4f}. "
-        f"Use at most {most:.4f}, or combine granularities."
-    )
-
-
-_BUILDERS = {FEATURE_MAP: _feature_map_space, KERNEL: _kernel_space, INTRA_KERNEL: _intra_kernel_space}
+_BUILDERS = {FEATURE_MAP: _feature_map_space, KERNEL: kernel_space, INTRA_KERNEL: _intra_kernel_space}

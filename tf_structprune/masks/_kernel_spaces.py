@@ -1,0 +1,82 @@
+"""The spaces of kernel masks: kernels one by one, or in blocks."""
+
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.graph import PrunableGraph
+from tf_structprune.masks._counting import LayerMasks
+from tf_structprune.masks._drops import Drops
+from tf_structprune.masks._granularity import Kernel
+from tf_structprune.masks._mask_set import KERNEL, MaskSet
+from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
+from tf_structprune.masks._spaces import MaskSpace, SubsetSpace
+from tf_structprune.masks._subsets import Budget, counted
+from tf_structprune.masks._tiles import Tiles, runs, tile_weights
+
+
+def kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
+    """Kernels one by one; every layer loses the same fraction of them."""
+    everything = prunable_masks(graph, base, options)
+    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
+    alive = [masks.alive for masks in now.values()]
+    weights = np.array([m.weights / max(1, a.sum()) for m, a in zip(now.values(), alive, strict=True)])
+    drops = Drops.of([np.arange(max(1, mask.sum()), 0, -1) for mask in alive])
+    lost = np.concatenate([[0.0], np.cumsum(weights[drops.owners])])  # weights gone after so many drops
+    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
+    count = int(np.searchsorted(reached, sparsity - ROUNDING))
+    if count > len(drops.owners):
+        raise unreachable(KERNEL, sparsity, float(reached[-1]))
+    gone = drops.after(count).tolist()
+    blocks = {name: _kernel_block(masks, lost) for (name, masks), lost in zip(now.items(), gone, strict=True)}
+    return SubsetSpace(KERNEL, base, blocks)
+
+
+def tiled_space(
+    graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions, demands: Kernel
+) -> MaskSpace:
+    """Kernels in blocks; every group of outputs of every layer loses the same fraction of what it reads."""
+    everything = prunable_masks(graph, base, options)
+    now = {name: masks for name, masks in everything.items() if not graph.layer(name).is_depthwise}
+    places = {name: _runs_of(masks, demands) for name, masks in now.items()}
+    weights = {name: tile_weights(masks.alive * masks.kernel_weights, *places[name]) for name, masks in now.items()}
+    columns = [column for tiles in weights.values() for column in tiles.T]  # of all layers, one after the other
+    counts = np.array([int((column > 0).sum()) for column in columns])
+    drops = Drops.of([np.arange(max(1, count), 0, -1) for count in counts])
+    each = np.array([column.sum() / max(1, count) for column, count in zip(columns, counts, strict=True)])
+    lost = np.concatenate([[0.0], np.cumsum(each[drops.owners])])
+    reached = 1 - (sum(masks.weights for masks in everything.values()) - lost) / graph.prunable_weights
+    steps = int(np.searchsorted(reached, sparsity - ROUNDING))
+    if steps > len(drops.owners):
+        raise unreachable(KERNEL, sparsity, float(reached[-1]))
+    kept = counts - drops.after(steps)
+    budgets = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
+    blocks = {
+        name: Tiles(masks.alive, *places[name], tuple(islice(budgets, weights[name].shape[1])))
+        for name, masks in now.items()
+    }
+    return SubsetSpace(KERNEL, base, blocks)
+
+
+def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    inputs, outputs = masks.kernels.shape
+    groups = demands.groups or 1
+    return runs(inputs, demands.blocks or groups), runs(outputs, groups)
+
+
+def _column(weights: NDArray[np.int64], keep: int) -> Budget:
+    """Keep so many tiles of a column, or their weight where tiles weigh differently."""
+    alive = weights > 0
+    if len(np.unique(weights[alive])) <= 1:
+        return Budget(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
+    return Budget(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
+
+
+def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
+    """Drop so many kernels, or their weight where patterns make kernels weigh differently."""
+    alive, weight = masks.alive, masks.kernel_weights
+    count = int(alive.sum())
+    if len(np.unique(weight[alive])) <= 1:
+        return counted(alive, count - dropped)
+    return Budget(alive, weight, masks.weights * (count - dropped) // count, least=1)
