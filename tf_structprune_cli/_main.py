@@ -96,6 +96,15 @@ def _add_compress(commands: Any) -> None:
         help="x_train, y_train, x_test, y_test as the model takes them",
     )
     _add_out(compress)
+    _add_pruning(compress)
+    _add_training(compress)
+    _add_kept(compress)
+    _add_lowering(compress)
+    add("--seed", type=int, default=0, help="seed of the split, the search and the training")
+
+
+def _add_pruning(compress: argparse.ArgumentParser) -> None:
+    add = compress.add_argument
     add("--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)")
     add(
         "--granularity",
@@ -111,6 +120,18 @@ def _add_compress(commands: Any) -> None:
         help="best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random",
     )
     add("--candidates", type=int, default=50, help="candidates that the search scores in each stage")
+    add(
+        "--round-to",
+        type=int,
+        default=1,
+        metavar="N",
+        help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
+    )
+    add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
+
+
+def _add_training(compress: argparse.ArgumentParser) -> None:
+    add = compress.add_argument
     add("--tolerance", type=float, default=0.01, help="accepted rise of the validation error, as a fraction")
     add("--epochs", type=int, default=10, help="epochs of retraining after each granularity")
     add("--finetune-batch", type=int, default=128, help="samples of a retraining batch")
@@ -123,15 +144,10 @@ def _add_compress(commands: Any) -> None:
         metavar="KIND[,KIND]",
         help="random changes of training images: flip, shift",
     )
-    _add_kept(compress)
-    add(
-        "--round-to",
-        type=int,
-        default=1,
-        metavar="N",
-        help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
-    )
-    add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
+
+
+def _add_lowering(compress: argparse.ArgumentParser) -> None:
+    add = compress.add_argument
     add(
         "--lower",
         default="auto",
@@ -140,7 +156,6 @@ def _add_compress(commands: Any) -> None:
         "faster; none: they compute zeros",
     )
     add("--target", default="cpu", metavar="cpu|micro", help="what to lower for: latency on a CPU, or a small arena")
-    add("--seed", type=int, default=0, help="seed of the split, the search and the training")
 
 
 def _add_inspect(commands: Any) -> None:

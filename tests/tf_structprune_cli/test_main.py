@@ -10,6 +10,7 @@ from absl import logging
 from tests.tflite_export.compress import tiny
 from tf_structprune_cli import main
 from tflite_export.compress import _stages
+from tflite_export.write import staged_directory
 
 
 @keras.saving.register_keras_serializable(package="test_cli")
@@ -212,7 +213,10 @@ def test_compress_writes_and_prints(compress, done):
     assert np.all(kernel != 0)
 
 
-def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(compress, done, monkeypatch):
+def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(compress, tmp_path, monkeypatch):
+    former = tmp_path / "out"
+    with staged_directory(former) as staged:
+        (staged / "summary.json").write_text("{}")
     fates = iter([lambda model: None, tiny.forget])
 
     def retrain(model, *_, **__):
@@ -220,15 +224,15 @@ def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(com
         return {"loss": [0.5]}
 
     monkeypatch.setattr(_stages, "retrain", retrain)
-    before = tiny.tree(done)
-    assert "exists. Choose another" in refusal(compress(out=done))
-    assert tiny.tree(done) == before
+    before = tiny.tree(former)
+    assert "exists. Choose another" in refusal(compress(out=former))
+    assert tiny.tree(former) == before
     options = "--overwrite --granularity kernel,intra_kernel --tolerance 0.3 --sparsity 0.1 --candidates 3"
-    status, out, _ = compress(*options.split(), out=done)
+    status, out, _ = compress(*options.split(), out=former)
     assert status == 0
-    summary = json.loads((done / "summary.json").read_text())
+    summary = json.loads((former / "summary.json").read_text())
     assert [stage["accepted"] for stage in summary["stages"]] == [True, False]
-    assert tiny.entries(done.parent) == ["out"]
+    assert tiny.entries(former.parent) == ["out"]
     undone = summary["stages"][1]
     assert f"Not reached: intra_kernel at sparsity {undone['sparsity']:.3f} left a validation error of " in out
     assert f"{100 * undone['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone." in out

@@ -1,6 +1,6 @@
 """Maps that kernel masks have killed: nothing reads them, or they read nothing and are constant."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,16 @@ def unread_units(graph: PrunableGraph, masks: Mapping[str, LayerMasks], keep: Un
         keep: units that are there.
         fixed: units that may not go for other reasons.
     """
-    unread = _free(graph) & keep & ~fixed
-    for _ in range(graph.unit_count):
+
+    def read(unread: Units) -> Units:
         reached = np.zeros_like(unread)
         for name, layer in masks.items():
             channels = graph.channels[name]
             rows = layer.input_of_kernel[_alive(layer) & ~unread[channels.outputs][None, :]]
             reached[channels.inputs[rows]] = True
-        if not (reached & unread).any():
-            break
-        unread &= ~reached
-    return unread
+        return reached
+
+    return _largest_without(read, _free(graph) & keep & ~fixed)
 
 
 def constant_units(graph: PrunableGraph, masks: Mapping[str, LayerMasks], keep: Units, fixed: Units) -> Units:
@@ -48,17 +47,23 @@ def constant_units(graph: PrunableGraph, masks: Mapping[str, LayerMasks], keep: 
         keep: units that are there.
         fixed: units that may not go for other reasons.
     """
-    constant = _free(graph) & keep & ~fixed
-    for _ in range(graph.unit_count):
-        fed = np.zeros_like(constant)
+
+    def fed(constant: Units) -> Units:
+        reached = np.zeros_like(constant)
         for name, layer in masks.items():
             channels = graph.channels[name]
             live = _alive(layer) & ~constant[channels.inputs][layer.input_of_kernel]
-            fed[channels.outputs[live.any(axis=0)]] = True
-        if not (fed & constant).any():
-            break
-        constant &= ~fed
-    return constant
+            reached[channels.outputs[live.any(axis=0)]] = True
+        return reached
+
+    return _largest_without(fed, _free(graph) & keep & ~fixed)
+
+
+def _largest_without(reached: Callable[[Units], Units], units: Units) -> Units:
+    """The largest subset of the units of which none is reached from outside of it."""
+    while (lost := reached(units) & units).any():
+        units = units & ~lost
+    return units
 
 
 def gated_units(graph: PrunableGraph) -> Units:
