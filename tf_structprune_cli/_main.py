@@ -279,4 +279,18 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
                 f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation error of "
                 f"{100 * stage['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
+    if summary["multiplications"]:
+        _print_multiplications(summary["multiplications"], console)
     console.print(f"Written to {out}", highlight=False, markup=False)
+
+
+def _print_multiplications(section: dict[str, Any], console: Console) -> None:
+    table = Table(title="Multiplications of kernel-pruned layers: direct / im2col / FFT")
+    table.add_column("layer", overflow="fold")
+    for column in ("kernels kept", "direct", "im2col", "FFT"):
+        table.add_column(column, justify="right")
+    for layer in section["layers"]:
+        counts = (f"{layer[way]:,}" for way in ("direct", "im2col", "fft"))
+        table.add_row(layer["name"], f"{layer['kept_kernels']:,} of {layer['kernels']:,}", *counts)
+    console.print(table)
+    console.print(section["note"], highlight=False, markup=False)

@@ -8,8 +8,8 @@ import pytest
 from absl import logging
 
 from tests.tflite_export.compress import tiny
-from tf_structprune_cli import main
-from tflite_export.compress import _stages
+from tf_structprune_cli import _main, main
+from tflite_export.compress import FIGURES, _stages
 from tflite_export.write import staged_directory
 
 
@@ -209,8 +209,24 @@ def test_compress_writes_and_prints(compress, done):
         for key in ("accuracy_float", "accuracy_int8"):
             assert f"{100 * summary[side][key]:.2f}" in out
     assert f"Written to {done}\n" in out
+    section = summary["multiplications"]
+    assert section["note"] in out and "direct / im2col / FFT" in out
+    for layer in section["layers"]:
+        assert all(f"{layer[way]:,}" in out for way in ("direct", "im2col", "fft"))
     kernel = keras.models.load_model(done / "model.keras").get_layer("b").get_weights()[0]
     assert np.all(kernel != 0)
+
+
+def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
+    figures = {figure.key: None for figure in FIGURES}
+    summary = {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures, "multiplications": None}
+    _main._print_summary(summary, "out")
+    assert "ultiplications" not in capsys.readouterr().out
+    counts = {"name": "conv", "kept_kernels": 1200, "kernels": 2000, "direct": 3000, "im2col": 4000, "fft": 5000}
+    _main._print_summary(summary | {"multiplications": {"note": "a [model]", "layers": [counts]}}, "out")
+    out = capsys.readouterr().out
+    assert "Multiplications of kernel-pruned layers: direct / im2col / FFT" in out and "a [model]" in out
+    assert all(text in out for text in ("conv", "1,200 of 2,000", "3,000", "4,000", "5,000"))
 
 
 def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(compress, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.graph import PrunableGraph, trace
-from tflite_export.bench import BenchReport, benchmark_together
+from tflite_export.bench import BenchReport, benchmark_together, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Pruned, prune_in_stages
@@ -81,6 +81,7 @@ def compress_into(
         **_account(pruned, settings, trace(dense, **settings.demands)),
         "validation": _validation(pruned, files[1], files[3], data, settings),
         "lowered": list(compressed.lowered),
+        "multiplications": multiplications_section(compressed.multiplications),
         "verification": asdict(compressed.verification),
         "versions": compressed.versions,
     }

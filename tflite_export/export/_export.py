@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import keras
+from absl import logging
 from numpy.typing import ArrayLike
 
 from tf_structprune.layers import is_masked
+from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
 from tflite_export.export._summary import ExportSummary, runtime_versions, summarize_file
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
@@ -163,6 +165,7 @@ def write_artifacts(
         float32=summarize_file(float_file, micro=micro),
         int8=None if int8_file is None else summarize_file(int8_file, micro=micro),
         lowered=tuple(lines),
+        multiplications=_multiplications(plain),
         verification=verification,
         versions=runtime_versions(),
     )
@@ -174,6 +177,15 @@ def _lowered(plain: keras.Model, how: Lower, target: Target, quantize: Quantize)
     if how == "none":
         return LoweredModel(plain, LowerPlan(()))
     return lower_model(plain, target=target, quantize=quantize)
+
+
+def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
+    """Rows for the report; none of a model that `list_calls` refuses, for `lower="none"` exports such a one too."""
+    try:
+        return kernel_pruned_multiplications(plain)
+    except ValueError as error:
+        logging.info("The report has no multiplications of kernel-pruned layers: %s", error)
+        return ()
 
 
 def _keras_model(model: keras.Model | ShrunkModel) -> keras.Model:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tflite_export.bench import LayerMultiplications, multiplications_section
 from tflite_export.runtime import arena_bytes, describe, tflm_available
 from tflite_export.verify import Verification
 
@@ -53,6 +54,8 @@ class ExportSummary:
         float32: the float file.
         int8: the full-integer file, or None.
         lowered: what became of each layer with masked-out work, by file, in words.
+        multiplications: modelled, not measured work of the layers with removed kernels, see
+            `bench.count_multiplications`; empty where there are none.
         verification: agreement of the files with Keras and of the runtimes with each other.
         versions: version of each library that made the files; None for one that is not installed.
     """
@@ -63,12 +66,16 @@ class ExportSummary:
     float32: FileSummary
     int8: FileSummary | None
     lowered: tuple[str, ...]
+    multiplications: tuple[LayerMultiplications, ...]
     verification: Verification
     versions: dict[str, str | None]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as nested dicts of plain values, ready for `json.dumps`."""
-        return asdict(self) | {"lowered": list(self.lowered)}
+        return asdict(self) | {
+            "lowered": list(self.lowered),
+            "multiplications": multiplications_section(self.multiplications),
+        }
 
 
 def summarize_file(path: Path, *, micro: bool) -> FileSummary:

@@ -214,6 +214,30 @@ def test_masked_out_work_is_left_out_of_the_files(with_columns, data, tmp_path):
         np.testing.assert_array_equal(np.asarray(reloaded(data[:4])), np.asarray(small.model(data[:4])))
 
 
+def test_report_has_multiplications_of_kernel_pruned_layers_only(exported, model, data, tmp_path):
+    directory, whole = exported
+    assert whole.multiplications == ()
+    assert json.loads((directory / "summary.json").read_text())["multiplications"] is None
+    masked = sp.wrap(model)
+    name = sp.trace(masked).layers[1].name
+    sp.set_masks(masked, sp.MaskSet(kernel={name: ~np.eye(6, dtype=bool)}))
+    summary = export(masked, tmp_path / "out", representative_data=data, micro=False, quantize="none", lower="none")
+    (row,) = summary.multiplications
+    assert (row.name, row.kept_kernels, row.direct, row.im2col) == (name, 30, 30 * 9 * 64, 36 * 9 * 64)
+    section = json.loads((tmp_path / "out" / "summary.json").read_text())["multiplications"]
+    assert section["layers"] == [dataclasses.asdict(row) | {"cheapest": "direct"}]
+    assert "not a measurement" in section["note"]
+
+
+def test_model_whose_wiring_is_refused_is_exported_without_multiplications(data, tmp_path):
+    shared = keras.layers.Conv2D(2, 3, kernel_initializer="zeros")  # part of two models
+    inputs, outer = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    x = keras.layers.Add()([keras.Model(inputs, shared(inputs))(outer), shared(outer)])
+    model = keras.Model(outer, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    summary = export(model, tmp_path / "out", representative_data=data, micro=False, quantize="none", lower="none")
+    assert summary.multiplications == () and summary.to_dict()["multiplications"] is None
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [({"lower": "yes"}, "lower must be 'auto' or 'none'"), ({"target": "phone"}, "Unknown target")],
