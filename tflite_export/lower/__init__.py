@@ -1,10 +1,16 @@
 """Room 7: what is left of kernel and strided masks -> cheaper standard operations."""
 
+from tflite_export.lower._dense import LoweredDense as LoweredDense
+from tflite_export.lower._dense import runs_of as runs_of
 from tflite_export.lower._layer import LoweredConv2D as LoweredConv2D
 from tflite_export.lower._lower import LoweredModel as LoweredModel
 from tflite_export.lower._lower import Target as Target
 from tflite_export.lower._lower import lower as lower
 from tflite_export.lower._order import reorder as reorder
+from tflite_export.lower._parts import Part as Part
+from tflite_export.lower._parts import Sum as Sum
+from tflite_export.lower._parts import Term as Term
+from tflite_export.lower._parts import one_term as one_term
 from tflite_export.lower._plan import LayerChoice as LayerChoice
 from tflite_export.lower._plan import LowerPlan as LowerPlan
 from tflite_export.lower._structure import Block as Block

@@ -1,8 +1,9 @@
-"""Layers behind a convolution that can become part of it: batch normalization and ReLU."""
+"""The layers that can be lowered, with the normalization and activation behind them drawn in."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,31 +16,53 @@ _L = keras.layers
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A convolution with what was drawn into it.
+class Weighted:
+    """A convolution or dense layer with what was drawn into it.
 
     Attributes:
+        name: path of the layer.
         layer: the layer itself.
         input_shape: shape of its input.
-        kernel: shape (height, width, input maps, output maps).
+        output_shape: shape of its output.
+        kernel: shape (height, width, input maps, output maps); for a dense layer, (1, positions, input
+            maps, outputs), where feature `p * maps + c` is position `p` of map `c`.
         bias: shape (output maps,).
         activation: as `keras.activations.get` takes it.
         absorbed: names of the layers behind it whose work it does.
     """
 
+    name: str
     layer: Any
     input_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     activation: Any
     absorbed: tuple[str, ...]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a dense layer."""
+        return isinstance(self.layer, _L.Dense)
 
-def convolutions(model: keras.Model) -> Mapping[str, Convolution]:
-    """The plain 2-D convolutions of a model by path, each called once on a fixed size."""
+    @property
+    def pixels(self) -> int:
+        """Pixels of an output map."""
+        return math.prod(int(size or 1) for size in self.output_shape[1:-1])
+
+
+def weighted_layers(model: keras.Model, positions: Mapping[str, int]) -> Mapping[str, Weighted]:
+    """The layers of a model that can be lowered, by path: plain 2-D convolutions and dense layers.
+
+    Each is called once, on a fixed size; dense layers on one row of features.
+
+    Args:
+        model: the model.
+        positions: pixels of the maps that were flattened in front of a layer, by path; 1 for others.
+    """
     calls = list_calls(model)
     times = Counter(call.name for call in calls.calls)
-    readers: dict[Any, list[LayerCall]] = {key: [] for key in calls.outputs}
+    readers: dict[Any, list[LayerCall]] = {}
     uses = Counter(calls.outputs)
     for call in calls.calls:
         for key in call.inputs:
@@ -47,16 +70,25 @@ def convolutions(model: keras.Model) -> Mapping[str, Convolution]:
             uses[key] += 1
     found = {}
     for call in calls.calls:
-        layer = call.layer
-        if type(layer) is not _L.Conv2D or layer.groups != 1 or layer.data_format != "channels_last":
-            continue
-        if times[call.name] > 1 or None in call.input_shapes[0][1:]:
-            continue
-        found[call.name] = _with_followers(call, lambda key: readers[key][0] if uses[key] == 1 else None, times)
+        if times[call.name] == 1 and _can_be_lowered(call):
+            drawn_in = _with_followers(call, lambda key: next(iter(readers.get(key, ())), None) if uses[key] == 1 else None, times)
+            found[call.name] = replace(drawn_in, kernel=_as_view(drawn_in.kernel, positions.get(call.name, 1)))
     return found
 
 
-def _with_followers(call: LayerCall, only_reader: Any, times: Counter[str]) -> Convolution:
+def _can_be_lowered(call: LayerCall) -> bool:
+    layer = call.layer
+    dense = type(layer) is _L.Dense and len(call.input_shapes[0]) == 2
+    plain = type(layer) is _L.Conv2D and layer.groups == 1 and layer.data_format == "channels_last"
+    return (dense or plain) and None not in call.input_shapes[0][1:]
+
+
+def _as_view(kernel: NDArray[np.float32], positions: int) -> NDArray[np.float32]:
+    """The kernel with four axes, see `Weighted`."""
+    return kernel.reshape(1, positions, -1, kernel.shape[-1]) if kernel.ndim == 2 else kernel
+
+
+def _with_followers(call: LayerCall, only_reader: Any, times: Counter[str]) -> Weighted:
     layer = call.layer
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1], np.float32)
@@ -74,7 +106,8 @@ def _with_followers(call: LayerCall, only_reader: Any, times: Counter[str]) -> C
             break
         absorbed.append(follower.name)
         last = follower
-    return Convolution(layer, call.input_shapes[0], kernel, bias, activation, tuple(absorbed))
+    shapes = call.input_shapes[0], tuple(layer.compute_output_shape(call.input_shapes[0]))
+    return Weighted(call.name, layer, *shapes, kernel, bias, activation, tuple(absorbed))
 
 
 def _is_linear(activation: Any) -> bool:

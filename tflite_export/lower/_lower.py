@@ -2,30 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import named_layers
-from tf_structprune.layers import assign_weights, clone
+from tf_structprune.graph import trace
 from tflite_export.bench import benchmark_together
-from tflite_export.lower._around import Convolution, convolutions
-from tflite_export.lower._layer import GATHER, SUM, LoweredConv2D
+from tflite_export.lower._around import Weighted, weighted_layers
+from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model
+from tflite_export.lower._forms import DENSE, FORMS, Form, Option, option
 from tflite_export.lower._order import reorder
-from tflite_export.lower._plan import DENSE, LayerChoice, LowerPlan
-from tflite_export.lower._structure import Block, blocks_of, even_edges, grid_of
+from tflite_export.lower._plan import LayerChoice, LowerPlan
 from tflite_export.quantize import Quantize, convert
 from tflite_export.runtime import arena_bytes
 from tflite_export.shrink import ShrunkModel
 
-_WORTH = 0.97  # a form that leaves more of the work than this is not tried
 _GAIN = 0.98  # a form has to take less of the dense layer's time than this
 _RUNS = 60
+_TRIED = 3  # forms of a layer that are timed, those of least predicted cost
+_COPY = {"cpu": 64, "micro": 2}
+"""Multiplications that take as long as copying one value: 50 to 100 measured with XNNPACK on x86, int8 and
+float32; the plain loops of a microcontroller multiply about as fast as they copy."""
+_CALL = {"cpu": 250_000, "micro": 1_000}
+"""Multiplications that take as long as one more operation: about a microsecond with XNNPACK."""
 
-Form = Literal["auto", "gather", "sum"]
 Target = Literal["cpu", "micro"]
+_Chosen = dict[str, tuple[Option, Form]]
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,32 @@ def lower(
     small: ShrunkModel | keras.Model,
     *,
     target: Target = "cpu",
-    form: Form = "auto",
+    form: str = "auto",
     quantize: Quantize = "int8",
 ) -> LoweredModel:
-    """Replace convolutions with zeroed kernels or taps by smaller work in standard TFLite operations.
+    """Replace convolutions and dense layers with zeroed kernels or taps by smaller work in standard operations.
 
     A weight that is exactly zero is taken for removed. Channels are brought in an order in which
-    those that need the same taps lie side by side; BatchNormalization and ReLU behind a lowered
-    convolution become part of it.
+    those that need the same taps, or are read by the same outputs, lie side by side; normalization and
+    ReLU behind a lowered layer become part of it. The forms:
 
-    With form "auto", for a CPU every form of every layer is timed in LiteRT, one thread, in turns with
-    the dense layer, and the fastest is taken: a layer that would not gain stays dense. For a
-    microcontroller the layers are lowered one by one, those that save most first, as long as the
-    arena of the whole model in TFLite Micro does not grow beyond that of the model as it is.
+    - "gather": a slice of the input for each tap of each run of maps, concatenated, and one matrix product.
+    - "shift": a smaller convolution (a column, a row, a dilated one...) over shifted copies of the maps;
+      without a copy where all maps need the same taps.
+    - "grouped": either of these, all blocks of outputs as one grouped convolution.
+    - "sum": a smaller convolution for each set of taps, added up; for int8 the partial sums are rounded,
+      so "auto" uses it in float files only.
+
+    With form "auto", for a CPU the most promising forms of every layer are timed in LiteRT, one thread, in
+    turns with the dense layer, and the fastest is taken: a layer that would not gain stays dense, and if
+    the whole model does not gain, it is given back as it is. For a microcontroller the layers are lowered
+    one by one, those that save most first, each in the form of fewest cycles with which the arena of the
+    whole model in TFLite Micro does not grow beyond that of the model as it is.
 
     Args:
         small: what `shrink` made, or a plain model.
         target: "cpu" or "micro".
-        form: "auto", or one form for all layers that can have it, without measuring: "gather" (slices of
-            each tap, one matrix product) or "sum" (one smaller convolution for each set of taps).
+        form: "auto", or one form for all layers that can have it, without measuring.
         quantize: number format of the file that is measured, "int8" or "none".
 
     Returns:
@@ -74,172 +85,118 @@ def lower(
         ImportError: target "micro" without the `tflite-micro` package.
         ValueError: an unknown target or form.
     """
-    if form not in ("auto", GATHER, SUM):
-        raise ValueError(f"Unknown form. Received: form={form!r}. Use one of: auto, {GATHER}, {SUM}.")
+    if form not in ("auto", *FORMS):
+        raise ValueError(f"Unknown form. Received: form={form!r}. Use one of: auto, {', '.join(FORMS)}.")
     if target not in ("cpu", "micro"):
         raise ValueError(f"Unknown target. Received: target={target!r}. Use cpu or micro.")
     given = small.model if isinstance(small, ShrunkModel) else small
-    if not any(_option(name, each) for name, each in convolutions(given).items()):
+    if not _options(given, target):
         return LoweredModel(given, LowerPlan(()))
     plain = reorder(given)
-    found = convolutions(plain)
-    options = [option for name, each in found.items() if (option := _option(name, each)) is not None]
+    options = _options(plain, target)
     if form != "auto":
-        choices = [_as_asked(option, form) for option in options]
+        decided = {each.name: _as_asked(each, form) for _, each in options.values()}
     elif target == "cpu":
-        choices = [_fastest(option, found[option.name], quantize) for option in options]
+        decided = {name: _fastest(*pair, quantize) for name, pair in options.items()}
     else:
-        choices = _within_arena(plain, found, options, quantize)
-    chosen = {choice.name: choice for choice in choices if choice.form != DENSE}
-    return LoweredModel(_rebuilt(plain, found, chosen) if chosen else given, LowerPlan(tuple(choices)))
+        decided = _within_arena(plain, options, quantize)
+    return _built(given, plain, options, decided, quantize if form == "auto" and target == "cpu" else None)
 
 
-@dataclass(frozen=True)
-class _Option:
-    """How one layer may be lowered.
-
-    Attributes:
-        name: path of the layer.
-        blocks: what its blocks of output maps read.
-        share: multiply-accumulates left, as a fraction.
-        saved: multiply-accumulates saved for one output pixel.
-        forms: the forms that it can have.
-    """
-
-    name: str
-    blocks: tuple[Block, ...]
-    share: float
-    saved: int
-    forms: tuple[str, ...]
-
-    def choice(self, form: str, reason: str, latency: dict[str, float] | None = None) -> LayerChoice:
-        """The plan's entry for a form."""
-        blocks = () if form == DENSE else self.blocks
-        return LayerChoice(self.name, form, blocks, self.share, latency or {}, reason)
+_Options = Mapping[str, tuple[Weighted, Option]]
+_Decision = tuple[Form | None, LayerChoice]
 
 
-def _option(name: str, each: Convolution) -> _Option | None:
-    """What the zeros of a layer allow; None if it has next to nothing to leave out."""
-    alive = (each.kernel != 0).reshape(-1, *each.kernel.shape[2:])
-    blocks = blocks_of(alive, even_edges(alive))
-    left = sum(block.maps * block.reads for block in blocks)
-    if left > _WORTH * alive.size or any(not block.pieces for block in blocks):
-        return None
-    forms = (SUM, GATHER) if _can_sum(each.layer, blocks) else (GATHER,)
-    return _Option(name, blocks, left / alive.size, alive.size - left, forms)
+def _options(model: keras.Model, target: Target) -> _Options:
+    """What may be lowered, by path."""
+    channels = trace(model, keep_first=False).channels
+    found = weighted_layers(model, {name: each.positions for name, each in channels.items()})
+    tried = {name: option(each, copy=_COPY[target], call=_CALL[target]) for name, each in found.items()}
+    return {name: (found[name], each) for name, each in tried.items() if each is not None}
 
 
-def _as_asked(option: _Option, form: str) -> LayerChoice:
-    return option.choice(form, "as asked") if form in option.forms else option.choice(DENSE, "its taps are no grids")
+def _built(
+    given: keras.Model,
+    plain: keras.Model,
+    options: _Options,
+    decided: Mapping[str, _Decision],
+    measured: Quantize | None,
+) -> LoweredModel:
+    """The model of what was decided, unless it is measured and takes longer than the given one."""
+    choices = tuple(choice for _, choice in decided.values())
+    chosen = {name: (options[name][1], form) for name, (form, _) in decided.items() if form is not None}
+    if not chosen:
+        return LoweredModel(given, LowerPlan(choices))
+    model = lowered_model(plain, {name: each for name, (each, _) in options.items()}, chosen)
+    if measured is not None:
+        before, after = _latencies([given, model], measured)
+        if after > before:
+            note = f"left as it was: {after:.0f} us lowered, {before:.0f} us as it was"
+            return LoweredModel(given, LowerPlan(choices, note))
+    return LoweredModel(model, LowerPlan(choices))
 
 
-def _fastest(option: _Option, each: Convolution, quantize: Quantize) -> LayerChoice:
-    latency = _latencies(each, option, quantize)
-    best = min(option.forms, key=latency.__getitem__)
-    if latency[best] > _GAIN * latency[DENSE]:
-        return option.choice(DENSE, f"{best} took {latency[best]:.0f} us", latency)
-    return option.choice(best, f"dense took {latency[DENSE]:.0f} us", latency)
+def _choice(each: Option, form: Form | None, reason: str, latency: dict[str, float] | None = None) -> _Decision:
+    """The decision for a form, or to stay dense, with the plan's entry."""
+    predicted = 1 / (form or each.forms[0]).cost
+    blocks = () if form is None else each.blocks
+    name = DENSE if form is None else form.name
+    return form, LayerChoice(each.name, name, blocks, each.share, predicted, latency or {}, reason)
 
 
-def _within_arena(
-    plain: keras.Model, found: Mapping[str, Convolution], options: list[_Option], quantize: Quantize
-) -> list[LayerChoice]:
+def _as_asked(each: Option, name: str) -> _Decision:
+    form = each.form(name)
+    return _choice(each, form, "as asked" if form is not None else f"it has no form '{name}'")
+
+
+def _fastest(layer: Weighted, each: Option, quantize: Quantize) -> _Decision:
+    forms = [form for form in each.forms if form.exact or quantize == "none"][:_TRIED]
+    if not forms:
+        return _choice(each, None, "no form is exact in integers")
+    models = [alone(layer, dense_layer(layer))]
+    models += [alone(layer, lowered_layer(layer, each, form, name="lowered")) for form in forms]
+    latency = dict(zip([DENSE, *(form.name for form in forms)], _latencies(models, quantize), strict=True))
+    best = min(forms, key=lambda form: latency[form.name])
+    if latency[best.name] > _GAIN * latency[DENSE]:
+        return _choice(each, None, f"{best.name} took {latency[best.name]:.0f} us", latency)
+    return _choice(each, best, f"dense took {latency[DENSE]:.0f} us", latency)
+
+
+def _within_arena(plain: keras.Model, options: _Options, quantize: Quantize) -> dict[str, _Decision]:
     """Lower layer by layer as long as the arena of the whole model does not grow."""
-    dense = _arena(plain, quantize) if options else 0
-    taken: dict[str, LayerChoice] = {}
-    for option in sorted(options, key=lambda option: -option.saved):
-        for form in option.forms:
-            tried = taken | {option.name: option.choice(form, "")}
-            arena = _arena(_rebuilt(plain, found, tried), quantize)
+    dense = _arena(plain, quantize)
+    found = {name: layer for name, (layer, _) in options.items()}
+    taken: _Chosen = {}
+    decided = {}
+    for name, (_, each) in sorted(options.items(), key=lambda item: -item[1][1].saved):
+        decided[name] = _choice(each, None, "no form takes fewer cycles")
+        for form in each.forms:
+            if form.cost >= 1 or not (form.exact or quantize == "none"):
+                continue
+            arena = _arena(lowered_model(plain, found, taken | {name: (each, form)}), quantize)
             if arena <= dense:
-                taken[option.name] = option.choice(form, f"arena {arena:,} bytes of {dense:,}")
+                taken[name] = each, form
+                decided[name] = _choice(each, form, f"arena {arena:,} bytes of {dense:,}")
                 break
-        else:
-            taken[option.name] = option.choice(DENSE, f"{option.forms[-1]} needs an arena of {arena:,} bytes")
-    return [taken[option.name] for option in options]
+            decided[name] = _choice(each, None, f"{form.name} needs an arena of {arena:,} bytes")
+    return {name: decided[name] for name in options}
 
 
 def _arena(model: keras.Model, quantize: Quantize) -> int:
-    samples = _noise(model.input_shape[1:])
-    return arena_bytes(convert(model, quantize=quantize, representative_data=samples))
+    return arena_bytes(_file(model, quantize))
+
+
+def _latencies(models: list[keras.Model], quantize: Quantize) -> list[float]:
+    """Median latency of each in LiteRT, one thread, in turns, in microseconds."""
+    reports = benchmark_together([_file(model, quantize) for model in models], threads=1, runs=_RUNS)
+    return [report.latency_us for report in reports]
+
+
+def _file(model: keras.Model, quantize: Quantize) -> bytes:
+    return convert(model, quantize=quantize, representative_data=_noise(model.input_shape[1:]))
 
 
 def _noise(shape: tuple[int | None, ...]) -> NDArray[np.float32]:
     """Samples that set some range of the signals; neither latency nor arena depends on which."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(8, *[int(size or 1) for size in shape])).astype(np.float32)
-
-
-def _can_sum(layer: Any, blocks: tuple[Block, ...]) -> bool:
-    """Whether all sets of taps are grids that one convolution can do."""
-    grids = [grid_of(taps, layer.kernel_size[1]) for block in blocks for taps in block.by_taps()]
-    if None in grids:
-        return False
-    spread = max(layer.dilation_rate) > 1 or any(g.row_step > 1 or g.column_step > 1 for g in grids if g is not None)
-    return max(layer.strides) == 1 or not spread
-
-
-def _latencies(each: Convolution, option: _Option, quantize: Quantize) -> dict[str, float]:
-    """Median latency of the layer by form, in microseconds."""
-    models = {DENSE: _alone(each, _dense_layer(each))}
-    for form in option.forms:
-        models[form] = _alone(each, _lowered_layer("lowered", each, option.blocks, form))
-    samples = _noise(each.input_shape[1:])
-    files = [convert(model, quantize=quantize, representative_data=samples) for model in models.values()]
-    reports = benchmark_together(files, threads=1, runs=_RUNS)
-    return {form: report.latency_us for form, report in zip(models, reports, strict=True)}
-
-
-def _alone(each: Convolution, layer: Any) -> keras.Model:
-    inputs = keras.Input(each.input_shape[1:])
-    return keras.Model(inputs, layer(inputs))
-
-
-def _dense_layer(each: Convolution) -> Any:
-    config = {**each.layer.get_config(), "use_bias": True, "activation": keras.activations.serialize(each.activation)}
-    layer = keras.layers.Conv2D.from_config(config)
-    layer.build(each.input_shape)
-    layer.set_weights([each.kernel, each.bias])
-    return layer
-
-
-def _lowered_layer(name: str, each: Convolution, blocks: tuple[Block, ...], form: str) -> LoweredConv2D:
-    layer = LoweredConv2D(
-        kernel_size=each.layer.kernel_size,
-        strides=each.layer.strides,
-        padding=each.layer.padding,
-        dilation_rate=each.layer.dilation_rate,
-        blocks=blocks,
-        form=form,
-        activation=each.activation,
-        name=name,
-        dtype=each.layer.dtype_policy,
-    )
-    layer.build(each.input_shape)
-    layer.take(each.kernel, each.bias)
-    return layer
-
-
-def _rebuilt(model: keras.Model, found: Mapping[str, Convolution], lowered: Mapping[str, LayerChoice]) -> keras.Model:
-    """The model with the lowered layers in their places."""
-    lowered = {name: choice for name, choice in lowered.items() if choice.form != DENSE}
-    absorbed = {name for choice in lowered for name in found[choice].absorbed}
-
-    def made(name: str, layer: Any) -> Any:
-        if name in lowered:
-            choice = lowered[name]
-            return _lowered_layer(layer.name, found[name], choice.blocks, choice.form)
-        if name in absorbed:
-            return keras.layers.Identity(name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    def called(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # A normalization was called with a mask, which what takes its place does not know.
-        return layer(*args, **({} if name in absorbed else kwargs))
-
-    result = clone(model, made, call=called)
-    new = named_layers(result)
-    for name, layer in named_layers(model).items():
-        if name not in lowered and name not in absorbed and layer.weights:
-            assign_weights(new[name], layer.get_weights())
-    return result

@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 
+from tflite_export.lower._forms import DENSE
 from tflite_export.lower._structure import Block
-
-DENSE = "dense"
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """How one convolution is computed.
+    """How one layer is computed.
 
     Attributes:
         name: path of the layer.
-        form: "dense", "gather" or "sum".
+        form: "dense", "gather", "shift", "grouped" or "sum".
         blocks: the blocks of output maps; empty for "dense".
-        macs_share: multiply-accumulates left, as a fraction of the dense layer's.
-        latency_us: measured latency by form, in microseconds; empty where the form was given.
+        macs_share: multiply-accumulates that the masks keep, as a fraction of the dense layer's.
+        predicted_gain: speedup over the dense layer by the cost model, of the form or, for "dense", of the
+            best form that there was.
+        latency_us: measured latency by form, in microseconds; empty where nothing was measured.
         reason: why this form.
     """
 
@@ -24,13 +25,9 @@ class LayerChoice:
     form: str
     blocks: tuple[Block, ...]
     macs_share: float
+    predicted_gain: float
     latency_us: dict[str, float]
     reason: str
-
-    @property
-    def predicted_gain(self) -> float:
-        """Speedup if time fell as the multiplications do."""
-        return 1 / self.macs_share
 
     @property
     def measured_gain(self) -> float | None:
@@ -41,14 +38,22 @@ class LayerChoice:
 
     def __str__(self) -> str:
         measured = "" if self.measured_gain is None else f", measured {self.measured_gain:.2f}x"
-        return f"{self.name}: {self.form}, predicted {self.predicted_gain:.2f}x{measured} ({self.reason})"
+        work = f"{self.macs_share:.0%} of the work"
+        return f"{self.name}: {self.form}, {work}, predicted {self.predicted_gain:.2f}x{measured} ({self.reason})"
 
 
 @dataclass(frozen=True)
 class LowerPlan:
-    """The choice for every convolution that has weights to leave out."""
+    """The choice for every layer that has weights to leave out.
+
+    Attributes:
+        choices: one a layer.
+        note: what the whole model measured, where that decided against the layers' choices.
+    """
 
     choices: tuple[LayerChoice, ...]
+    note: str = ""
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.choices)) or "nothing to lower: no convolution has weights to leave out"
+        lines = [str(choice) for choice in self.choices] + ([self.note] if self.note else [])
+        return "\n".join(lines) or "nothing to lower: no layer has weights to leave out"

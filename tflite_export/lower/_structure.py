@@ -80,6 +80,31 @@ class Grid:
     row_step: int = 1
     column_step: int = 1
 
+    @property
+    def size(self) -> int:
+        """Number of taps."""
+        return self.rows * self.columns
+
+    @property
+    def height(self) -> int:
+        """Kernel rows from the first to the last."""
+        return (self.rows - 1) * self.row_step + 1
+
+    @property
+    def width(self) -> int:
+        """Kernel columns from the first to the last."""
+        return (self.columns - 1) * self.column_step + 1
+
+    def at_origin(self) -> "Grid":
+        """The same shape in the first row and column."""
+        return Grid(0, 0, self.rows, self.columns, self.row_step, self.column_step)
+
+    def taps_at(self, place: tuple[int, int], width: int) -> frozenset[int]:
+        """The taps of the shape when it begins at that row and column of a kernel so many columns wide."""
+        rows = (place[0] + row * self.row_step for row in range(self.rows))
+        columns = [place[1] + column * self.column_step for column in range(self.columns)]
+        return frozenset(row * width + column for row in rows for column in columns)
+
 
 def blocks_of(alive: NDArray[np.bool_], edges: Sequence[int]) -> tuple[Block, ...]:
     """What each run of output maps reads.
@@ -117,7 +142,7 @@ def _step(places: list[int]) -> int | None:
     return None if len(distances) > 1 else next(iter(distances), 1)
 
 
-def even_edges(alive: NDArray[np.bool_], most: int = 8) -> tuple[int, ...]:
+def even_edges(alive: NDArray[np.bool_], most: int = 16) -> tuple[int, ...]:
     """Borders of output maps in even blocks, such that the least weights are left to compute.
 
     Tries 1, 2, 4... blocks up to `most` and those where the needed input maps change; a further
