@@ -60,9 +60,8 @@ def tiled_space(
 
 
 def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    inputs, outputs = masks.kernels.shape
     groups = demands.groups or 1
-    return runs(inputs, demands.blocks or groups), runs(outputs, groups)
+    return runs(masks.alive.any(axis=1), demands.blocks or groups), runs(masks.alive.any(axis=0), groups)
 
 
 def _column(weights: NDArray[np.int64], keep: int) -> Budget:

@@ -153,6 +153,13 @@ class PatternBlock:
         poorer = min(low, max(1, self.most - min(high, self.most // 2)))
         return poorer, max(1, min(high, self.most - poorer))
 
+    def within(self, richer: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The poorer patterns that lie within some of those richer ones: once lowered, such maps are read as
+        the others are. All patterns where their number does not matter, or where none lies within."""
+        inside = (~self.low_kept[:, :, None] | self.high_kept[:, richer][:, None, :]).all(axis=0).any(axis=1)
+        everything = np.arange(len(self.low))
+        return everything if self.most is None or not inside.any() else everything[inside]
+
     def assemble(
         self, high: NDArray[np.bool_], low_choice: NDArray[np.int64], high_choice: NDArray[np.int64]
     ) -> NDArray[np.int32]:
@@ -202,7 +209,9 @@ class PatternSpace(MaskSpace):
             values = importance[name]  # (positions, maps)
             low, high = block.low_kept.T @ values, block.high_kept.T @ values  # (patterns, maps)
             few = block.palettes((len(block.low), len(block.high)))
-            low_palette, high_palette = _greedy(low[:, block.alive], few[0]), _greedy(high[:, block.alive], few[1])
+            high_palette = _greedy(high[:, block.alive], few[1])
+            within = block.within(high_palette)
+            low_palette = within[_greedy(low[within][:, block.alive], few[0])]
             gain = high[high_palette].max(axis=0) - low[low_palette].max(axis=0)
             is_high = block.choose_high(block.budget.top(gain))
             best[name] = block.assemble(
@@ -217,10 +226,9 @@ class PatternSpace(MaskSpace):
         if high is None:
             high = block.choose_high(block.budget.random(rng))
         few = block.palettes((len(block.low), len(block.high)))
-        low_palette, high_palette = (
-            rng.choice(len(patterns), size, replace=False)
-            for patterns, size in zip((block.low, block.high), few, strict=True)
-        )
+        high_palette = rng.choice(len(block.high), few[1], replace=False)
+        within = block.within(high_palette)
+        low_palette = rng.choice(within, min(few[0], len(within)), replace=False)
         low_choice = low_palette[rng.integers(len(low_palette), size=maps)]
         return block.assemble(high, low_choice, high_palette[rng.integers(len(high_palette), size=maps)])
 

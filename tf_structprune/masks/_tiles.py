@@ -12,6 +12,10 @@ from tf_structprune.masks._subsets import Budget, Mask
 class Tiles:
     """Keep some tiles in every column of tiles, a budget each; a mask keeps a tile's kernels or none.
 
+    Where the tiles of a column weigh the same, every block of inputs is read by as many groups of outputs
+    as any other, give or take one: no input is left unread, and with one tile a column the blocks are
+    disjoint, a grouped convolution.
+
     Attributes:
         alive: kernels to choose from, shape (inputs, outputs).
         block_of_input: run that each input map is in, shape (inputs,).
@@ -30,27 +34,47 @@ class Tiles:
         return sum(column.removed for column in self.columns)
 
     def random(self, rng: np.random.Generator) -> Mask:
-        """A mask drawn uniformly."""
-        return self._expanded([column.random(rng) for column in self.columns])
+        """A mask drawn at random."""
+        tiles = np.stack([column.random(rng) for column in self.columns], axis=1)
+        return self._expanded(self._balanced(tiles, rng.random(tiles.shape)))
 
     def top(self, values: NDArray[np.float64]) -> Mask:
         """The mask that keeps the tiles of highest summed value for their weight."""
         sums = np.zeros((len(self.columns[0].alive), len(self.columns)))
         live = np.where(self.alive, values, 0.0)
         np.add.at(sums, (self.block_of_input[:, None], self.group_of_output[None, :]), live)
-        return self._expanded([column.top(sums[:, at]) for at, column in enumerate(self.columns)])
+        tiles = np.stack([column.top(sums[:, at]) for at, column in enumerate(self.columns)], axis=1)
+        return self._expanded(self._balanced(tiles, sums))
 
     def perturb(self, mask: Mask, fraction: float, rng: np.random.Generator) -> Mask:
         """Swap about `fraction` of the tiles of the smaller side with the other, in every column."""
-        tiles = self._tiles(mask)
-        moved = [column.perturb(tiles[:, at], fraction, rng) for at, column in enumerate(self.columns)]
-        return self._expanded(moved)
+        old = self._tiles(mask)
+        moved = [column.perturb(old[:, at], fraction, rng) for at, column in enumerate(self.columns)]
+        tiles = np.stack(moved, axis=1)
+        return self._expanded(self._balanced(tiles, rng.random(tiles.shape) + (tiles & ~old)))
 
     def cross(self, first: Mask, second: Mask, rng: np.random.Generator) -> Mask:
         """Keep the tiles that both keep, fill up from those that only one keeps."""
         one, two = self._tiles(first), self._tiles(second)
         crossed = [column.cross(one[:, at], two[:, at], rng) for at, column in enumerate(self.columns)]
-        return self._expanded(crossed)
+        tiles = np.stack(crossed, axis=1)
+        return self._expanded(self._balanced(tiles, rng.random(tiles.shape) + (one & two)))
+
+    def _balanced(self, tiles: Mask, values: NDArray[np.float64]) -> Mask:
+        """The tiles after exchanges within columns until all blocks are read about equally often; each
+        exchange is the one that loses least value."""
+        if any(len(np.unique(column.weight[column.alive])) != 1 or not column.alive.all() for column in self.columns):
+            return tiles
+        result = tiles.copy()
+        while True:
+            uses = result.sum(axis=1)
+            most, fewest = np.flatnonzero(uses == uses.max()), np.flatnonzero(uses == uses.min())
+            if uses.max() - uses.min() <= 1:
+                return result
+            possible = result[most][:, None, :] & ~result[fewest][None, :, :]
+            loss = values[most][:, None, :] - values[fewest][None, :, :]
+            over, under, group = np.unravel_index(np.where(possible, loss, np.inf).argmin(), loss.shape)
+            result[most[over], group], result[fewest[under], group] = False, True
 
     def _tiles(self, mask: Mask) -> Mask:
         """Which tiles a mask keeps, shape (blocks, groups)."""
@@ -59,15 +83,16 @@ class Tiles:
         kept[self.block_of_input[rows], self.group_of_output[columns]] = True
         return kept
 
-    def _expanded(self, columns: list[Mask]) -> Mask:
-        tiles = np.stack(columns, axis=1)
+    def _expanded(self, tiles: Mask) -> Mask:
         mask: Mask = tiles[self.block_of_input[:, None], self.group_of_output[None, :]] & self.alive
         return mask
 
 
-def runs(count: int, parts: int) -> NDArray[np.int64]:
-    """The run that each of `count` maps is in when they are split in even runs, shape (count,)."""
-    return np.arange(count) * min(parts, count) // count
+def runs(alive: Mask, parts: int) -> NDArray[np.int64]:
+    """The run that each map is in when the alive ones are split in even runs, shape (maps,)."""
+    count = max(1, int(alive.sum()))
+    rank = np.maximum(np.cumsum(alive) - 1, 0)
+    return rank * min(parts, count) // count
 
 
 def tile_weights(

@@ -71,7 +71,9 @@ def weighted_layers(model: keras.Model, positions: Mapping[str, int]) -> Mapping
     found = {}
     for call in calls.calls:
         if times[call.name] == 1 and _can_be_lowered(call):
-            drawn_in = _with_followers(call, lambda key: next(iter(readers.get(key, ())), None) if uses[key] == 1 else None, times)
+            drawn_in = _with_followers(
+                call, lambda key: next(iter(readers.get(key, ())), None) if uses[key] == 1 else None, times
+            )
             found[call.name] = replace(drawn_in, kernel=_as_view(drawn_in.kernel, positions.get(call.name, 1)))
     return found
 

@@ -60,7 +60,9 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         """Make one kernel a block and term, and the bias."""
         self.kernels = [
             [
-                self.add_weight(shape=(term.base.rows, term.base.columns, term.depth, each.maps), name=f"kernel_{b}_{t}")
+                self.add_weight(
+                    shape=(term.base.rows, term.base.columns, term.depth, each.maps), name=f"kernel_{b}_{t}"
+                )
                 for t, term in enumerate(each.terms)
             ]
             for b, each in enumerate(self.sums)
@@ -124,7 +126,9 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
 
     def _axes(self, shape: Any) -> tuple[Axis, Axis]:
         down, right = (
-            Axis(int(shape[1 + side]), self.kernel_size[side], self.strides[side], self.dilation_rate[side], self.padding)
+            Axis(
+                int(shape[1 + side]), self.kernel_size[side], self.strides[side], self.dilation_rate[side], self.padding
+            )
             for side in (0, 1)
         )
         return down, right
@@ -203,9 +207,7 @@ def as_sum(value: Any) -> Sum:
     if isinstance(value, Sum):
         return value
     start, stop, terms = value
-    return Sum(
-        start, stop, tuple(Term(Grid(*base), tuple(Part(*part) for part in parts)) for base, parts in terms)
-    )
+    return Sum(start, stop, tuple(Term(Grid(*base), tuple(Part(*part) for part in parts)) for base, parts in terms))
 
 
 def as_list(each: Sum) -> list[Any]:

@@ -15,6 +15,7 @@ from tf_structprune.masks import (
     MaskSet,
     as_granularity,
     mask_space,
+    positions_kept,
     sparsity_of,
 )
 
@@ -55,6 +56,53 @@ def test_kernels_go_in_blocks_and_every_group_reads_as_many(groups, blocks, spar
             read = tiles[:, :, 0, 0].sum(axis=0)
             assert read.min() >= 1
             assert read.max() - read.min() <= 1
+
+
+@pytest.mark.parametrize("groups, blocks, keep", [(4, 4, 1), (4, 4, 2), (8, 4, 1), (2, 4, 2)], ids=str)
+@MANY
+@given(seed=seeds)
+def test_every_block_of_inputs_is_read_equally_often(groups, blocks, keep, seed):
+    graph = chain_graph([2, 16, 16, 8, 3])
+    space = mask_space(graph, Kernel(groups, blocks), 1 - keep / blocks)
+    for candidate in candidates(space, graph, seed):
+        for mask in candidate.kernel.values():
+            if mask.shape[0] % blocks == 0 and mask.shape[1] % groups == 0:
+                readers = tiles_of(mask, blocks, groups)[:, :, 0, 0].sum(axis=1)
+                assert readers.max() - readers.min() <= 1
+
+
+def test_top_gives_up_least_importance_to_leave_no_block_unread():
+    graph = chain_graph([2, 4, 4, 3])
+    space = mask_space(graph, Kernel(2), 0.5)
+    values = {name: np.zeros(block.alive.shape) for name, block in space.blocks.items()}
+    (name,) = (n for n, block in space.blocks.items() if block.alive.shape == (4, 4))
+    values[name][:2] = [[5, 5, 3, 3], [5, 5, 3, 3]]  # both groups want the first block
+    expected = np.kron([[1, 0], [0, 1]], np.ones((2, 2))).astype(bool)
+    assert (space.top(values).kernel[name] == expected).all()
+
+
+def test_blocks_are_even_runs_of_the_maps_that_are_left():
+    graph = chain_graph([2, 16, 16, 16, 3])
+    halves = np.arange(16) >= 8
+    base = MaskSet(feature_map={group.name: halves for group in graph.prunable_groups})
+    space = mask_space(graph, Kernel(2), 1 - 0.5 * (1 - sparsity_of(graph, base)), base=base)
+    for candidate in candidates(space, graph, 1):
+        (mask,) = (m for m in candidate.kernel.values() if m.shape == (16, 16) and not m[:8].any())
+        tiles = tiles_of(mask[8:, 8:], 2, 2)
+        assert (tiles == tiles[:, :, :1, :1]).all()
+        assert (tiles[:, :, 0, 0].sum(axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_poorer_patterns_lie_within_the_richer_ones(seed):
+    graph = chain_graph(WIDTHS)
+    space = mask_space(graph, IntraKernelStrided((3, 9), 2), 0.6)
+    rng = np.random.default_rng(seed)
+    values = {n: rng.random((graph.layer(n).positions, graph.layer(n).inputs)) for n in space.blocks}
+    for candidate in (space.sample(rng), space.top(values)):
+        for patterns in candidate.intra_kernel.values():
+            kept = positions_kept(patterns, 9)
+            assert kept.any(axis=1).sum() <= kept.sum(axis=0).max()
 
 
 def test_search_moves_among_blocks():

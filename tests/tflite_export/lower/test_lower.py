@@ -270,7 +270,9 @@ def test_given_model_is_not_changed():
 
 
 def test_unknown_form_is_refused():
-    with pytest.raises(ValueError, match=r"Unknown form\. Received: form='fast'\. Use one of: auto, gather, shift, grouped, sum"):
+    with pytest.raises(
+        ValueError, match=r"Unknown form\. Received: form='fast'\. Use one of: auto, gather, shift, grouped, sum"
+    ):
         lower(network(), form="fast")
 
 
