@@ -11,6 +11,7 @@ from tflite_export.lower._parts import Part as Part
 from tflite_export.lower._parts import Sum as Sum
 from tflite_export.lower._parts import Term as Term
 from tflite_export.lower._parts import one_term as one_term
+from tflite_export.lower._parts import side_by_side as side_by_side
 from tflite_export.lower._plan import LayerChoice as LayerChoice
 from tflite_export.lower._plan import LowerPlan as LowerPlan
 from tflite_export.lower._structure import Block as Block

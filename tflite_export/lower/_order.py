@@ -1,44 +1,169 @@
-"""Bring channels in an order in which the maps that need the same taps lie side by side."""
+"""Bring channels in an order in which those that are treated alike lie side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
 
-from tf_structprune.graph import PrunableGraph, PrunableLayer, kernel_view, named_layers, trace
+from tf_structprune.graph import Channels, Group, PrunableGraph, kernel_view, named_layers, trace
+from tflite_export.lower._structure import blocks_of, even_edges
 from tflite_export.shrink import rebuild
+
+_SWEEPS = 2  # a layer's inputs can be ordered well only once its outputs are
+_SLICE = 256  # multiplications of an output pixel that one more slice takes
+_COPY = 64  # multiplications that take as long as copying one value
+_MOST_CLUSTERED = 1024  # the distances of n channels take n * n numbers
+
+_Alive = Mapping[str, NDArray[np.bool_]]
 
 
 def reorder(model: keras.Model) -> keras.Model:
     """A copy that computes the same with its channels in another order.
 
-    The maps of every group are sorted by the taps that the costliest of its readers needs of them,
-    so that slices of a few runs of channels reach them all. The permutation is folded into the
-    weights of all layers around: nothing is left of it at run time.
+    For every group of channels some orders are tried: by the taps that a reader needs of them, by the
+    outputs that read them, by the inputs that they read, and by hierarchical clustering of these, which
+    finds blocks under a permutation even where some kernels lie outside; the one for which the layers
+    around should cost least is taken. The permutation is folded into the weights of all layers around:
+    nothing is left of it at run time.
 
     Args:
         model: a plain model; weights that are zero are taken for removed.
     """
     graph = trace(model, keep_first=False)
+    alive = _sparse_kernels(graph, model)
     source = np.arange(graph.unit_count)
-    layers = named_layers(model)
-    for group in graph.prunable_groups:
-        readers = [graph.layer(name) for name in group.consumers]
-        readers = [reader for reader in readers if reader.positions > 1 and reader.groups == 1]
-        if readers:
-            reader = max(readers, key=lambda layer: layer.macs)
-            source[group.units] = group.units[_tap_order(graph, reader, layers[reader.name], group.units)]
+    for _ in range(_SWEEPS):
+        for group in graph.prunable_groups:
+            source = _reordered(graph, group, alive, source)
     if (source == np.arange(graph.unit_count)).all():
         return model
     return rebuild(model, {name: channels.reordered(source) for name, channels in graph.channels.items()})
 
 
-def _tap_order(
-    graph: PrunableGraph, reader: PrunableLayer, layer: keras.Layer, units: NDArray[np.int64]
+def _sparse_kernels(graph: PrunableGraph, model: keras.Model) -> _Alive:
+    """Weights that are not zero, (taps, input maps, output maps), of the layers that have some zeros."""
+    layers = named_layers(model)
+    found = {}
+    for layer in graph.layers:
+        if layer.groups == 1:
+            kernel = keras.ops.convert_to_numpy(layers[layer.name].kernel)
+            view = kernel_view(layers[layer.name], graph.channels[layer.name].positions).view(kernel, np)
+            if (view == 0).any():
+                found[layer.name] = view != 0
+    return found
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One layer that reads or makes the channels of a group.
+
+    Attributes:
+        channels: the layer's channels.
+        alive: its weights that are not zero, as they lie now.
+        reads: whether it reads the group.
+        macs: multiply-accumulates of the layer.
+        pixels: pixels of its output.
+    """
+
+    channels: Channels
+    alive: NDArray[np.bool_]
+    reads: bool
+    macs: int
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        return self.channels.inputs if self.reads else self.channels.outputs
+
+    def rows(self, group: Group) -> NDArray[np.bool_]:
+        """What each unit of the group has alive, flattened, shape (units, ...)."""
+        by_map = np.moveaxis(self.alive, 1 if self.reads else 2, 0)
+        first = [int(np.flatnonzero(self.units == unit)[0]) for unit in group.units]
+        return by_map[first].reshape(len(first), *by_map.shape[1:])
+
+
+def _reordered(
+    graph: PrunableGraph, group: Group, alive: _Alive, source: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """An order of the units: those that need more taps first, those with the same taps together."""
-    channels = graph.channels[reader.name]
-    kernel = keras.ops.convert_to_numpy(layer.kernel)
-    needed = kernel_view(layer, channels.positions).view(kernel, np).any(axis=2)  # (taps, input maps)
-    first = np.array([np.flatnonzero(channels.inputs == unit)[0] for unit in units])
-    taps = needed[:, first]
-    return np.lexsort((*taps[::-1], -taps.sum(axis=0)))
+    """The permutation with the best order of one group in it."""
+    sides = _sides(graph, group, alive, source)
+    if not sides:
+        return source
+    best, best_cost = source, _cost(sides, np.arange(graph.unit_count))
+    for order in _orders(group, sides):
+        moved = np.arange(graph.unit_count)
+        moved[group.units] = group.units[order]
+        cost = _cost(sides, moved)
+        if cost < best_cost * (1 - 1e-9):
+            best, best_cost = source[moved], cost
+    return best
+
+
+def _sides(graph: PrunableGraph, group: Group, alive: _Alive, source: NDArray[np.int64]) -> list[_Side]:
+    sides = []
+    for names, reads in ((group.consumers, True), (group.producers, False)):
+        for name in names:
+            if name in alive:
+                channels = graph.channels[name]
+                now = channels.reordered(source)
+                placed = alive[name][:, now.inputs][:, :, now.outputs]
+                sides.append(_Side(channels, placed, reads, graph.layer(name).macs))
+    return sides
+
+
+def _orders(group: Group, sides: list[_Side]) -> list[NDArray[np.int64]]:
+    """Orders of the group's units that are worth a try."""
+    keys = []
+    for reads in (True, False):
+        mine = [side for side in sides if side.reads is reads]
+        if not mine:
+            continue
+        rows = max(mine, key=lambda side: side.macs).rows(group)
+        others = rows.any(axis=1)  # by the other side's maps, over all taps
+        if reads:
+            taps = rows.any(axis=2)
+            keys += [_ranked(np.column_stack([_fewest_last(taps), ~taps]))]
+        keys += [_ranked(~others), *_clustered(others)]
+    keys = [key for key in keys if key.any()]
+    orders = [np.lexsort((key,)) for key in keys]
+    orders += [np.lexsort((second, first)) for first, second in permutations(keys, 2)]
+    different = {order.tobytes(): order for order in orders if (np.diff(order) < 0).any()}
+    return list(different.values())
+
+
+def _fewest_last(taps: NDArray[np.bool_]) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = -taps.sum(axis=1, keepdims=True)
+    return counts
+
+
+def _ranked(rows: NDArray[np.generic]) -> NDArray[np.int64]:
+    """The rank of each row among all different rows."""
+    return np.asarray(np.unique(rows, axis=0, return_inverse=True)[1]).ravel()
+
+
+def _clustered(rows: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Ranks by hierarchical clustering, similar rows side by side; none where all differ little or too much."""
+    if not 2 < len(rows) <= _MOST_CLUSTERED or rows.all():
+        return []
+    tree = linkage(rows.astype(np.float64), method="average", metric="cityblock")
+    rank = np.empty(len(rows), np.int64)
+    rank[leaves_list(tree)] = np.arange(len(rows))
+    return [rank]
+
+
+def _cost(sides: list[_Side], moved: NDArray[np.int64]) -> float:
+    """What the layers around a group cost when each unit makes place for another."""
+    total = 0.0
+    for side in sides:
+        now = side.channels.reordered(moved)
+        placed = side.alive[:, now.inputs] if side.reads else side.alive[:, :, now.outputs]
+        blocks = blocks_of(placed, even_edges(placed))
+        work = sum(block.maps * block.reads for block in blocks)
+        pieces = [piece for block in blocks for piece in block.pieces]
+        copied = sum(piece.maps for piece in pieces) if len(pieces) > 1 else 0
+        pixels = side.macs / side.alive.size
+        total += pixels * (work + _SLICE * len(pieces) + _COPY * copied)
+    return total

@@ -10,7 +10,7 @@ import tf_structprune as sp
 import tflite_export as te
 from tests import zoo
 from tf_structprune.masks import MaskSet, positions_kept
-from tflite_export.lower import LoweredConv2D, lower, reorder
+from tflite_export.lower import LoweredConv2D, lower, reorder, side_by_side
 from tflite_export.quantize import convert
 from tflite_export.runtime import arena_bytes, describe, make_interpreter
 
@@ -24,7 +24,7 @@ def network(*, behind=(), maps=6, **settings):
     inputs = keras.Input(SIZE)
     x = zoo.conv(inputs, 4, name="stem")
     x = _L.Conv2D(maps, 3, padding="same", activation="relu", name="before")(x)
-    x = _L.Conv2D(8, **{"kernel_size": 3, "name": "conv", **settings})(x)
+    x = _L.Conv2D(**{"filters": 8, "kernel_size": 3, "name": "conv", **settings})(x)
     for layer in behind:
         x = layer(x)
     return zoo.randomize(keras.Model(inputs, _L.Dense(3, name="classifier")(_L.GlobalAveragePooling2D()(x))))
@@ -147,6 +147,38 @@ def test_blocks_of_kernels_are_left_out(blocks, form, settings):
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
     assert choice.macs_share == pytest.approx(np.mean(blocks))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("strays", [0, 2])
+def test_blocks_are_found_under_a_permutation(seed, strays):
+    rng = np.random.default_rng(seed)
+    masked = sp.wrap(network(maps=16, padding="same", filters=16))
+    mask = np.kron(np.eye(4, dtype=bool), np.ones((4, 4), bool))[rng.permutation(16)][:, rng.permutation(16)]
+    outside = np.argwhere(~mask)
+    for at in rng.choice(len(outside), strays, replace=False):
+        mask[tuple(outside[at])] = True
+    sp.set_masks(masked, MaskSet(kernel={"conv": mask}))
+    low = lower(te.shrink(masked), form="shift")
+    assert difference(masked, low.model) < TOLERANCE
+    (choice,) = low.plan.choices
+    assert choice.macs_share <= 1 / 4 + strays * 4 / 256
+    assert choice.form == "shift"
+    if not strays:
+        grouped = lower(te.shrink(masked), form="grouped")
+        assert difference(masked, grouped.model) < TOLERANCE
+        (layer,) = lowered_layers(grouped.model)
+        assert len(side_by_side(layer.sums).parts) == 1  # nothing to copy: the blocks lie in the order of the groups
+
+
+def test_groups_that_read_some_blocks_each_are_one_grouped_convolution():
+    masked = blocked(network(maps=16, padding="same"), [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]])
+    low = lower(te.shrink(masked), form="grouped")
+    assert difference(masked, low.model) < TOLERANCE
+    (choice,) = low.plan.choices
+    assert (choice.form, choice.macs_share) == ("grouped", 0.5)
+    counts = describe(convert(low.model)).operator_counts
+    assert counts["CONV_2D"] == counts["CONCATENATION"] + 2  # stem and before; one for the groups
 
 
 def test_patterns_and_blocks_together():
