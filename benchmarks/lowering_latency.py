@@ -81,7 +81,7 @@ def _measured(dense: Any, place: dict[str, Any], options: argparse.Namespace, do
     }
     needed = set().union(*open_.values())
     shrunk = {
-        method: rows.prune(dense, method, sparsity, round_to=rows.ROUND_TO[network], seed=seed)
+        method: rows.prune(dense, method, sparsity, round_to=rows.ROUND_TO[network][place["amx"] != "yes"], seed=seed)
         for method in rows.METHODS
         if method in needed
     }

@@ -61,7 +61,8 @@ def tiled_space(
 
 def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     groups = demands.groups or 1
-    return runs(masks.alive.any(axis=1), demands.blocks or groups), runs(masks.alive.any(axis=0), groups)
+    inputs, outputs = np.asarray(masks.alive.any(axis=1)), np.asarray(masks.alive.any(axis=0))
+    return runs(inputs, demands.blocks or groups), runs(outputs, groups)
 
 
 def _column(weights: NDArray[np.int64], keep: int) -> Budget:

@@ -156,7 +156,8 @@ class PatternBlock:
     def within(self, richer: NDArray[np.int64]) -> NDArray[np.int64]:
         """The poorer patterns that lie within some of those richer ones: once lowered, such maps are read as
         the others are. All patterns where their number does not matter, or where none lies within."""
-        inside = (~self.low_kept[:, :, None] | self.high_kept[:, richer][:, None, :]).all(axis=0).any(axis=1)
+        covers = np.asarray((~self.low_kept[:, :, None] | self.high_kept[:, richer][:, None, :]).all(axis=0))
+        inside: NDArray[np.bool_] = np.asarray(covers.any(axis=1))
         everything = np.arange(len(self.low))
         return everything if self.most is None or not inside.any() else everything[inside]
 

@@ -91,8 +91,9 @@ class Tiles:
 def runs(alive: Mask, parts: int) -> NDArray[np.int64]:
     """The run that each map is in when the alive ones are split in even runs, shape (maps,)."""
     count = max(1, int(alive.sum()))
-    rank = np.maximum(np.cumsum(alive) - 1, 0)
-    return rank * min(parts, count) // count
+    rank: NDArray[np.int64] = np.maximum(np.cumsum(alive) - 1, 0)
+    run: NDArray[np.int64] = rank * min(parts, count) // count
+    return run
 
 
 def tile_weights(

@@ -9,7 +9,7 @@ from tf_structprune.graph import named_layers
 from tf_structprune.layers import assign_weights, clone
 from tflite_export.lower._around import Weighted
 from tflite_export.lower._dense import LoweredDense
-from tflite_export.lower._forms import Form, Option
+from tflite_export.lower._forms import Form
 from tflite_export.lower._layer import LoweredConv2D
 
 
@@ -28,13 +28,13 @@ def dense_layer(each: Weighted) -> Any:
     return layer
 
 
-def lowered_layer(each: Weighted, option: Option, form: Form, *, name: str) -> LoweredConv2D | LoweredDense:
+def lowered_layer(each: Weighted, form: Form, *, name: str) -> LoweredConv2D | LoweredDense:
     """The layer in a form."""
     layer: LoweredConv2D | LoweredDense
     if each.is_dense:
         layer = LoweredDense(
             positions=each.kernel.shape[1],
-            blocks=option.blocks,
+            blocks=form.blocks,
             activation=each.activation,
             name=name,
             dtype=each.layer.dtype_policy,
@@ -56,15 +56,13 @@ def lowered_layer(each: Weighted, option: Option, form: Form, *, name: str) -> L
     return layer
 
 
-def lowered_model(
-    model: keras.Model, found: Mapping[str, Weighted], chosen: Mapping[str, tuple[Option, Form]]
-) -> keras.Model:
+def lowered_model(model: keras.Model, found: Mapping[str, Weighted], chosen: Mapping[str, Form]) -> keras.Model:
     """The model with layers replaced by what was chosen for them, by path."""
     absorbed = {name for each in chosen for name in found[each].absorbed}
 
     def made(name: str, layer: Any) -> Any:
         if name in chosen:
-            return lowered_layer(found[name], *chosen[name], name=layer.name)
+            return lowered_layer(found[name], chosen[name], name=layer.name)
         if name in absorbed:
             return keras.layers.Identity(name=layer.name)
         return layer.__class__.from_config(layer.get_config())

@@ -35,6 +35,7 @@ class Form:
     """
 
     name: str
+    blocks: tuple[Block, ...]
     sums: tuple[Sum, ...]
     cost: float
     exact: bool = True
@@ -43,6 +44,17 @@ class Form:
     def grouped(self) -> bool:
         """Whether one grouped convolution computes all blocks."""
         return self.name == GROUPED
+
+    @property
+    def label(self) -> str:
+        """Its name, and the number of blocks where there are several."""
+        return self.name if len(self.blocks) == 1 else f"{self.name} ({len(self.blocks)} blocks)"
+
+    def keeps_all(self, weights: int) -> bool:
+        """Whether it leaves nothing out of a layer with so many weights."""
+        if self.sums:
+            return sum(each.multiplications for each in self.sums) >= weights
+        return sum(block.maps * block.reads for block in self.blocks) >= weights
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,12 @@ class Option:
     """
 
     name: str
-    blocks: tuple[Block, ...]
     share: float
     saved: int
     forms: tuple[Form, ...]
 
     def form(self, name: str) -> Form | None:
-        """The form of that name, if the layer can have it."""
+        """The form of that name of least cost, if the layer can have it."""
         return next((form for form in self.forms if form.name == name), None)
 
 
@@ -77,15 +88,17 @@ def option(each: Weighted, *, copy: int, call: int) -> Option | None:
         call: multiplications that take as long as one more operation.
     """
     alive = (each.kernel != 0).reshape(-1, *each.kernel.shape[2:])
-    blocks = blocks_of(alive, even_edges(alive))
-    left = sum(block.maps * block.reads for block in blocks)
-    if left > _WORTH * alive.size or any(not block.pieces for block in blocks):
+    split = blocks_of(alive, even_edges(alive))
+    left = sum(block.maps * block.reads for block in split)
+    if left > _WORTH * alive.size or any(not block.pieces for block in split):
         return None
-    call = call // max(1, each.pixels)
-    forms = _dense_forms(each, blocks, copy, call) if each.is_dense else _conv_forms(each, blocks, copy, call)
-    forms = sorted(forms, key=lambda form: form.cost)
+    # Where a runtime multiplies in wide tiles, narrow blocks cost more than they save: also all outputs at once.
+    ways = [split] if len(split) == 1 else [split, blocks_of(alive, (0, alive.shape[2]))]
+    make = _dense_forms if each.is_dense else _conv_forms
+    forms = [form for blocks in ways for form in make(each, blocks, copy, call // max(1, each.pixels))]
+    forms = sorted((form for form in forms if not form.keeps_all(alive.size)), key=lambda form: form.cost)
     saved = (alive.size - left) * each.pixels
-    return Option(each.name, blocks, left / alive.size, saved, tuple(forms)) if forms else None
+    return Option(each.name, left / alive.size, saved, tuple(forms)) if forms else None
 
 
 def _conv_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int) -> list[Form]:
@@ -94,7 +107,7 @@ def _conv_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int)
 
     def priced(name: str, sums: Sequence[Sum], exact: bool = True) -> Form:
         value = cost(sums, inputs, grouped=name == GROUPED, copy=copy, call=call)
-        return Form(name, tuple(sums), value / dense, exact)
+        return Form(name, blocks, tuple(sums), value / dense, exact)
 
     gathered = one_term(blocks, Grid(0, 0, 1, 1), size)
     shifted = [made for base in bases(blocks, size) if (made := one_term(blocks, base, size)) is not None]
@@ -122,4 +135,4 @@ def _dense_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int
         return []
     work = sum(block.maps * block.reads for block in blocks)
     copied = sum(block.reads for block in blocks)
-    return [Form(GATHER, (), (work + copy * copied + call * (sum(runs) + len(blocks))) / each.kernel.size)]
+    return [Form(GATHER, blocks, (), (work + copy * copied + call * (sum(runs) + len(blocks))) / each.kernel.size)]

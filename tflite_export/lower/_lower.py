@@ -29,7 +29,6 @@ _CALL = {"cpu": 250_000, "micro": 1_000}
 """Multiplications that take as long as one more operation: about a microsecond with XNNPACK."""
 
 Target = Literal["cpu", "micro"]
-_Chosen = dict[str, tuple[Option, Form]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _built(
 ) -> LoweredModel:
     """The model of what was decided, unless it is measured and takes longer than the given one."""
     choices = tuple(choice for _, choice in decided.values())
-    chosen = {name: (options[name][1], form) for name, (form, _) in decided.items() if form is not None}
+    chosen = {name: form for name, (form, _) in decided.items() if form is not None}
     if not chosen:
         return LoweredModel(given, LowerPlan(choices))
     model = lowered_model(plain, {name: each for name, (each, _) in options.items()}, chosen)
@@ -139,8 +138,8 @@ def _built(
 def _choice(each: Option, form: Form | None, reason: str, latency: dict[str, float] | None = None) -> _Decision:
     """The decision for a form, or to stay dense, with the plan's entry."""
     predicted = 1 / (form or each.forms[0]).cost
-    blocks = () if form is None else each.blocks
-    name = DENSE if form is None else form.name
+    blocks = () if form is None else form.blocks
+    name = DENSE if form is None else form.label
     return form, LayerChoice(each.name, name, blocks, each.share, predicted, latency or {}, reason)
 
 
@@ -150,35 +149,43 @@ def _as_asked(each: Option, name: str) -> _Decision:
 
 
 def _fastest(layer: Weighted, each: Option, quantize: Quantize) -> _Decision:
-    forms = [form for form in each.forms if form.exact or quantize == "none"][:_TRIED]
+    forms = _promising([form for form in each.forms if form.exact or quantize == "none"])
     if not forms:
         return _choice(each, None, "no form is exact in integers")
     models = [alone(layer, dense_layer(layer))]
-    models += [alone(layer, lowered_layer(layer, each, form, name="lowered")) for form in forms]
-    latency = dict(zip([DENSE, *(form.name for form in forms)], _latencies(models, quantize), strict=True))
-    best = min(forms, key=lambda form: latency[form.name])
-    if latency[best.name] > _GAIN * latency[DENSE]:
-        return _choice(each, None, f"{best.name} took {latency[best.name]:.0f} us", latency)
-    return _choice(each, best, f"dense took {latency[DENSE]:.0f} us", latency)
+    models += [alone(layer, lowered_layer(layer, form, name="lowered")) for form in forms]
+    dense, *times = _latencies(models, quantize)
+    latency = {DENSE: dense} | {form.label: time for form, time in zip(forms, times, strict=True)}
+    best = min(forms, key=lambda form: latency[form.label])
+    if latency[best.label] > _GAIN * dense:
+        return _choice(each, None, f"{best.label} took {latency[best.label]:.0f} us", latency)
+    return _choice(each, best, f"dense took {dense:.0f} us", latency)
+
+
+def _promising(forms: list[Form]) -> list[Form]:
+    """The forms to time: those of least predicted cost, and the best that does all outputs at once."""
+    tried = forms[:_TRIED]
+    whole = [form for form in forms if len(form.blocks) == 1]
+    return tried if not whole or whole[0] in tried else [*tried, whole[0]]
 
 
 def _within_arena(plain: keras.Model, options: _Options, quantize: Quantize) -> dict[str, _Decision]:
     """Lower layer by layer as long as the arena of the whole model does not grow."""
     dense = _arena(plain, quantize)
     found = {name: layer for name, (layer, _) in options.items()}
-    taken: _Chosen = {}
+    taken: dict[str, Form] = {}
     decided = {}
     for name, (_, each) in sorted(options.items(), key=lambda item: -item[1][1].saved):
         decided[name] = _choice(each, None, "no form takes fewer cycles")
         for form in each.forms:
             if form.cost >= 1 or not (form.exact or quantize == "none"):
                 continue
-            arena = _arena(lowered_model(plain, found, taken | {name: (each, form)}), quantize)
+            arena = _arena(lowered_model(plain, found, taken | {name: form}), quantize)
             if arena <= dense:
-                taken[name] = each, form
+                taken[name] = form
                 decided[name] = _choice(each, form, f"arena {arena:,} bytes of {dense:,}")
                 break
-            decided[name] = _choice(each, None, f"{form.name} needs an arena of {arena:,} bytes")
+            decided[name] = _choice(each, None, f"{form.label} needs an arena of {arena:,} bytes")
     return {name: decided[name] for name in options}
 
 

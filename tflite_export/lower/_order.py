@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,9 +86,7 @@ class _Side:
         return by_map[first].reshape(len(first), *by_map.shape[1:])
 
 
-def _reordered(
-    graph: PrunableGraph, group: Group, alive: _Alive, source: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _reordered(graph: PrunableGraph, group: Group, alive: _Alive, source: NDArray[np.int64]) -> NDArray[np.int64]:
     """The permutation with the best order of one group in it."""
     sides = _sides(graph, group, alive, source)
     if not sides:
@@ -122,10 +121,10 @@ def _orders(group: Group, sides: list[_Side]) -> list[NDArray[np.int64]]:
         if not mine:
             continue
         rows = max(mine, key=lambda side: side.macs).rows(group)
-        others = rows.any(axis=1)  # by the other side's maps, over all taps
+        others = np.asarray(rows.any(axis=1))  # by the other side's maps, over all taps
         if reads:
-            taps = rows.any(axis=2)
-            keys += [_ranked(np.column_stack([_fewest_last(taps), ~taps]))]
+            taps = np.asarray(rows.any(axis=2))
+            keys.append(_ranked(np.column_stack([-taps.sum(axis=1), ~taps])))
         keys += [_ranked(~others), *_clustered(others)]
     keys = [key for key in keys if key.any()]
     orders = [np.lexsort((key,)) for key in keys]
@@ -134,12 +133,7 @@ def _orders(group: Group, sides: list[_Side]) -> list[NDArray[np.int64]]:
     return list(different.values())
 
 
-def _fewest_last(taps: NDArray[np.bool_]) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = -taps.sum(axis=1, keepdims=True)
-    return counts
-
-
-def _ranked(rows: NDArray[np.generic]) -> NDArray[np.int64]:
+def _ranked(rows: NDArray[Any]) -> NDArray[np.int64]:
     """The rank of each row among all different rows."""
     return np.asarray(np.unique(rows, axis=0, return_inverse=True)[1]).ravel()
 

@@ -12,7 +12,7 @@ class LayerChoice:
 
     Attributes:
         name: path of the layer.
-        form: "dense", "gather", "shift", "grouped" or "sum".
+        form: "dense", "gather", "shift", "grouped" or "sum", the number of blocks behind it.
         blocks: the blocks of output maps; empty for "dense".
         macs_share: multiply-accumulates that the masks keep, as a fraction of the dense layer's.
         predicted_gain: speedup over the dense layer by the cost model, of the form or, for "dense", of the

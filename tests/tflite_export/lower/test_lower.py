@@ -163,7 +163,7 @@ def test_blocks_are_found_under_a_permutation(seed, strays):
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
     assert choice.macs_share <= 1 / 4 + strays * 4 / 256
-    assert choice.form == "shift"
+    assert choice.form == f"shift ({len(choice.blocks)} blocks)"
     if not strays:
         grouped = lower(te.shrink(masked), form="grouped")
         assert difference(masked, grouped.model) < TOLERANCE
@@ -176,7 +176,7 @@ def test_groups_that_read_some_blocks_each_are_one_grouped_convolution():
     low = lower(te.shrink(masked), form="grouped")
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
-    assert (choice.form, choice.macs_share) == ("grouped", 0.5)
+    assert (choice.form, choice.macs_share) == ("grouped (4 blocks)", 0.5)
     counts = describe(convert(low.model)).operator_counts
     assert counts["CONV_2D"] == counts["CONCATENATION"] + 2  # stem and before; one for the groups
 
