@@ -51,10 +51,8 @@ class Form:
         return self.name if len(self.blocks) == 1 else f"{self.name} ({len(self.blocks)} blocks)"
 
     def keeps_all(self, weights: int) -> bool:
-        """Whether it leaves nothing out of a layer with so many weights."""
-        if self.sums:
-            return sum(each.multiplications for each in self.sums) >= weights
-        return sum(block.maps * block.reads for block in self.blocks) >= weights
+        """Whether it leaves nothing out of a convolution with so many weights."""
+        return sum(each.multiplications for each in self.sums) >= weights
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ def option(each: Weighted, *, copy: int, call: int) -> Option | None:
     ways = [split] if len(split) == 1 else [split, blocks_of(alive, (0, alive.shape[2]))]
     make = _dense_forms if each.is_dense else _conv_forms
     forms = [form for blocks in ways for form in make(each, blocks, copy, call // max(1, each.pixels))]
-    forms = sorted((form for form in forms if not form.keeps_all(alive.size)), key=lambda form: form.cost)
     saved = (alive.size - left) * each.pixels
+    forms = sorted(forms, key=lambda form: form.cost)
     return Option(each.name, left / alive.size, saved, tuple(forms)) if forms else None
 
 
@@ -118,7 +116,7 @@ def _conv_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int)
     by_grid = term_by_grid(blocks, size)
     if by_grid is not None and any(len(each.terms) > 1 for each in by_grid):
         found.append(priced(SUM, by_grid, exact=False))
-    possible = [form for form in found if not _needs_both(each, form)]
+    possible = [form for form in found if not form.keeps_all(dense) and not _needs_both(each, form)]
     best = {name: min((f for f in possible if f.name == name), key=lambda f: f.cost, default=None) for name in FORMS}
     return [form for form in best.values() if form is not None]
 
@@ -135,4 +133,6 @@ def _dense_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int
         return []
     work = sum(block.maps * block.reads for block in blocks)
     copied = sum(block.reads for block in blocks)
+    if work >= each.kernel.size:
+        return []
     return [Form(GATHER, blocks, (), (work + copy * copied + call * (sum(runs) + len(blocks))) / each.kernel.size)]

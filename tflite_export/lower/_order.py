@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
 
 from tf_structprune.graph import Channels, Group, PrunableGraph, kernel_view, named_layers, trace
 from tflite_export.lower._structure import blocks_of, even_edges
@@ -142,7 +143,7 @@ def _clustered(rows: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     """Ranks by hierarchical clustering, similar rows side by side; none where all differ little or too much."""
     if not 2 < len(rows) <= _MOST_CLUSTERED or rows.all():
         return []
-    tree = linkage(rows.astype(np.float64), method="average", metric="cityblock")
+    tree = linkage(pdist(rows, "cityblock"), method="average")
     rank = np.empty(len(rows), np.int64)
     rank[leaves_list(tree)] = np.arange(len(rows))
     return [rank]
