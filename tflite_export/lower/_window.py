@@ -79,7 +79,7 @@ def reading(axes: tuple[Axis, Axis], term: Term) -> Reading:
     dilation = tuple(step * axis.dilation if n > 1 else 1 for axis, (n, step) in zip(axes, places, strict=True))
     if base.size == 1:
         return Reading(_pairs(sides), "valid", (1, 1), (1, 1), strides)
-    same = strides == (1, 1) and all(
+    same = all(
         _pads_itself(axis, n, step, side)
         for axis, (n, _), step, side in zip(axes, places, dilation, sides, strict=True)
     )
@@ -104,8 +104,8 @@ def _pads_itself(axis: Axis, count: int, step: int, windows: list[tuple[int, int
     """Whether padding="same" of the small convolution puts the zeros where the windows have them."""
     if count == 1:
         return True
-    before = (count - 1) * step // 2
-    return all(window == (-before, axis.size + (count - 1) * step - before) for window in windows)
+    alike = Axis(axis.size, count, axis.stride, step, "same")
+    return alike.outputs == axis.outputs and all(start == -alike.before for start, _ in windows)
 
 
 def _pairs(sides: list[list[tuple[int, int]]]) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
