@@ -71,6 +71,9 @@ def _compress(arguments: argparse.Namespace) -> None:
     settings = CompressSettings(
         sparsity=arguments.sparsity,
         granularity=arguments.granularity,
+        kernel_groups=arguments.kernel_groups,
+        strides=arguments.strides,
+        patterns=arguments.patterns,
         search=arguments.search,
         candidates=arguments.candidates,
         tolerance=arguments.tolerance,

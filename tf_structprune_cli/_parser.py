@@ -78,6 +78,7 @@ def _add_pruning(compress: argparse.ArgumentParser) -> None:
         help="what to prune, in this order: feature_map, kernel, intra_kernel. Removed feature maps make the model "
         "smaller and faster; removed kernels and patterns do so where --lower finds that it pays",
     )
+    _add_demands(compress)
     add(
         "--search",
         default="best_of_n",
@@ -92,6 +93,35 @@ def _add_pruning(compress: argparse.ArgumentParser) -> None:
         help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
     )
     add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
+
+
+def _add_demands(compress: argparse.ArgumentParser) -> None:
+    add = compress.add_argument
+    add(
+        "--kernel-groups",
+        type=_count_or_word,
+        default="auto",
+        metavar="N|auto|any",
+        help="kernels go in blocks, of N groups of outputs by N blocks of inputs; auto: as few as reach the sparsity, "
+        "which run fast once lowered, and of which the last may take more than it; any: one by one, a freer choice "
+        "that hardly runs faster. With --lower none, auto is any",
+    )
+    add(
+        "--strides",
+        type=_counts_or_word,
+        default="auto",
+        metavar="S[,S...]|columns|auto|any",
+        help="intra-kernel strides to draw from; columns, and auto: whole kernels, columns and single weights of "
+        "each layer's own kernel size, which run fast once lowered; any: 1 to k + 1 for k x k kernels. "
+        "With --lower none, auto is any",
+    )
+    add(
+        "--patterns",
+        type=_count_or_word,
+        default="auto",
+        metavar="N|auto|any",
+        help="largest number of different intra-kernel patterns in a layer; auto: 2, any with --lower none",
+    )
 
 
 def _add_training(compress: argparse.ArgumentParser) -> None:
@@ -150,3 +180,13 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _count_or_word(text: str) -> int | str:
+    """A count; what is none is a word, which the settings know or refuse."""
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _counts_or_word(text: str) -> tuple[int, ...] | str:
+    counts = [_count_or_word(name) for name in _names(text)]
+    return text if any(isinstance(count, str) for count in counts) else tuple(int(count) for count in counts)
