@@ -130,9 +130,9 @@ def fully_connected(
     """Dense layer.
 
     LiteRT's reference kernel multiplies the accumulator by the factor in double precision and rounds once;
-    TFLite Micro uses an integer multiplier, and with one scale for all weights forms the product of the two
-    input scales in float32. The results differ by a step now and then, never when all scales are powers of
-    two and the right shift keeps an exact half away.
+    TFLite Micro uses an integer multiplier, which rounds twice, and with one scale for all weights forms the
+    product of the two input scales in float32. The results differ by a step now and then. Powers of two do
+    not help: 127 / 2**8 is 0 when rounded once, but 1 when its half, 63.5, is rounded up to 64 first.
 
     Args:
         x: `(n, in)`.

@@ -4,7 +4,15 @@ import numpy as np
 
 from tf_structprune.fixed_point._convolution import check_runtime
 from tf_structprune.fixed_point._multiplier import multiply_by_quantized_multiplier, quantize_multiplier
-from tf_structprune.fixed_point._quantized import Activation, AffineFormat, Int8, QuantizedArray, Runtime, saturate
+from tf_structprune.fixed_point._quantized import (
+    Activation,
+    AffineFormat,
+    Int8,
+    QuantizedArray,
+    Runtime,
+    activation_limits,
+    saturate,
+)
 from tf_structprune.fixed_point._quantized import requantize as _requantize
 
 _HEADROOM_BITS = 20  # kernels/add.cc: int8 differences times 2**20 still fit 32 bits
@@ -89,19 +97,29 @@ def requantize(x: QuantizedArray, *, output: AffineFormat) -> Int8:
     return _requantize(x.centred, np.asarray(factor), output=output, activation="NONE")
 
 
-def relu(x: QuantizedArray, *, output: AffineFormat, activation: Activation = "RELU") -> Int8:
-    """A ReLU that is an operator of its own (kernels/activations.cc, `QuantizedReluX`).
+def relu(
+    x: QuantizedArray, *, output: AffineFormat, activation: Activation = "RELU", runtime: Runtime = "litert"
+) -> Int8:
+    """A ReLU that is an operator of its own.
+
+    LiteRT scales all of them (kernels/activations.cc, `QuantizedReluX`). TFLite Micro scales RELU, but its RELU6
+    only clamps the input's integers (micro/kernels/activations_common.cc, `Relu6Quantized`): where the two formats
+    differ, its numbers are wrong, and they are wrong here too.
 
     Args:
         x: any shape.
         output: format of the output.
         activation: which ReLU.
+        runtime: whose arithmetic, see `Runtime`.
 
     Returns:
         The same shape.
 
     Raises:
-        ValueError: a tensor has several scales.
+        ValueError: a tensor has several scales, or an unknown runtime.
     """
+    check_runtime(runtime)
+    if runtime == "tflm" and activation == "RELU6":
+        return np.asarray(np.clip(x.values, *activation_limits(activation, x.format)), np.int8)
     factor = np.float64(x.format.scale / output.scale)  # the quotient is taken in float32
     return _requantize(x.centred, np.asarray(factor), output=output, activation=activation)

@@ -20,7 +20,8 @@ Activation = Literal["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]
 Runtime = Literal["litert", "tflm"]
 """Which runtime's arithmetic: LiteRT's reference kernels, or TFLite Micro's.
 
-They differ in how FULLY_CONNECTED and MUL get their factor from the scales; every other operator is the same.
+They differ in how FULLY_CONNECTED and MUL get from the scales to a factor, and in a RELU6 that is not fused; every
+other operator is the same.
 """
 
 _BOUNDS: dict[str, tuple[float | None, float | None]] = {

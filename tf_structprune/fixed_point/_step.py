@@ -5,7 +5,8 @@ step by least squares. That ends in a local minimum. Here every assignment of le
 looked at: as the step shrinks, `|w| / step` passes a rounding threshold at `step = |w| / (k - 1/2)`, and only
 there does the level of one weight change from k - 1 to k. Between two thresholds the error is a parabola in
 the step, with its least value `sum(w**2) - A**2 / B` at `step = A / B`, for `A = sum(|w| z)` and
-`B = sum(z**2)` with the levels z. Running sums over the sorted thresholds give the global minimum.
+`B = sum(z**2)` with the levels z. Running sums over the sorted thresholds give the global minimum; intervals of
+steps that cannot hold it are left out by a bound.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,9 @@ from tf_structprune.fixed_point._format import QFormat, finite, limits
 
 _Real = NDArray[np.float64]
 
-_THRESHOLDS_AT_ONCE = 2**21  # about 120 MB of sorting buffers
-_BISECTIONS = 40
-_SLACK = 1 - 1e-9  # the bound on the smallest step is computed in double precision
+_THRESHOLDS_AT_ONCE = 2**15  # sorting so many costs about as much as bounding two intervals
+_ROUNDS = 10  # of Anwar, Hwang, Sung's iteration, for a first bound
+_NOISE = 1e-13  # of the sums below; within it two steps do equally well
 _HARMLESS = 1.0  # step where every value is zero and any step is as good
 
 
@@ -29,7 +30,7 @@ def optimal_step(
     """The step with the least squared error `sum((to_grid(values, step, bits) - values)**2)`.
 
     Deterministic and global: no other step, or no other power of two, does better, up to rounding in double
-    precision. Of powers of two that do equally well the largest is taken.
+    precision (1e-13 of the sum of squares). Of steps that do equally well the largest is taken.
 
     Args:
         values: finite real numbers, any shape; zeros (pruned weights) cost nothing and stay zero.
@@ -108,83 +109,91 @@ def _best_power_of_two(magnitudes: _Real, largest: int) -> float:
 
 
 def _best_step(magnitudes: _Real, largest: int) -> float:
-    """The best step for sorted magnitudes, the largest of them in [1/2, 1)."""
-    found = _refine(magnitudes, float(magnitudes[-1]) / largest, largest)
-    smallest = _smallest_step(magnitudes, _error(magnitudes, found, largest), largest)
-    table = _Thresholds(magnitudes, largest)
-    gain, candidate = -1.0, found
-    for low, high in table.intervals(smallest, 2.0):  # above 2 every level is 0
-        interval_gain, step = table.best_between(low, high)
-        if interval_gain > gain:
-            gain, candidate = interval_gain, step
-    candidate = _refine(magnitudes, candidate, largest)
-    return min(candidate, found, key=lambda step: _error(magnitudes, step, largest))
+    """The best step for sorted magnitudes, the largest of them in [1/2, 1), by branch and bound."""
+    table = _Assignments(magnitudes, largest)
+    noise = _NOISE * table.energy
+    best, found = float(magnitudes[-1]) / largest, np.inf
+    for _ in range(_ROUNDS):
+        best = _fit(magnitudes, best, largest)
+    least = _error(magnitudes, best, largest)  # known to be reached, though perhaps by a step yet to come
+    waiting = _octaves(magnitudes, largest, least + noise)
+    while waiting:
+        low, high = waiting.pop()
+        middle = (low * high) ** 0.5
+        if table.bound(low, middle, high) > least + noise:
+            continue
+        if table.count(low, high) > _THRESHOLDS_AT_ONCE and low < middle < high:
+            waiting += [(low, middle), (middle, high)]
+            continue
+        error, step = table.best_between(low, high)
+        if error < found - noise:
+            best, found = step, error
+        least = min(least, error)
+    return _fit(magnitudes, best, largest)  # sheds the rounding of the running sums
 
 
-def _refine(magnitudes: _Real, step: float, largest: int) -> float:
-    """Alternates rounding and least squares while the error falls (Anwar, Hwang, Sung's iteration)."""
-    least = _error(magnitudes, step, largest)
-    while True:
-        levels = _levels(magnitudes, step, largest)
-        fitted = float(magnitudes @ levels / (levels @ levels))
-        error = _error(magnitudes, fitted, largest)
-        if not error < least:
-            return step
-        step, least = fitted, error
+def _octaves(magnitudes: _Real, largest: int, error: float) -> list[tuple[float, float]]:
+    """Intervals of steps from 2, above which every level is 0, down to where saturation alone is worse."""
+    high, octaves = 2.0, []
+    while _clipped(magnitudes, high, largest) <= error:
+        octaves.append((high / 2, high))
+        high /= 2
+    return octaves[::-1]
 
 
-def _smallest_step(magnitudes: _Real, error: float, largest: int) -> float:
-    """A step below which saturation alone costs more than a known error."""
-    low, high = 0.0, float(magnitudes[-1]) / largest
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _clipped(magnitudes, middle, largest) > error else (low, middle)
-    return low * _SLACK
+def _fit(magnitudes: _Real, step: float, largest: int) -> float:
+    """The step of least squares for the levels that a step gives."""
+    levels = _levels(magnitudes, step, largest)
+    return float(magnitudes @ levels / (levels @ levels))
 
 
-class _Thresholds:
-    """The steps at which a level changes, interval by interval; all of them at once need too much memory."""
+class _Assignments:
+    """All assignments of levels that rounding can give, and the error with the best step for each."""
 
     def __init__(self, magnitudes: _Real, largest: int) -> None:
         self._magnitudes = magnitudes
-        self._below = np.arange(1, largest + 1) - 0.5  # level k begins at (k - 1/2) * step
+        self._middles = np.arange(1, largest + 1) - 0.5  # level k begins at (k - 1/2) * step
         self._sums = np.concatenate(([0.0], np.cumsum(magnitudes)))
+        self.energy = float(magnitudes @ magnitudes)
 
-    def intervals(self, low: float, high: float) -> list[tuple[float, float]]:
-        """Intervals with few thresholds each, from large to small steps."""
-        waiting, ready = [(low, high)], []
-        while waiting:
-            low, high = waiting.pop()
-            middle = (low * high) ** 0.5
-            if int((self._first(high) - self._first(low)).sum()) > _THRESHOLDS_AT_ONCE and low < middle < high:
-                waiting += [(low, middle), (middle, high)]
-            else:
-                ready.append((low, high))
-        return ready
+    def count(self, low: float, high: float) -> int:
+        """Number of assignments between two steps."""
+        return int((self._first(high) - self._first(low)).sum())
+
+    def bound(self, low: float, middle: float, high: float) -> float:
+        """An error that no step of an interval goes below.
+
+        With D the middle, E its error and z' the levels of another step D', rounding to z' at D is no better
+        than E: `sqrt(E) <= |w - D z'| <= sqrt(E') + |D - D'| |z'|`, and |z'| is largest at the smallest step.
+        """
+        product, square = self._sums_at(self._first(middle))
+        error = self.energy * (1 - _NOISE) - 2 * middle * product + middle**2 * square
+        _, largest_square = self._sums_at(self._first(low))
+        reach = max(middle - low, high - middle) * largest_square**0.5
+        return float(max(max(error, 0.0) ** 0.5 - reach, 0.0) ** 2)
 
     def best_between(self, low: float, high: float) -> tuple[float, float]:
-        """The largest `A**2 / B` of an interval of steps, and its step `A / B`."""
+        """The least error of the assignments of an interval, and its step."""
         first, last = self._first(low), self._first(high)
         counts = last - first
-        if not counts.any():
-            return -1.0, high
         level = np.repeat(np.arange(len(counts)), counts)
         position = np.arange(len(level)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
         moved = self._magnitudes[position]
-        order = np.argsort(-moved / self._below[level], kind="stable")
-        product, square = self._sums_at(last)
-        products = product + np.cumsum(moved[order])
-        squares = square + np.cumsum(2.0 * level[order] + 1)  # k**2 - (k - 1)**2 with k = level + 1
-        gains = products**2 / squares
-        best = int(np.argmax(gains))
-        return float(gains[best]), float(products[best] / squares[best])
+        order = np.argsort(-moved / self._middles[level], kind="stable")
+        products, squares = (np.full(len(level) + 1, total) for total in self._sums_at(last))
+        products[1:] += np.cumsum(moved[order])
+        squares[1:] += np.cumsum(2.0 * level[order] + 1)  # k**2 - (k - 1)**2 with k = level + 1
+        gains = products**2 / np.maximum(squares, 1.0)
+        best = int(np.argmax(gains >= gains.max() * (1 - _NOISE)))  # the first, which has the largest step
+        if not squares[best]:  # all levels are 0
+            return self.energy, high
+        return self.energy - float(gains[best]), float(products[best] / squares[best])
 
     def _first(self, step: float) -> NDArray[np.intp]:
         """For each level the first of the sorted magnitudes that reaches it."""
-        return np.searchsorted(self._magnitudes, self._below * step)
+        return np.searchsorted(self._magnitudes, self._middles * step)
 
     def _sums_at(self, first: NDArray[np.intp]) -> tuple[float, float]:
         """A and B where each level begins at the given magnitudes."""
-        weights = 2 * self._below  # 2k - 1
         products = float((self._sums[-1] - self._sums[first]).sum())
-        return products, float(weights @ (len(self._magnitudes) - first))
+        return products, float(2 * self._middles @ (len(self._magnitudes) - first))  # 2k - 1

@@ -235,7 +235,8 @@ def _quantize(call: Call) -> Int8:
 
 
 def _relu(call: Call) -> Int8:
-    return fp.relu(call.signal(0), output=call.format, activation="RELU")
+    name: Any = call.operator.name  # the operators are called like the fused activations
+    return fp.relu(call.signal(0), output=call.format, activation=name, runtime=call.runtime)
 
 
 def _softmax(call: Call) -> Int8:
@@ -258,6 +259,8 @@ KERNELS: dict[str, Callable[[Call], Int8]] = {
     "QUANTIZE": _quantize,
     "REDUCE_MAX": _reduce_max,
     "RELU": _relu,
+    "RELU6": _relu,
+    "RELU_N1_TO_1": _relu,
     "RESHAPE": _reshape,
     "SLICE": _slice,
     "SOFTMAX": _softmax,
