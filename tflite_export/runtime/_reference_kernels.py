@@ -249,7 +249,6 @@ KERNELS: dict[str, Callable[[Call], Int8]] = {
     "CONCATENATION": _concatenation,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
-    "EXPAND_DIMS": _reshape,
     "FULLY_CONNECTED": _fully_connected,
     "MAX_POOL_2D": _max_pool_2d,
     "MEAN": _mean,
@@ -264,6 +263,5 @@ KERNELS: dict[str, Callable[[Call], Int8]] = {
     "RESHAPE": _reshape,
     "SLICE": _slice,
     "SOFTMAX": _softmax,
-    "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
 }
