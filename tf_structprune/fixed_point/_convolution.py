@@ -130,9 +130,8 @@ def fully_connected(
     """Dense layer.
 
     LiteRT's reference kernel multiplies the accumulator by the factor in double precision and rounds once;
-    TFLite Micro uses an integer multiplier, which rounds twice, and with one scale for all weights forms the
-    product of the two input scales in float32. The results differ by a step now and then. Powers of two do
-    not help: 127 / 2**8 is 0 when rounded once, but 1 when its half, 63.5, is rounded up to 64 first.
+    TFLite Micro uses an integer multiplier, which rounds twice. The results differ by a step now and then. Powers
+    of two do not help: 127 / 2**8 is 0 when rounded once, but 1 when its half, 63.5, is rounded up to 64 first.
 
     Args:
         x: `(n, in)`.
@@ -161,8 +160,6 @@ def fully_connected(
     if runtime == "litert":
         check_accumulators(accumulators)
         return saturate(_round(accumulators * factors), output=output, activation=activation)
-    if len(kernel.format.scales) == 1:
-        factors = np.asarray(np.float64(x.format.scale * kernel.format.scale) / np.float64(output.scale))
     return requantize(accumulators, factors, output=output, activation=activation)
 
 

@@ -102,9 +102,10 @@ def relu(
 ) -> Int8:
     """A ReLU that is an operator of its own.
 
-    LiteRT scales all of them (kernels/activations.cc, `QuantizedReluX`). TFLite Micro scales RELU, but its RELU6
-    only clamps the input's integers (micro/kernels/activations_common.cc, `Relu6Quantized`): where the two formats
-    differ, its numbers are wrong, and they are wrong here too.
+    LiteRT scales all of them (kernels/activations.cc, `QuantizedReluX`), by a quotient of the scales in float32.
+    TFLite Micro scales RELU by one in double precision, but its RELU6 only clamps the input's integers
+    (micro/kernels/activations_common.cc, `Relu6Quantized`): where the two formats differ, its numbers are wrong, and
+    they are wrong here too.
 
     Args:
         x: any shape.
@@ -121,5 +122,6 @@ def relu(
     check_runtime(runtime)
     if runtime == "tflm" and activation == "RELU6":
         return np.asarray(np.clip(x.values, *activation_limits(activation, x.format)), np.int8)
-    factor = np.float64(x.format.scale / output.scale)  # the quotient is taken in float32
-    return _requantize(x.centred, np.asarray(factor), output=output, activation=activation)
+    number = np.float32 if runtime == "litert" else np.float64
+    factor = number(x.format.scale) / number(output.scale)
+    return _requantize(x.centred, np.asarray(factor, np.float64), output=output, activation=activation)

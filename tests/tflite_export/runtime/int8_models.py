@@ -53,11 +53,13 @@ FUNCTIONS = {
     "concat_constant": lambda x: tf.concat([x, tf.zeros((1, 8, 8, 1))], -1),
     "concat_requantized": lambda x: tf.concat([tf.nn.softmax(x), x], 1),
     "dense": lambda x: tf.matmul(tf.reshape(x, (1, 128)), _DENSE),
+    "dense_with_bias": lambda x: tf.matmul(tf.reshape(x, (1, 128)), _DENSE) + [0.5, -0.7, 0.9, 1.1, -2.2],
     "dense_on_rows": lambda x: tf.matmul(tf.reshape(x, (4, 32)), _DENSE[:32])[None],
     "depthwise_dilated": lambda x: tf.nn.depthwise_conv2d(x, _DEPTHWISE, (1,) * 4, "SAME", dilations=(2, 2)),
     "max_of_two_axes": lambda x: tf.reduce_max(x, (1, -1)),
     "mean_of_channels": lambda x: tf.reduce_mean(x, -1),
     "mean_kept": lambda x: tf.reduce_mean(x, (1, 3), keepdims=True),
+    "multiply": lambda x: x * x[:, ::-1],
     "multiply_constant": lambda x: x * tf.constant([0.7, -1.3]),
     "pad_value": lambda x: tf.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0)), constant_values=0.3),
     "relu_alone": lambda x: tf.nn.relu(tf.reshape(x, (1, 64, 2))),
@@ -113,6 +115,11 @@ def with_scales(data, change):
         if tensor.quantization is not None and tensor.quantization.scale is not None:
             tensor.quantization.scale = change(tensor.quantization.scale).astype(np.float32)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
+
+
+def replacing(new):
+    """A change of scales by a table, from old to new numbers; scales not in it stay."""
+    return lambda scales: np.array([new.get(float(scale), scale) for scale in scales])
 
 
 def power_of_two(scales):
