@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> None:
         names, dense_us, low_us = profile(dense, low.model, options)
         lines += [
             "",
-            f"## {options.network}, {method}, {options.sparsity:.0%}, {options.format}, AMX: {amx}, seed {options.seed}",
+            f"## {options.network}, {method} {options.sparsity:.0%}, {options.format}, AMX: {amx}, seed {options.seed}",
             "",
             "| up to | dense (us) | lowered (us) | speedup |",
             "|---|---|---|---|",

@@ -9,14 +9,8 @@ from absl import logging
 from rich.console import Console
 from rich.table import Table
 
+from tf_structprune_cli._parser import make_parser
 from tf_structprune_cli._tensorflow import import_quietly
-
-_EXAMPLES = """examples:
-  tf-structprune demo --out digits
-  tf-structprune inspect model.keras
-  tf-structprune compress model.keras --data data.npz --out small --sparsity 0.6 --epochs 20 \\
-      --distill 0.5 --augment flip,shift --finetune-batch 128
-"""
 
 
 def run() -> None:
@@ -31,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         0 on success, 1 when the command refused or failed, 130 after Ctrl-C; argparse itself exits
         with 2 on a wrong command line.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
     try:
@@ -46,146 +40,6 @@ def main(argv: Sequence[str]) -> int:
         Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tf-structprune",
-        description="Prune a trained Keras CNN in a structured way, retrain it, and export it as small, fast, "
-        "verified TFLite models for phones and microcontrollers.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo(commands)
-    _add_compress(commands)
-    _add_inspect(commands)
-    return parser
-
-
-def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="train, prune, export and measure a small CNN on scikit-learn's digits",
-        description="The whole path in under three minutes on two cores: a small CNN is trained on scikit-learn's "
-        "digits, pruned at all three granularities, retrained, exported, verified and measured.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_out(demo)
-    demo.add_argument("--seed", type=int, default=0, help="seed of the split, the training and the search")
-
-
-def _add_compress(commands: Any) -> None:
-    compress = commands.add_parser(
-        "compress",
-        help="the same for your own model and data",
-        description="Prune MODEL to the sparsity asked for, one granularity after the other, retrain after each, and "
-        "keep only what stays within the tolerance on validation data: x_val and y_val of DATA, which MODEL should "
-        "not have been trained on, or else a part split off x_train. The test part is used for the final figures "
-        "only. OUT gets model.keras, model_float32.tflite, model_int8.tflite, micro/ "
-        "(C sources), history.csv, summary.json and, under baseline/, the dense model's files.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = compress.add_argument
-    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
-    add(
-        "--data",
-        required=True,
-        default=argparse.SUPPRESS,
-        metavar="DATA.npz",
-        help="x_train, y_train, x_test, y_test as the model takes them",
-    )
-    _add_out(compress)
-    _add_pruning(compress)
-    _add_training(compress)
-    _add_kept(compress)
-    _add_lowering(compress)
-    add("--seed", type=int, default=0, help="seed of the split, the search and the training")
-
-
-def _add_pruning(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add("--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)")
-    add(
-        "--granularity",
-        type=_names,
-        default="feature_map",
-        metavar="KIND[,KIND...]",
-        help="what to prune, in this order: feature_map, kernel, intra_kernel. Removed feature maps make the model "
-        "smaller and faster; removed kernels and patterns do so where --lower finds that it pays",
-    )
-    add(
-        "--search",
-        default="best_of_n",
-        help="best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random",
-    )
-    add("--candidates", type=int, default=50, help="candidates that the search scores in each stage")
-    add(
-        "--round-to",
-        type=int,
-        default=1,
-        metavar="N",
-        help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
-    )
-    add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
-
-
-def _add_training(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add("--tolerance", type=float, default=0.01, help="accepted rise of the validation error, as a fraction")
-    add("--epochs", type=int, default=10, help="epochs of retraining after each granularity")
-    add("--finetune-batch", type=int, default=128, help="samples of a retraining batch")
-    add("--finetune-rate", type=float, default=1e-3, help="learning rate at the start, falling as a cosine to zero")
-    add("--distill", type=float, default=0.0, help="weight of the dense model's outputs in the retraining loss, 0 to 1")
-    add(
-        "--augment",
-        type=_names,
-        default="",
-        metavar="KIND[,KIND]",
-        help="random changes of training images: flip, shift",
-    )
-
-
-def _add_lowering(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add(
-        "--lower",
-        default="auto",
-        metavar="auto|none",
-        help="auto: layers with removed kernels or patterns compute only what is left, where that is measured to be "
-        "faster; none: they compute zeros",
-    )
-    add("--target", default="cpu", metavar="cpu|micro", help="what to lower for: latency on a CPU, or a small arena")
-
-
-def _add_inspect(commands: Any) -> None:
-    inspect = commands.add_parser(
-        "inspect",
-        help="what can be pruned in a model, and what cannot and why",
-        description="Print the channel groups, layers, MACs and parameters of a model, what can go and what not.",
-    )
-    inspect.add_argument("model", metavar="MODEL", help="a Sequential or functional model: .keras, or .h5 of Keras 2")
-    _add_kept(inspect)
-    inspect.add_argument("--verbose", action="store_true", help="log what is done")
-
-
-def _add_kept(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep", type=_names, default="", metavar="NAME[,NAME...]", help="layers to keep whole, names or patterns"
-    )
-    parser.add_argument("--prune-first", action="store_true", help="prune the first convolution like any other")
-
-
-def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", required=True, default=argparse.SUPPRESS, metavar="DIR", help="directory to make; it must not exist"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a DIR that an earlier run wrote")
-    parser.add_argument("--verbose", action="store_true", help="log each step and show training progress")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 # The packages are imported by the commands that need them: --help and usage errors answer at once.
@@ -217,6 +71,9 @@ def _compress(arguments: argparse.Namespace) -> None:
     settings = CompressSettings(
         sparsity=arguments.sparsity,
         granularity=arguments.granularity,
+        kernel_groups=arguments.kernel_groups,
+        strides=arguments.strides,
+        patterns=arguments.patterns,
         search=arguments.search,
         candidates=arguments.candidates,
         tolerance=arguments.tolerance,

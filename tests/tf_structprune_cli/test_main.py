@@ -9,6 +9,7 @@ from absl import logging
 
 from tests.tflite_export.compress import tiny
 from tf_structprune_cli import _main, main
+from tf_structprune_cli._parser import make_parser
 from tflite_export.compress import FIGURES, _stages
 from tflite_export.write import staged_directory
 
@@ -101,6 +102,12 @@ OPTIONS = {
     "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
     "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
+    "groups unknown": ("--kernel-groups=few", "kernel_groups must be at least 2. Received: kernel_groups='few'."),
+    "one group": ("--kernel-groups=1", "kernel_groups must be at least 2. Received: kernel_groups=1."),
+    "no patterns": ("--patterns=0", "patterns must be at least 1. Received: patterns=0."),
+    "strides unknown": ("--strides=1,rows", "Unknown strides. Received: strides='1,rows'. Use e.g. 1,3, or auto,"),
+    "stride zero": ("--strides=0,3", "Intra-kernel strides must be positive. Received: strides=(0, 3)."),
+    "no strides": ("--strides=", "Intra-kernel strides must be positive. Received: strides=()."),
     "target unknown": ("--target=phone", "Unknown target. Received: target='phone'. Use one of: cpu, micro."),
     "rounding to nothing": ("--round-to=0", "round_to must be at least 1. Received: round_to=0."),
     "no channels": ("--min-channels=0", "min_channels must be at least 1. Received: min_channels=0."),
@@ -194,12 +201,20 @@ def done(files, tmp_path_factory):
 
 def test_compress_writes_and_prints(compress, done):
     options = "--granularity intra_kernel,kernel --search magnitude --sparsity 0.6 --tolerance 1 --epochs 1 --keep b"
-    status, out, _ = compress(*options.split(), "--finetune-batch=16", "--augment=flip,shift", "--seed=4", out=done)
+    masks = ("--strides=1,3,9", "--patterns=3", "--kernel-groups=4")
+    status, out, _ = compress(
+        *options.split(), "--finetune-batch=16", "--augment=flip,shift", "--seed=4", *masks, out=done
+    )
     summary = json.loads((done / "summary.json").read_text())
     assert status == 0
     assert [stage["granularity"] for stage in summary["stages"]] == ["intra_kernel", "kernel"]
     assert [stage["search"] for stage in summary["stages"]] == ["magnitude"] * 2
+    assert [stage["demands"] for stage in summary["stages"]] == [
+        {"strides": [1, 3, 9], "patterns": 3},
+        {"groups": 4, "blocks": None},
+    ]
     settings = summary["settings"]
+    assert (settings["strides"], settings["patterns"], settings["kernel_groups"]) == ([1, 3, 9], 3, 4)
     assert (settings["keep"], settings["augment"], settings["seed"]) == (["b"], ["flip", "shift"], 4)
     assert (settings["epochs"], settings["finetune_batch"], settings["tolerance"]) == (1, 16, 1.0)
     assert f"{100 * summary['sparsity']:.1f} % of the prunable weights removed" in out
@@ -343,6 +358,21 @@ def test_wrong_usage_exits_with_2(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+DEMANDS = {
+    "by default": ([], ("auto", "auto", "auto")),
+    "counts": (["--kernel-groups=4", "--strides", "1, 3", "--patterns", "2"], (4, (1, 3), 2)),
+    "one stride": (["--strides=3"], ("auto", (3,), "auto")),
+    "words": (["--kernel-groups=any", "--strides=columns", "--patterns=any"], ("any", "columns", "any")),
+    "left to the settings to refuse": (["--kernel-groups=-4", "--strides=1,x", "--patterns=2.5"], (-4, "1,x", "2.5")),
+}
+
+
+@pytest.mark.parametrize("options, values", DEMANDS.values(), ids=DEMANDS)
+def test_demands_of_masks_are_counts_or_words(options, values):
+    parsed = make_parser().parse_args(["compress", "m.keras", "--data=d.npz", "--out=o", *options])
+    assert (parsed.kernel_groups, parsed.strides, parsed.patterns) == values
+
+
 HELP = {
     "all": ([], ("demo", "compress", "inspect", "examples:", "tf-structprune demo --out")),
     "demo": (["demo"], ("--out DIR", "--overwrite", "--seed", "--verbose", "digits")),
@@ -353,6 +383,7 @@ HELP = {
             *("MODEL", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
             *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro"),
+            *("--kernel-groups N|auto|any", "--strides S[,S...]|columns|auto|any", "--patterns N|auto|any"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
             *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
         ),

@@ -94,7 +94,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         validation_data: pair of arrays (x, y) held out from training.
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
             after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
-            propose only masks that run fast once lowered.
+            propose only masks that run fast once lowered; `masks.lowerable` makes such demands.
         search: the selector; `search.BestOfN(50)` by default.
         sparsity: fraction in [0, 1) of the prunable weights removed in the end, shared among
             several granularities by `masks.stage_shares`; a mapping gives each its own fraction of

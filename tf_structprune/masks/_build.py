@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, sparsity_of, unit_mask
 from tf_structprune.masks._drops import Drops
-from tf_structprune.masks._granularity import Granularity, IntraKernelStrided, Kernel, as_granularity
+from tf_structprune.masks._granularity import COLUMNS, Granularity, IntraKernelStrided, Kernel, as_granularity
 from tf_structprune.masks._kernel_spaces import kernel_space, tiled_space
 from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, MaskSet, check_sparsity
-from tf_structprune.masks._patterns import default_strides, patterns_by_count, positions_kept
+from tf_structprune.masks._patterns import column_strides, default_strides, patterns_by_count, positions_kept
 from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
 from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
 from tf_structprune.masks._subsets import Budget, counted
@@ -224,7 +224,10 @@ def _least_share(layer: PrunableLayer, options: PatternOptions) -> float:
 
 
 def _patterns(layer: PrunableLayer, options: PatternOptions) -> dict[int, NDArray[np.int32]]:
-    strides = options.strides or default_strides(layer.positions)
+    if options.strides == COLUMNS:
+        strides = column_strides(layer.kernel_shape, layer.positions)
+    else:
+        strides = options.strides or default_strides(layer.positions)
     return patterns_by_count(layer.positions, strides, options.polarity)
 
 

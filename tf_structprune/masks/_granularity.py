@@ -1,8 +1,16 @@
 """The granularities with what may be demanded of their masks, so that they run fast once lowered."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
-from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, check_granularity
+from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, check_granularity, check_sparsity
+
+COLUMNS: Literal["columns"] = "columns"
+"""The strides of which every layer makes its own: 1, its kernels' width and their size."""
+
+_ROUNDING = 1e-9  # so that a share of 1 - (1 - 0.75) ** 0.5 is a half
+_PATTERNS = 2
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,22 @@ class IntraKernelStrided:
 
     Attributes:
         strides: strides allowed; None allows 1 to k + 1 for a k x k kernel. The stride k of a k x k kernel
-            keeps a column, which is a smaller convolution by itself.
+            keeps a column, which is a smaller convolution by itself. "columns" allows, in each layer, 1,
+            the width of its kernels, and their size: whole kernels, columns and single weights.
         patterns: largest number of different patterns in one layer; None for any number. Few
             patterns make few slices once lowered.
     """
 
-    strides: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | Literal["columns"] | None = None
     patterns: int | None = None
     name = INTRA_KERNEL
 
     def __post_init__(self) -> None:
-        if self.strides is not None and (not self.strides or min(self.strides) < 1):
+        if isinstance(self.strides, str) and self.strides != COLUMNS:
+            raise ValueError(
+                f"Unknown intra-kernel strides. Received: strides={self.strides!r}. Use 'columns', or e.g. (1, 3)."
+            )
+        if not isinstance(self.strides, str | None) and (not self.strides or min(self.strides) < 1):
             raise ValueError(
                 f"Intra-kernel strides must be positive. Received: strides={self.strides}. Use e.g. (1, 2, 3)."
             )
@@ -84,3 +97,31 @@ def as_granularity(granularity: Granularity) -> FeatureMap | Kernel | IntraKerne
             f"Unknown granularity. Received: granularity={granularity!r}. Use a name, or masks.Kernel(groups=4)."
         )
     return granularity
+
+
+def lowerable(name: str, share: float) -> FeatureMap | Kernel | IntraKernelStrided:
+    """The granularity with demands under which its masks run fast once `tflite_export.lower` has lowered them.
+
+    - Feature maps: none; they are taken out.
+    - Kernels go in blocks, as few as can remove the share: 2 groups of outputs by 2 blocks of inputs up
+      to a half, 4 by 4 up to three quarters, 8 by 8 up to seven eighths, and so on. Few large blocks are
+      few large convolutions, and where one block is left to each group they are disjoint: one grouped
+      convolution. Kernels that go one by one leave almost every map to be read.
+    - Patterns are whole columns, and beyond what these remove single weights of one of them, in at most
+      two patterns a layer: smaller convolutions over shifted maps. That is stride 3, then 9, of a 3 x 3
+      kernel, and 5, then 25, of a 5 x 5 kernel.
+
+    `benchmarks/results/lowering_latency.md` has what they buy.
+
+    Args:
+        name: "feature_map", "kernel" or "intra_kernel".
+        share: fraction that the masks are to remove of the weights that they find, in [0, 1).
+
+    Raises:
+        ValueError: an unknown name, or a share out of range.
+    """
+    check_granularity(name)
+    check_sparsity(share, f"Granularity '{name}': ")
+    if name == KERNEL:
+        return Kernel(groups=2 ** max(1, math.ceil(-math.log2(1 - share + _ROUNDING))))
+    return IntraKernelStrided(COLUMNS, _PATTERNS) if name == INTRA_KERNEL else FeatureMap()

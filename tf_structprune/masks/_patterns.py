@@ -46,6 +46,21 @@ def default_strides(positions: int) -> tuple[int, ...]:
     return tuple(range(1, math.isqrt(positions - 1) + 3)) if positions > 1 else (1,)
 
 
+def column_strides(kernel_shape: tuple[int, ...], positions: int) -> tuple[int, ...]:
+    """Strides that keep whole kernels, whole columns of them, or single weights.
+
+    Args:
+        kernel_shape: shape of the kernel as Keras holds it. A kernel one wide or one high has no column
+            that is smaller and wider than one weight.
+        positions: weights of one kernel; where the shape does not show them, as behind a `Flatten`, they
+            are taken for a square.
+    """
+    sizes = kernel_shape[:-2]
+    shown = sizes and math.prod(sizes) == positions
+    width = sizes[-1] if shown else math.isqrt(max(0, positions - 1)) + 1
+    return tuple(sorted({1, width, positions}))
+
+
 def patterns_by_count(
     positions: int, strides: Sequence[int], polarity: str = KEEP_ON_GRID
 ) -> dict[int, NDArray[np.int32]]:

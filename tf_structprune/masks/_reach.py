@@ -1,6 +1,7 @@
 """What a sparsity is reached with: options, the masks that are there, and the refusal where it cannot be."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tf_structprune.graph import PrunableGraph
 from tf_structprune.masks._counting import LayerMasks, masks_by_layer
@@ -16,12 +17,12 @@ class PatternOptions:
     """Which intra-kernel patterns may be drawn.
 
     Attributes:
-        strides: strides allowed; None allows 1 to k + 1 for a k x k kernel.
+        strides: strides allowed, see `IntraKernelStrided`.
         polarity: "keep_on_grid" or "prune_on_grid".
         patterns: largest number of different patterns in one layer; None for any number.
     """
 
-    strides: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | Literal["columns"] | None = None
     polarity: str = KEEP_ON_GRID
     patterns: int | None = None
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tf_structprune.masks import check_granularity, check_sparsity
+from tf_structprune.masks import COLUMNS, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 
 AUGMENTATIONS = ("flip", "shift")
@@ -17,6 +17,13 @@ class CompressSettings:
     Attributes:
         sparsity: fraction of the prunable weights to remove in all, in [0, 1).
         granularity: what to prune, in this order; `masks.stage_shares` divides the sparsity.
+        kernel_groups: kernels go in blocks, of so many groups of outputs by as many blocks of inputs; "any" for
+            kernels one by one. "auto" is masks that run fast once lowered, see `masks.lowerable`, in as few
+            blocks as reach the sparsity, of which the last may take more than it; with `lower="none"`, "any".
+        strides: intra-kernel strides that may be drawn, "columns" for whole kernels, columns and single
+            weights of each layer's own kernel size, or "any". "auto" is "columns"; with `lower="none"`, "any".
+        patterns: largest number of different intra-kernel patterns in a layer, or "any". "auto" is 2; with
+            `lower="none"`, "any".
         search: name of the selector.
         candidates: candidates that a searching selector may score.
         tolerance: accepted rise of the validation MCR over the dense model's, a fraction.
@@ -39,6 +46,9 @@ class CompressSettings:
 
     sparsity: float = 0.5
     granularity: tuple[str, ...] = ("feature_map",)
+    kernel_groups: int | Literal["auto", "any"] = "auto"
+    strides: tuple[int, ...] | Literal["auto", "any", "columns"] = "auto"
+    patterns: int | Literal["auto", "any"] = "auto"
     search: str = "best_of_n"
     candidates: int = 50
     tolerance: float = 0.01
@@ -63,6 +73,9 @@ class CompressSettings:
             raise ValueError(
                 f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
             )
+        _check_count("kernel_groups", self.kernel_groups, least=2)
+        _check_count("patterns", self.patterns, least=1)
+        _check_strides(self.strides)
         _check_choice("search", (self.search,), tuple(SEARCHES))
         _check_choice("augment", self.augment, AUGMENTATIONS)
         _check_choice("lower", (self.lower,), ("auto", "none"))
@@ -89,6 +102,20 @@ class CompressSettings:
             "round_to": self.round_to,
             "min_channels": self.min_channels,
         }
+
+
+def _check_count(name: str, value: int | str, *, least: int) -> None:
+    if value not in ("auto", "any") and (not isinstance(value, int) or value < least):
+        raise ValueError(
+            f"{name} must be at least {least}. Received: {name}={value!r}. Use a count, 'auto', or 'any' for no limit."
+        )
+
+
+def _check_strides(strides: tuple[int, ...] | str) -> None:
+    if isinstance(strides, tuple):
+        IntraKernelStrided(strides)  # checks them
+    elif strides not in ("auto", "any", COLUMNS):
+        raise ValueError(f"Unknown strides. Received: strides={strides!r}. Use e.g. 1,3, or auto, columns or any.")
 
 
 def _check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> None:

@@ -9,8 +9,9 @@ from absl import logging
 from tf_structprune.callbacks import Validation, as_score, check_validation, find_masks
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
-from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, MaskSet, kept_weights, stage_shares
+from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
@@ -30,6 +31,7 @@ class Stage:
 
     Attributes:
         granularity: what was pruned.
+        demands: what was pruned, as an object with the demands on its masks.
         search: name of the selector.
         sparsity: fraction of all prunable weights that is gone after it.
         mcr_before_retraining: MCR with the new masks.
@@ -38,6 +40,7 @@ class Stage:
     """
 
     granularity: str
+    demands: Granularity
     search: str
     sparsity: float
     mcr_before_retraining: float
@@ -88,20 +91,22 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
     shares = stage_shares(settings.sparsity, settings.granularity)
     total = trace(dense, **settings.demands).prunable_weights
     present = ShrunkModel(dense, MaskSet(), ShrinkPlan({}))
+    goal = 1.0  # fraction of the weights that the accepted stages were to keep; some keep fewer
     stages: list[Stage] = []
     history: list[dict[str, Any]] = []
     for index, (granularity, share) in enumerate(zip(settings.granularity, shares, strict=True)):
-        logging.info("Stage %d: %s, %.0f %% of what is there.", index + 1, granularity, 100 * share)
-        masked, before = _prune(present, granularity, share, judge, settings, verbose=verbose)
+        keep = goal * (1 - share)
+        logging.info("Stage %d: %s, to a sparsity of %.3f.", index + 1, granularity, 1 - keep)
+        masked, demands, before = _prune(present, granularity, keep * total, judge, settings, verbose=verbose)
         figures = retrain(masked, dense, data, settings, verbose=verbose)
         history += _rows(index, granularity, figures)
         after = -judge.of(masked)
         accepted = after <= mcr_dense + settings.tolerance + 1e-9
         sparsity = 1 - _kept(masked) / total
-        stages.append(Stage(granularity, settings.search, sparsity, before, after, accepted))
+        stages.append(Stage(granularity, demands, settings.search, sparsity, before, after, accepted))
         logging.info("Stage %d: %s", index + 1, asdict(stages[-1]))
         if accepted:
-            present = shrink(masked)
+            present, goal = shrink(masked), keep
     if not any(stage.accepted for stage in stages):
         raise _refusal(stages, mcr_dense, settings)
     return Pruned(present, tuple(stages), mcr_dense, tuple(history))
@@ -110,21 +115,27 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
 def _prune(
     present: ShrunkModel,
     granularity: str,
-    share: float,
+    keep: float,
     judge: Validation,
     settings: CompressSettings,
     *,
     verbose: int,
-) -> tuple[keras.Model, float]:
-    """The masked (for feature maps: thin) model with new masks, and its MCR before retraining."""
+) -> tuple[keras.Model, Granularity, float]:
+    """The masked (for feature maps: thin) model with new masks that keep so many weights, what was demanded of
+    them, and the model's MCR before retraining."""
     masked = _wrapped(present, settings)
     graph = trace(masked)
     kept = _kept(masked)
+    keep = min(keep, kept)
+    sparsity = 1 - keep / graph.prunable_weights
+    base = get_masks(masked, graph=graph)
+    demands = constrain(graph, granularity, sparsity, share=1 - keep / kept, base=base, settings=settings)
+    logging.info("Demands of the masks: %s", demands)
     images = Validation(judge.x[:_SEARCH_IMAGES], judge.y[:_SEARCH_IMAGES], judge.score, judge.batch_size)
     found = find_masks(
         masked,
-        granularity,
-        1 - (1 - share) * kept / graph.prunable_weights,
+        demands,
+        sparsity,
         search=_selector(settings),
         validation=images,
         seed=settings.seed,
@@ -132,7 +143,7 @@ def _prune(
     )
     set_masks(masked, found.masks, graph=graph)
     before = -judge.of(masked)
-    return (_wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked), before
+    return (_wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked), demands, before
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:

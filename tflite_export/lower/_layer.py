@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tflite_export.lower._parts import Part, Sum, Term, side_by_side
 from tflite_export.lower._structure import Grid
-from tflite_export.lower._window import Axis, pads_whole, reading
+from tflite_export.lower._window import Axis, cut_of, pads_whole, reading
 
 ELEMENTWISE = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 """Activations that a runtime does within the convolution, block by block."""
@@ -144,7 +144,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         axes = self._axes(x.shape)
         how = reading(axes, term)
         offset = (0, 0)
-        if pads_whole(axes, how, term.parts):
+        if pads_whole(axes, how, term.parts, int(x.shape[-1])):
             x, offset = self._padded_for(x, how.windows)
         parts = [
             _seen(x, tuple((a + o, b + o) for (a, b), o in zip(window, offset, strict=True)), how.steps, part)
@@ -167,23 +167,16 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
 
 def _seen(x: Any, window: Any, steps: tuple[int, int], part: Part) -> Any:
     """What a part sees: a window of some maps, with zeros where it reaches beyond the input."""
-    index: list[slice] = [slice(None)]
-    pads: list[tuple[int, int]] = [(0, 0)]
-    for (start, stop), size, step in zip(window, x.shape[1:3], steps, strict=True):
-        pads.append((max(0, -start), max(0, stop - size)))
-        index.append(slice(max(0, start), min(size, stop), None))
-        if step > 1 and pads[-1] == (0, 0):
-            index[-1] = slice(start, stop, step)
-    whole = part.maps == x.shape[-1] and all(
-        each.start == 0 and each.stop == size and each.step is None
-        for each, size in zip(index[1:], x.shape[1:3], strict=True)
-    )
-    seen = x if whole else x[(*index, slice(part.start, part.stop))]
-    if any(pad != (0, 0) for pad in pads):
-        seen = ops.pad(seen, [*pads, (0, 0)])
-        late = [slice(None, None, step if pad != (0, 0) else None) for pad, step in zip(pads[1:], steps, strict=True)]
-        if any(each.step not in (None, 1) for each in late):
-            seen = seen[(slice(None), *late)]
+    cuts = [cut_of(size, *each) for size, each in zip(x.shape[1:3], zip(window, steps, strict=True), strict=True)]
+    whole = all((cut.start, cut.stop, cut.step) == (0, n, 1) for cut, n in zip(cuts, x.shape[1:3], strict=True))
+    seen = x
+    if not whole or part.maps != x.shape[-1]:
+        pixels = [slice(cut.start, cut.stop, cut.step) for cut in cuts]
+        seen = x[(slice(None), *pixels, slice(part.start, part.stop))]
+    if any(cut.zeros != (0, 0) for cut in cuts):
+        seen = ops.pad(seen, [(0, 0), *(cut.zeros for cut in cuts), (0, 0)])
+    if any(cut.late_step > 1 for cut in cuts):
+        seen = seen[:, :: cuts[0].late_step, :: cuts[1].late_step]
     return seen
 
 

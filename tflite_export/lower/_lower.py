@@ -21,6 +21,7 @@ from tflite_export.shrink import ShrunkModel
 
 _GAIN = 0.98  # a form has to take less of the dense layer's time than this
 _RUNS = 60
+_HOPELESS = 1.5  # forms that should take so many times the dense layer's time are not timed
 _TRIED = 3  # forms of a layer that are timed, those of least predicted cost
 _COPY = {"cpu": 64, "micro": 2}
 """Multiplications that take as long as copying one value: 50 to 100 measured with XNNPACK on x86, int8 and
@@ -149,9 +150,10 @@ def _as_asked(each: Option, name: str) -> _Decision:
 
 
 def _fastest(layer: Weighted, each: Option, quantize: Quantize) -> _Decision:
-    forms = _promising([form for form in each.forms if form.exact or quantize == "none"])
+    exact = [form for form in each.forms if form.exact or quantize == "none"]
+    forms = _promising([form for form in exact if form.cost < _HOPELESS])
     if not forms:
-        return _choice(each, None, "no form is exact in integers")
+        return _choice(each, None, "no form promises a gain" if exact else "no form is exact in integers")
     models = [alone(layer, dense_layer(layer))]
     models += [alone(layer, lowered_layer(layer, form, name="lowered")) for form in forms]
     dense, *times = _latencies(models, quantize)

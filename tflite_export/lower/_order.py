@@ -1,6 +1,6 @@
 """Bring channels in an order in which those that are treated alike lie side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from tf_structprune.graph import Channels, Group, PrunableGraph, kernel_view, named_layers, trace
-from tflite_export.lower._structure import blocks_of, even_edges
+from tflite_export.lower._structure import Block, blocks_of, even_edges
 from tflite_export.shrink import rebuild
 
 _SWEEPS = 2  # a layer's inputs can be ordered well only once its outputs are
@@ -157,8 +157,18 @@ def _cost(sides: list[_Side], moved: NDArray[np.int64]) -> float:
         placed = side.alive[:, now.inputs] if side.reads else side.alive[:, :, now.outputs]
         blocks = blocks_of(placed, even_edges(placed))
         work = sum(block.maps * block.reads for block in blocks)
-        pieces = [piece for block in blocks for piece in block.pieces]
-        copied = sum(piece.maps for piece in pieces) if len(pieces) > 1 else 0
+        slices = _slices(blocks)
+        copied = sum(piece.maps for block in blocks for piece in block.pieces) if slices > 1 else 0
         pixels = side.macs / side.alive.size
-        total += pixels * (work + _SLICE * len(pieces) + _COPY * copied)
+        total += pixels * (work + _SLICE * slices + _COPY * copied)
     return total
+
+
+def _slices(blocks: Sequence[Block]) -> int:
+    """Slices of the input that make what the blocks read, one behind the other: 1 for disjoint blocks in order."""
+    pieces = [piece for block in blocks for piece in block.pieces]
+    follow = sum(
+        (after.start, after.taps) == (before.stop, before.taps)
+        for before, after in zip(pieces[:-1], pieces[1:], strict=True)
+    )
+    return len(pieces) - follow

@@ -79,7 +79,7 @@ def reading(axes: tuple[Axis, Axis], term: Term) -> Reading:
     dilation = tuple(step * axis.dilation if n > 1 else 1 for axis, (n, step) in zip(axes, places, strict=True))
     if base.size == 1:
         return Reading(_pairs(sides), "valid", (1, 1), (1, 1), strides)
-    same = strides == (1, 1) and all(
+    same = all(
         _pads_itself(axis, n, step, side)
         for axis, (n, _), step, side in zip(axes, places, dilation, sides, strict=True)
     )
@@ -100,12 +100,51 @@ def cannot_stride(axes_strides: Sequence[int], dilation: Sequence[int], term: Te
     return spread and max(axes_strides) > 1
 
 
+def pads_whole(axes: tuple[Axis, Axis], how: Reading, parts: Sequence[Part], inputs: int) -> bool:
+    """Whether to put zeros around the whole input once, and not around each part.
+
+    It is cheaper where the parts that need zeros have more maps than the input, `inputs`, and needed where
+    a part sees nothing but zeros.
+    """
+    beyond = [[(a < 0 or b > axis.size) for axis, (a, b) in zip(axes, window, strict=True)] for window in how.windows]
+    blank = any(a >= axis.size or b <= 0 for w in how.windows for axis, (a, b) in zip(axes, w, strict=True))
+    maps = sum(part.maps for part, sides in zip(parts, beyond, strict=True) if any(sides))
+    return blank or maps > inputs
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a window is taken from one axis of an input: a slice, then zeros, then every so many pixels.
+
+    Attributes:
+        start: first pixel.
+        stop: pixel behind the last.
+        step: pixels from one to the next, 1 where zeros come first.
+        zeros: zeros before and behind.
+        late_step: pixels from one to the next once the zeros are there.
+    """
+
+    start: int
+    stop: int
+    step: int
+    zeros: tuple[int, int]
+    late_step: int
+
+
+def cut_of(size: int, window: tuple[int, int], step: int) -> Cut:
+    """The cut of every `step`-th pixel of a window, pixels from and to, from an axis of that size."""
+    start, stop = window
+    zeros = max(0, -start), max(0, stop - size)
+    inside = zeros == (0, 0)
+    return Cut(max(0, start), min(size, stop), step if inside else 1, zeros, 1 if inside else step)
+
+
 def _pads_itself(axis: Axis, count: int, step: int, windows: list[tuple[int, int]]) -> bool:
     """Whether padding="same" of the small convolution puts the zeros where the windows have them."""
     if count == 1:
         return True
-    before = (count - 1) * step // 2
-    return all(window == (-before, axis.size + (count - 1) * step - before) for window in windows)
+    alike = Axis(axis.size, count, axis.stride, step, "same")
+    return alike.outputs == axis.outputs and all(start == -alike.before for start, _ in windows)
 
 
 def _pairs(sides: list[list[tuple[int, int]]]) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
@@ -114,19 +153,3 @@ def _pairs(sides: list[list[tuple[int, int]]]) -> tuple[tuple[tuple[int, int], t
 
 def _rounded_up(size: int, stride: int) -> int:
     return -(-size // stride)
-
-
-def pads_whole(axes: tuple[Axis, Axis], how: Reading, parts: Sequence[Part]) -> bool:
-    """Whether to put zeros around the whole input once, and not around each part.
-
-    It is cheaper where the parts that need zeros are more maps than the input has, and needed where
-    a part sees nothing but zeros.
-    """
-    beyond = [[(a < 0 or b > axis.size) for axis, (a, b) in zip(axes, window, strict=True)] for window in how.windows]
-    blank = any(a >= axis.size or b <= 0 for w in how.windows for axis, (a, b) in zip(axes, w, strict=True))
-    maps = sum(part.maps for part, sides in zip(parts, beyond, strict=True) if any(sides))
-    return blank or maps > _input_maps(parts)
-
-
-def _input_maps(parts: Sequence[Part]) -> int:
-    return max(part.stop for part in parts)

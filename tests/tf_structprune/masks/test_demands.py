@@ -1,5 +1,7 @@
 """Masks that are drawn such that they run fast: kernels in blocks, few patterns a layer."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.graphs import chain_graph
 from tf_structprune.masks import (
+    COLUMNS,
+    FEATURE_MAP,
     INTRA_KERNEL,
     KERNEL,
     FeatureMap,
@@ -14,6 +18,7 @@ from tf_structprune.masks import (
     Kernel,
     MaskSet,
     as_granularity,
+    lowerable,
     mask_space,
     positions_kept,
     sparsity_of,
@@ -179,6 +184,7 @@ WRONG = {
     "blocks alone": (lambda: Kernel(blocks=2), r"blocks of inputs need groups of outputs"),
     "no patterns": (lambda: IntraKernelStrided(patterns=0), r"patterns must be at least 1\. Received: patterns=0"),
     "stride zero": (lambda: IntraKernelStrided((0,)), r"strides must be positive\. Received: strides=\(0,\)"),
+    "strides of no name": (lambda: IntraKernelStrided("rows"), r"Unknown intra-kernel strides\. .*strides='rows'"),
     "other": (lambda: as_granularity(3), r"Unknown granularity\. Received: granularity=3"),
     "name": (lambda: as_granularity("filter"), r"Unknown granularity\. Received: granularity='filter'"),
 }
@@ -188,3 +194,91 @@ WRONG = {
 def test_wrong_demands_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def shaped_graph(kernel_shape, positions):
+    """A chain whose layers have kernels of that height and width, or dense ones behind a `Flatten`."""
+    graph = chain_graph(WIDTHS, positions)
+    layers = tuple(
+        dataclasses.replace(layer, kernel_shape=(*kernel_shape, layer.inputs, layer.outputs)) for layer in graph.layers
+    )
+    return dataclasses.replace(graph, layers=layers)
+
+
+SHAPES = {
+    "3x3": ((3, 3), 9, (1, 3, 9)),
+    "5x5": ((5, 5), 25, (1, 5, 25)),
+    "10x4": ((10, 4), 40, (1, 4, 40)),
+    "7x1": ((7, 1), 7, (1, 7)),
+    "1x7": ((1, 7), 7, (1, 7)),
+    "3 long": ((3,), 3, (1, 3)),
+    "3x3x3": ((3, 3, 3), 27, (1, 3, 27)),
+    "behind a Flatten of 7x7": ((), 49, (1, 7, 49)),
+}
+
+
+@pytest.mark.parametrize("kernel_shape, positions, strides", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.6])
+def test_columns_are_as_wide_as_the_kernels_of_each_layer(kernel_shape, positions, strides, sparsity):
+    graph = shaped_graph(kernel_shape, positions)
+    by_rule, by_name = (
+        mask_space(graph, IntraKernelStrided(each, 2), sparsity).sample(np.random.default_rng(0))
+        for each in (COLUMNS, strides)
+    )
+    assert by_rule.equals(by_name)
+    assert sparsity_of(graph, by_rule) >= sparsity - 1e-9
+
+
+def test_layers_of_different_kernels_have_columns_of_their_own():
+    graph = shaped_graph((3, 3), 9)
+    wide = graph.prunable_layers[1]
+    wider = dataclasses.replace(wide, kernel_shape=(5, 5, *wide.kernel_shape[2:]), positions=25)
+    graph = dataclasses.replace(graph, layers=tuple(wider if each is wide else each for each in graph.layers))
+    patterns = mask_space(graph, IntraKernelStrided(COLUMNS), 0.5).sample(np.random.default_rng(0)).intra_kernel
+    assert {name: set(p[:, 0].tolist()) for name, p in patterns.items()} == {
+        layer.name: {1, 5} if layer is wider else {1, 3} for layer in graph.prunable_layers
+    }
+
+
+@pytest.mark.parametrize("kernel_shape, positions, _", SHAPES.values(), ids=SHAPES)
+def test_columns_reach_whatever_strides_can(kernel_shape, positions, _):
+    graph = shaped_graph(kernel_shape, positions)
+    assert sparsity_of(
+        graph, mask_space(graph, IntraKernelStrided(COLUMNS), 1 - 1 / positions).sample(np.random.default_rng(0))
+    ) == pytest.approx(1 - 1 / positions)
+
+
+GROUPS = {0.0: 2, 0.5: 2, 0.51: 4, 0.75: 4, 0.76: 8, 0.875: 8, 0.88: 16}
+
+
+@pytest.mark.parametrize("share, groups", GROUPS.items())
+def test_lowerable_kernels_go_in_as_few_blocks_as_can_remove_the_share(share, groups):
+    assert lowerable(KERNEL, share) == Kernel(groups)
+    assert lowerable(KERNEL, 1 - (1 - share)) == Kernel(groups)  # a share that was computed
+
+
+@MANY
+@given(share=st.floats(0, 0.9375), seed=seeds)
+def test_lowerable_kernels_reach_the_share_where_blocks_are_even(share, seed):
+    graph = chain_graph([2, 16, 32, 16, 3])
+    masks = mask_space(graph, lowerable(KERNEL, share), share).sample(np.random.default_rng(seed))
+    assert share - 1e-9 <= sparsity_of(graph, masks)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 2 / 3, 0.8])
+def test_lowerable_patterns_are_columns_and_two_a_layer(share):
+    assert lowerable(INTRA_KERNEL, share) == IntraKernelStrided(COLUMNS, 2)
+    assert lowerable(FEATURE_MAP, share) == FeatureMap()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("filter", 0.5), r"Unknown granularity\. Received: granularity='filter'"),
+        ((KERNEL, 1.0), r"Granularity 'kernel': sparsity must be in \[0, 1\)\. Received: sparsity=1\.0"),
+    ],
+    ids=["name", "share"],
+)
+def test_lowerable_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        lowerable(*arguments)

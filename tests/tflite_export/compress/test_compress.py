@@ -45,6 +45,7 @@ REST = {
 }
 STAGE = {
     "granularity": str,
+    "demands": dict,
     "search": str,
     "sparsity": float,
     "mcr_before_retraining": float,
@@ -111,6 +112,13 @@ def test_summary_has_the_promised_keys(run):
         assert {key: type(value) for key, value in summary[name].items()} == FIGURES
     assert {key: type(summary[key]) for key in REST} == REST
     assert [{key: type(value) for key, value in stage.items()} for stage in summary["stages"]] == [STAGE] * 3
+    assert [stage["demands"] for stage in summary["stages"]] == [
+        {},
+        {"groups": 2, "blocks": None},
+        {"strides": "columns", "patterns": 2},
+    ]
+    settings = summary["settings"]
+    assert [settings[name] for name in ("kernel_groups", "strides", "patterns")] == ["auto"] * 3
     assert (summary["tolerance"], summary["seed"]) == (0.05, 3)
     assert {item["name"] for item in summary["skipped_layers"]} == {"first", "classifier"}
     assert summary["versions"]["keras"] == keras.__version__

@@ -39,6 +39,15 @@ WRONG = {
         {"finetune_rate": math.inf},
         "finetune_rate must be positive and finite. Received: finetune_rate=inf",
     ),
+    "groups of no number": (
+        {"kernel_groups": "few"},
+        "kernel_groups must be at least 2. Received: kernel_groups='few'",
+    ),
+    "groups one": ({"kernel_groups": 1}, "kernel_groups must be at least 2. Received: kernel_groups=1"),
+    "patterns none": ({"patterns": 0}, "patterns must be at least 1. Received: patterns=0. Use a count, 'auto', or"),
+    "strides of no name": ({"strides": "rows"}, "Unknown strides. Received: strides='rows'. Use e.g. 1,3, or auto"),
+    "stride zero": ({"strides": (0, 3)}, r"strides must be positive. Received: strides=\(0, 3\)"),
+    "strides none": ({"strides": ()}, r"strides must be positive. Received: strides=\(\)"),
     "seed negative": ({"seed": -1}, r"seed must be in \[0, 2\*\*32\). Received: seed=-1"),
     "seed too large": ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\). Received: seed=4294967296"),
 }
@@ -59,6 +68,9 @@ LIMITS = {
     "one of everything": {"candidates": 1, "epochs": 1, "finetune_batch": 1},
     "every granularity, any order": {"granularity": ("intra_kernel", "feature_map", "kernel")},
     "every augmentation": {"augment": AUGMENTATIONS},
+    "no limits on masks": {"kernel_groups": "any", "strides": "any", "patterns": "any"},
+    "least masks": {"kernel_groups": 2, "strides": (1,), "patterns": 1},
+    "columns": {"strides": "columns"},
     "largest seed": {"seed": 2**32 - 1},
 }
 

@@ -63,7 +63,7 @@ def test_all_stages_are_accepted_and_reach_the_sparsity(pruned):
     assert [stage.granularity for stage in result.stages] == list(GRANULARITIES)
     assert [stage.accepted for stage in result.stages] == [True] * 3
     assert sorted(stage.sparsity for stage in result.stages) == [stage.sparsity for stage in result.stages]
-    assert settings.sparsity <= result.sparsity < settings.sparsity + 0.05
+    assert settings.sparsity <= result.sparsity < settings.sparsity + 0.06  # blocks and columns of six maps are coarse
     assert {stage.search for stage in result.stages} == {"best_of_n"}
 
 
@@ -197,7 +197,7 @@ def test_widths_keep_to_the_limits(retrained, limits):
 @pytest.mark.parametrize("keep_first", [True, False])
 def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
     retrained(stay)
-    settings = settings_of(granularity=("kernel",), tolerance=1.0, keep_first=keep_first)
+    settings = settings_of(granularity=("kernel",), kernel_groups="any", tolerance=1.0, keep_first=keep_first)
     small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
     assert bool(np.all(small.get_layer("first").get_weights()[0] != 0)) is keep_first
 
@@ -223,10 +223,8 @@ def test_searches_score_no_more_candidates_than_allowed(name, candidates):
 
 def test_search_is_seeded(retrained):
     retrained(*[stay] * 3)
-    results = [
-        prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("kernel",), tolerance=1.0, seed=seed))
-        for seed in (0, 0, 1)
-    ]
+    free = {"granularity": ("kernel",), "kernel_groups": "any", "tolerance": 1.0}
+    results = [prune_in_stages(tiny.trained(), tiny.data(), settings_of(**free, seed=seed)) for seed in (0, 0, 1)]
     assert results[0].small.masks.equals(results[1].small.masks)
     assert not results[0].small.masks.equals(results[2].small.masks)
 
@@ -253,3 +251,110 @@ def test_sparsity_out_of_reach_is_refused():
 def test_layer_to_keep_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="has no layer to keep by that name. Received: keep='nothing'"):
         prune_in_stages(tiny.trained(), tiny.data(), settings_of(keep=("nothing",)))
+
+
+def pruned_by(granularity, **changes):
+    settings = settings_of(granularity=granularity, tolerance=1.0, **changes)
+    return prune_in_stages(tiny.trained(), tiny.data(), settings)
+
+
+def of_one_stage(result):
+    (stage,) = result.stages
+    return stage.demands
+
+
+def in_blocks(mask, groups):
+    """Whether the kernels of every pair of runs of maps go or stay together."""
+    rows, columns = (np.arange(size) * groups // size for size in mask.shape)
+    tiles = [mask[np.ix_(rows == i, columns == j)] for i in range(groups) for j in range(groups)]
+    return all(tile.all() or not tile.any() for tile in tiles)
+
+
+GROUPS = {
+    "auto, half": ({"sparsity": 0.5}, 2),
+    "auto, more": ({"sparsity": 0.6}, 4),
+    "given": ({"kernel_groups": 4}, 4),
+}
+
+
+@pytest.mark.parametrize("changes, groups", GROUPS.values(), ids=GROUPS)
+def test_kernels_go_in_blocks(retrained, changes, groups):
+    retrained(stay)
+    result = pruned_by(("kernel",), **changes)
+    assert of_one_stage(result) == sp.Kernel(groups=groups)
+    assert sorted(result.small.masks.kernel) == sorted(PRUNABLE)
+    assert all(in_blocks(mask, groups) and not mask.all() for mask in result.small.masks.kernel.values())
+
+
+ANY = {"asked for": {"kernel_groups": "any"}, "not lowered": {"lower": "none"}}
+
+
+@pytest.mark.parametrize("changes", ANY.values(), ids=ANY)
+def test_kernels_go_one_by_one_where_nothing_else_is_asked_for(retrained, changes):
+    retrained(stay)
+    result = pruned_by(("kernel",), **changes)
+    assert of_one_stage(result) == sp.Kernel()
+    assert not any(in_blocks(mask, 2) for mask in result.small.masks.kernel.values())
+
+
+def test_blocks_are_smaller_where_those_of_the_share_do_not_reach_it(retrained):
+    retrained(stay)
+    result = pruned_by(("kernel",), sparsity=0.5, keep_first=False)  # all six kernels of it read one map
+    assert of_one_stage(result) == sp.Kernel(groups=4)
+    assert result.sparsity >= 0.5
+
+
+def test_kernels_go_one_by_one_with_a_warning_where_no_blocks_reach_the_sparsity(retrained, caplog):
+    retrained(stay)
+    result = pruned_by(("kernel",), sparsity=0.9)
+    assert of_one_stage(result) == sp.Kernel()
+    assert result.sparsity >= 0.9
+    assert "Kernels go one by one: no blocks of them remove 90.0 % of the prunable weights" in caplog.text
+
+
+def test_blocks_that_were_given_are_kept_to():
+    message = r"Granularity 'kernel' cannot remove that much here\. Received: sparsity=0\.6000\. Use at most 0\.5"
+    with pytest.raises(ValueError, match=message):
+        pruned_by(("kernel",), sparsity=0.6, kernel_groups=2)
+
+
+PATTERNS = {
+    "auto": ({}, sp.IntraKernelStrided("columns", 2)),
+    "given": ({"strides": (2, 4), "patterns": 3}, sp.IntraKernelStrided((2, 4), 3)),
+    "columns, not lowered": ({"strides": "columns", "lower": "none"}, sp.IntraKernelStrided("columns")),
+    "any number": ({"patterns": "any"}, sp.IntraKernelStrided("columns")),
+    "any strides": ({"strides": "any"}, sp.IntraKernelStrided(None, 2)),
+    "any": ({"strides": "any", "patterns": "any"}, sp.IntraKernelStrided()),
+    "not lowered": ({"lower": "none"}, sp.IntraKernelStrided()),
+}
+
+
+@pytest.mark.parametrize("changes, demands", PATTERNS.values(), ids=PATTERNS)
+def test_patterns_are_those_that_were_asked_for(retrained, changes, demands):
+    retrained(stay)
+    result = pruned_by(("intra_kernel",), sparsity=0.6, **changes)
+    assert of_one_stage(result) == demands
+    found = result.small.masks.intra_kernel
+    assert sorted(found) == sorted(PRUNABLE)
+    most = max(len(np.unique(patterns, axis=0)) for patterns in found.values())
+    strides = {name: set(patterns[:, 0].tolist()) for name, patterns in found.items()}
+    assert most <= demands.patterns if demands.patterns else most > 2
+    if demands.strides == "columns":  # `hidden` reads maps of 4 x 4
+        for name, column in {"a": 3, "b": 3, "hidden": 4}.items():
+            assert column in strides[name] and strides[name] <= {1, column}
+    elif demands.strides:
+        assert set().union(*strides.values()) <= set(demands.strides)
+
+
+def test_strides_that_were_given_are_kept_to():
+    message = r"Granularity 'intra_kernel' cannot remove that much here\. Received: sparsity=0\.9000\. Use at most"
+    with pytest.raises(ValueError, match=message):
+        pruned_by(("intra_kernel",), sparsity=0.9, strides=(1, 3))
+
+
+def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained):
+    retrained(stay, stay)
+    result = pruned_by(("kernel", "intra_kernel"), sparsity=0.5, kernel_groups=2)
+    first, last = result.stages
+    assert first.sparsity > 1 - 0.5**0.5 + 0.02  # a block is a quarter of a layer
+    assert 0.5 <= last.sparsity < 0.52
