@@ -28,12 +28,9 @@ def margins(size, tap, stride, dilation, padding):
 
 
 def rescaled(total, x, kernel, channel):
-    scale = np.float64(x.format.scale) * np.float64(np.float32(kernel.format.scales[channel])) / 0.05
-    return fp.multiply_by_quantized_multiplier(total, *fp.quantize_multiplier(_output_factor(scale)))
-
-
-def _output_factor(scale):
-    return scale * 0.05 / np.float64(np.float32(0.05))
+    scales = (x.format.scale, np.float32(kernel.format.scales[channel]), OUTPUT.scale)
+    one, other, output = map(np.float64, scales)
+    return fp.multiply_by_quantized_multiplier(total, *fp.quantize_multiplier(one * other / output))
 
 
 def slow_convolution(x, kernel, bias, window, connected):
@@ -57,7 +54,7 @@ def slow_convolution(x, kernel, bias, window, connected):
                 value = int(x.values[image, y, z, c]) - x.format.zero_point
                 total += value * int(kernel.values[(place[0], i, j, place[1])])
         result[image, row, column, channel] = rescaled(total, x, kernel, channel)
-    return np.clip(result - 11, -128, 127)
+    return np.clip(result + OUTPUT.zero_point, -128, 127)
 
 
 WINDOWS = {
