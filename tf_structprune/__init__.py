@@ -3,6 +3,7 @@
 Keras 3, any backend; TensorFlow is not needed. `tflite_export` takes it from here.
 """
 
+from tf_structprune import fixed_point as fixed_point
 from tf_structprune import schedule as schedule
 from tf_structprune import search as search
 from tf_structprune.callbacks import StageReport as StageReport

@@ -7,7 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
-    "tf_structprune": ("legacy", "graph", "masks", "measure", "search", "schedule", "layers", "callbacks"),
+    "tf_structprune": (
+        "legacy",
+        "graph",
+        "masks",
+        "measure",
+        "search",
+        "fixed_point",
+        "schedule",
+        "layers",
+        "callbacks",
+    ),
     "tflite_export": (
         "shrink",
         "runtime",
@@ -20,7 +30,7 @@ ROOMS = {
         "compress",
     ),
 }
-NUMPY_ONLY = ("masks", "search", "schedule")
+NUMPY_ONLY = ("masks", "search", "fixed_point", "schedule")
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 

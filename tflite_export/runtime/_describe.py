@@ -1,8 +1,8 @@
 """What a `.tflite` file holds: operators, tensors, multiply-accumulates, parameters."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
@@ -63,12 +63,14 @@ class OperatorDescription:
         inputs: indices into `ModelDescription.tensors`; -1 is an input that was left out.
         outputs: indices into `ModelDescription.tensors`.
         macs: multiply-accumulates of one run.
+        options: builtin options by their names in the schema (`strideH`, `padding`, ...); enums are numbers.
     """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     macs: int
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,11 @@ def _operator(operator: Any, codes: list[Any], tensors: tuple[TensorDescription,
     outputs = tuple(int(i) for i in _items(operator.outputs))
     count = _MACS.get(name)
     macs = count([tensors[i].shape for i in inputs], tensors[outputs[0]].shape) if count else 0
-    return OperatorDescription(name, inputs, outputs, macs)
+    return OperatorDescription(name, inputs, outputs, macs, _options(operator.builtinOptions))
+
+
+def _options(options: Any) -> dict[str, Any]:
+    return {} if options is None else dict(vars(options))
 
 
 _Shape = tuple[int, ...]

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from tflite_export.quantize import convert
 from tflite_export.runtime import describe
@@ -79,3 +80,11 @@ def test_describe_gives_per_channel_scales_of_weights(int8_file):
     weights = description.tensors[first.inputs[1]]
     assert (weights.shape, weights.dtype, weights.constant) == ((6, 3, 3, 2), "int8", True)
     assert len(weights.scales) == 6
+
+
+def test_describe_gives_options_by_their_schema_names():
+    model = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(5, 3, strides=(2, 1), activation="relu")])
+    (conv,) = describe(convert(random_weights(model))).operators
+    assert (conv.options["strideH"], conv.options["strideW"]) == (2, 1)
+    assert conv.options["padding"] == schema.Padding.VALID
+    assert conv.options["fusedActivationFunction"] == schema.ActivationFunctionType.RELU

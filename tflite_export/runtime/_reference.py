@@ -1,0 +1,91 @@
+"""Runs an int8 model in NumPy, in the exact integers of LiteRT's reference kernels or of TFLite Micro."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_structprune.fixed_point import Runtime
+from tflite_export.runtime._constants import constant_values
+from tflite_export.runtime._describe import ModelDescription, describe
+from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.runtime._reference_kernels import KERNELS, Arrays, Call, Int8
+from tflite_export.runtime._samples import model_inputs
+
+_SAMPLES_AT_ONCE = 32  # bounds the memory that the patches of a convolution take
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What stays the same from sample to sample."""
+
+    description: ModelDescription
+    constants: Arrays
+    source: int
+    target: int
+    runtime: Runtime
+
+
+def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "litert") -> NDArray[np.int8]:
+    """Runs an int8 model in NumPy, bit for bit as a runtime would.
+
+    An independent witness for what a runtime computes, without its binary: every rounding is written out in
+    `tf_structprune.fixed_point`. `run_litert(kernels="reference")` and `run_tflm` give the same integers.
+
+    Args:
+        model: path of the file, or its bytes; int8 throughout, one input of batch 1, one output.
+        inputs: `(n, *shape)` samples, as for `run_litert`.
+        runtime: "litert" for LiteRT's reference kernels, "tflm" for TFLite Micro's.
+
+    Returns:
+        `(n, *output shape)` integers.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: damaged file, wrong samples or runtime, a tensor of another type than int8, an operator
+            without a kernel here.
+    """
+    if runtime not in ("litert", "tflm"):
+        raise ValueError(f"runtime must be 'litert' or 'tflm'. Received: runtime={runtime!r}.")
+    data = read_model(model)
+    description = describe(data)
+    _check(description, model_name(model))
+    samples = model_inputs(inputs, description)
+    tensors = description.tensors
+    program = _Program(
+        description=description,
+        constants=constant_values(data),
+        source=tensors.index(description.inputs[0]),
+        target=tensors.index(description.outputs[0]),
+        runtime=runtime,
+    )
+    parts = range(0, len(samples), _SAMPLES_AT_ONCE)
+    return np.concatenate([_run(program, samples[start : start + _SAMPLES_AT_ONCE]) for start in parts])
+
+
+def _run(program: _Program, samples: Int8) -> Int8:
+    values: Arrays = {program.source: samples[:, None]}  # the model's own batch axis has length 1
+    for operator in program.description.operators:
+        call = Call(operator, program.description.tensors, values, program.constants, program.runtime)
+        (output,) = operator.outputs
+        values[output] = KERNELS[operator.name](call).reshape(len(samples), *call.output.shape)
+    result: Int8 = values[program.target][:, 0]
+    return result
+
+
+def _check(description: ModelDescription, name: str) -> None:
+    """Refuses, by name, what the kernels would get wrong."""
+    for operator in description.operators:
+        if operator.name not in KERNELS:
+            raise ValueError(
+                f"{name}: the NumPy reference has no kernel for operator {operator.name}. "
+                f"Received: operators {', '.join(description.operator_names)}. It has {', '.join(sorted(KERNELS))}."
+            )
+        for index in (*operator.inputs, *operator.outputs):
+            tensor = description.tensors[index]
+            if index >= 0 and not tensor.constant and (tensor.dtype != "int8" or len(tensor.scales) != 1):
+                raise ValueError(
+                    f"{name}: tensor '{tensor.name}' of {operator.name} must be int8 with one scale. "
+                    f"Received: dtype={tensor.dtype}, {len(tensor.scales)} scales. "
+                    "Convert the model with quantize='int8'."
+                )
