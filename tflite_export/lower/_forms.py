@@ -20,7 +20,7 @@ SUM = "sum"
 """One smaller convolution for each set of taps, added up."""
 FORMS = (GATHER, SHIFT, GROUPED, SUM)
 _WORTH = 0.97  # a layer that keeps more of its work than this stays dense
-_MOST_RUNS = 64  # slices of a dense layer
+_MOST_SLICES = 256  # of one layer; with more, copying costs more than any mask saves
 _READING = 8  # a dense layer waits for its weights: 35 ps each, a convolution multiplies in 1 to 4 ps (x86, int8)
 
 
@@ -93,6 +93,7 @@ def option(each: Weighted, *, copy: int, call: int) -> Option | None:
         return None
     # Where a runtime multiplies in wide tiles, narrow blocks cost more than they save: also all outputs at once.
     ways = [split] if len(split) == 1 else [split, blocks_of(alive, (0, alive.shape[2]))]
+    ways = [blocks for blocks in ways if sum(len(block.pieces) for block in blocks) <= _MOST_SLICES]
     make = _dense_forms if each.is_dense else _conv_forms
     forms = [form for blocks in ways for form in make(each, blocks, copy, call // max(1, each.pixels))]
     saved = (alive.size - left) * each.pixels
@@ -128,9 +129,8 @@ def _needs_both(each: Weighted, form: Form) -> bool:
 
 
 def _dense_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int) -> list[Form]:
-    positions = each.kernel.shape[1]
-    runs = [len(runs_of(piece, positions)) for block in blocks for piece in block.pieces]
-    if sum(runs) > _MOST_RUNS:
+    runs = [len(runs_of(piece, each.kernel.shape[1])) for block in blocks for piece in block.pieces]
+    if sum(runs) > _MOST_SLICES:
         return []
     work = sum(block.maps * block.reads for block in blocks)
     copied = sum(block.reads for block in blocks)

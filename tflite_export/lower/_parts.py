@@ -8,6 +8,9 @@ from itertools import product
 from tflite_export.lower._structure import Block, Grid, grid_of
 
 
+_MOST_KINDS = 16  # sets of taps whose shapes are tried; with many, no one small kernel fits them
+
+
 @dataclass(frozen=True)
 class Part:
     """A run of input maps, seen through a small kernel that lies at one place of the whole kernel.
@@ -109,7 +112,8 @@ def bases(blocks: Sequence[Block], size: tuple[int, int]) -> tuple[Grid, ...]:
     """Shapes of small kernels that are worth a try: rows, columns, and what the taps form themselves."""
     height, width = size
     found = [Grid(0, 0, rows, columns) for rows, columns in ((height, 1), (1, width), (height, width))]
-    for taps in {piece.taps for block in blocks for piece in block.pieces}:
+    kinds = dict.fromkeys(piece.taps for block in blocks for piece in block.pieces)
+    for taps in list(kinds)[:_MOST_KINDS]:
         whole = grid_of(taps, width)
         columns = {tap % width for tap in taps}
         in_column = [grid_of([tap for tap in taps if tap % width == column], width) for column in sorted(columns)]
