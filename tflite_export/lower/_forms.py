@@ -87,6 +87,8 @@ def option(each: Weighted, *, copy: int, call: int) -> Option | None:
         call: multiplications that take as long as one more operation.
     """
     alive = (each.kernel != 0).reshape(-1, *each.kernel.shape[2:])
+    if alive.all():
+        return None
     split = blocks_of(alive, even_edges(alive))
     left = sum(block.maps * block.reads for block in split)
     if left > _WORTH * alive.size or any(not block.pieces for block in split):
