@@ -20,8 +20,6 @@ _SLICE = 256  # multiplications of an output pixel that one more slice takes
 _COPY = 64  # multiplications that take as long as copying one value
 _MOST_CLUSTERED = 1024  # the distances of n channels take n * n numbers
 
-_Alive = Mapping[str, NDArray[np.bool_]]
-
 
 def reorder(model: keras.Model) -> keras.Model:
     """A copy that computes the same with its channels in another order.
@@ -46,8 +44,34 @@ def reorder(model: keras.Model) -> keras.Model:
     return rebuild(model, {name: channels.reordered(source) for name, channels in graph.channels.items()})
 
 
+@dataclass(frozen=True)
+class _Kernel:
+    """The weights of a layer that are not zero; taps with the same ones are one.
+
+    A dense layer behind `Flatten` has thousands of taps, but few different ones.
+
+    Attributes:
+        alive: shape (different taps, input maps, output maps).
+        times: how many taps each stands for, shape (different taps,).
+    """
+
+    alive: NDArray[np.bool_]
+    times: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, alive: NDArray[np.bool_]) -> "_Kernel":
+        """From all taps."""
+        rows = np.packbits(alive.reshape(len(alive), -1), axis=1)
+        _, first, times = np.unique(rows, axis=0, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        return cls(alive[first[order]], times[order])
+
+
+_Alive = Mapping[str, _Kernel]
+
+
 def _sparse_kernels(graph: PrunableGraph, model: keras.Model) -> _Alive:
-    """Weights that are not zero, (taps, input maps, output maps), of the layers that have some zeros."""
+    """The kernels of the layers that have some zeros."""
     layers = named_layers(model)
     found = {}
     for layer in graph.layers:
@@ -55,7 +79,7 @@ def _sparse_kernels(graph: PrunableGraph, model: keras.Model) -> _Alive:
             kernel = keras.ops.convert_to_numpy(layers[layer.name].kernel)
             view = kernel_view(layers[layer.name], graph.channels[layer.name].positions).view(kernel, np)
             if (view == 0).any():
-                found[layer.name] = view != 0
+                found[layer.name] = _Kernel.of(view != 0)
     return found
 
 
@@ -66,13 +90,14 @@ class _Side:
     Attributes:
         channels: the layer's channels.
         alive: its weights that are not zero, as they lie now.
+        times: how many taps each of its taps stands for.
         reads: whether it reads the group.
         macs: multiply-accumulates of the layer.
-        pixels: pixels of its output.
     """
 
     channels: Channels
     alive: NDArray[np.bool_]
+    times: NDArray[np.int64]
     reads: bool
     macs: int
 
@@ -109,8 +134,8 @@ def _sides(graph: PrunableGraph, group: Group, alive: _Alive, source: NDArray[np
             if name in alive:
                 channels = graph.channels[name]
                 now = channels.reordered(source)
-                placed = alive[name][:, now.inputs][:, :, now.outputs]
-                sides.append(_Side(channels, placed, reads, graph.layer(name).macs))
+                placed = alive[name].alive[:, now.inputs][:, :, now.outputs]
+                sides.append(_Side(channels, placed, alive[name].times, reads, graph.layer(name).macs))
     return sides
 
 
@@ -156,10 +181,14 @@ def _cost(sides: list[_Side], moved: NDArray[np.int64]) -> float:
         now = side.channels.reordered(moved)
         placed = side.alive[:, now.inputs] if side.reads else side.alive[:, :, now.outputs]
         blocks = blocks_of(placed, even_edges(placed))
-        work = sum(block.maps * block.reads for block in blocks)
+        work = sum(
+            block.maps * piece.maps * int(side.times[list(piece.taps)].sum())
+            for block in blocks
+            for piece in block.pieces
+        )
         slices = _slices(blocks)
         copied = sum(piece.maps for block in blocks for piece in block.pieces) if slices > 1 else 0
-        pixels = side.macs / side.alive.size
+        pixels = side.macs / (side.times.sum() * side.alive[0].size)
         total += pixels * (work + _SLICE * slices + _COPY * copied)
     return total
 

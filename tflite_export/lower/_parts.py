@@ -7,7 +7,6 @@ from itertools import product
 
 from tflite_export.lower._structure import Block, Grid, grid_of
 
-
 _MOST_KINDS = 16  # sets of taps whose shapes are tried; with many, no one small kernel fits them
 
 
