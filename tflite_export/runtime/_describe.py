@@ -165,7 +165,7 @@ def _tensor(tensor: Any, buffers: list[Any]) -> TensorDescription:
         scales=tuple(float(scale) for scale in _items(quantization and quantization.scale)),
         zero_points=tuple(int(point) for point in _items(quantization and quantization.zeroPoint)),
         # A model over 2 GB keeps its values behind the flatbuffer, at `offset`.
-        constant=len(_items(stored.data)) > 0 or stored.offset > 1,
+        constant=(stored.data is not None and len(stored.data) > 0) or stored.offset > 1,
     )
 
 
