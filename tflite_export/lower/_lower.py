@@ -90,10 +90,10 @@ def lower(
     if target not in ("cpu", "micro"):
         raise ValueError(f"Unknown target. Received: target={target!r}. Use cpu or micro.")
     given = small.model if isinstance(small, ShrunkModel) else small
-    if not _options(given, target):
-        return LoweredModel(given, LowerPlan(()))
-    plain = reorder(given)
+    plain = reorder(given)  # first: blocks under a permutation show only then
     options = _options(plain, target)
+    if not options:
+        return LoweredModel(given, LowerPlan(()))
     if form != "auto":
         decided = {each.name: _as_asked(each, form) for _, each in options.values()}
     elif target == "cpu":

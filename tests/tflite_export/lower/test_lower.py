@@ -149,12 +149,14 @@ def test_blocks_of_kernels_are_left_out(blocks, form, settings):
     assert choice.macs_share == pytest.approx(np.mean(blocks))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("strays", [0, 2])
-def test_blocks_are_found_under_a_permutation(seed, strays):
+@pytest.mark.parametrize("width", [16, 64])
+def test_blocks_are_found_under_a_permutation(seed, strays, width):
     rng = np.random.default_rng(seed)
-    masked = sp.wrap(network(maps=16, padding="same", filters=16))
-    mask = np.kron(np.eye(4, dtype=bool), np.ones((4, 4), bool))[rng.permutation(16)][:, rng.permutation(16)]
+    masked = sp.wrap(network(maps=width, padding="same", filters=width))
+    blocks = np.kron(np.eye(4, dtype=bool), np.ones((width // 4, width // 4), bool))
+    mask = blocks[rng.permutation(width)][:, rng.permutation(width)]
     outside = np.argwhere(~mask)
     for at in rng.choice(len(outside), strays, replace=False):
         mask[tuple(outside[at])] = True
@@ -162,7 +164,7 @@ def test_blocks_are_found_under_a_permutation(seed, strays):
     low = lower(te.shrink(masked), form="shift")
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
-    assert choice.macs_share <= 1 / 4 + strays * 4 / 256
+    assert choice.macs_share <= 1 / 4 + strays / 4 / width
     assert choice.form == f"shift ({len(choice.blocks)} blocks)"
     if not strays:
         grouped = lower(te.shrink(masked), form="grouped")
