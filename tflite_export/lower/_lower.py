@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
+from tf_structprune.layers import is_masked
 from tflite_export.bench import benchmark_together
 from tflite_export.lower._around import Weighted, weighted_layers
 from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model
@@ -83,13 +84,19 @@ def lower(
 
     Raises:
         ImportError: target "micro" without the `tflite-micro` package.
-        ValueError: an unknown target or form.
+        ValueError: an unknown target, form or number format, or a model that is still masked.
     """
     if form not in ("auto", *FORMS):
         raise ValueError(f"Unknown form. Received: form={form!r}. Use one of: auto, {', '.join(FORMS)}.")
     if target not in ("cpu", "micro"):
         raise ValueError(f"Unknown target. Received: target={target!r}. Use cpu or micro.")
+    if quantize not in ("int8", "none"):
+        raise ValueError(f"Unknown number format. Received: quantize={quantize!r}. Use int8 or none.")
     given = small.model if isinstance(small, ShrunkModel) else small
+    if is_masked(given):
+        raise ValueError(
+            f"Model '{given.name}' still has its masks. Received: a masked model. Use lower(shrink(model))."
+        )
     plain = reorder(given)  # first: blocks under a permutation show only then
     options = _options(plain, target)
     if not options:

@@ -343,6 +343,16 @@ def test_unknown_form_is_refused():
         lower(network(), form="fast")
 
 
+def test_unknown_number_format_is_refused():
+    with pytest.raises(ValueError, match=r"Unknown number format\. Received: quantize='int4'\. Use int8 or none"):
+        lower(network(), quantize="int4")
+
+
+def test_masked_model_is_refused():
+    with pytest.raises(ValueError, match=r"still has its masks.*Use lower\(shrink\(model\)\)"):
+        lower(sp.wrap(network()))
+
+
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match=r"Unknown target\. Received: target='phone'\. Use cpu or micro"):
         lower(network(), target="phone")
