@@ -91,7 +91,7 @@ def lower(
     if target not in ("cpu", "micro"):
         raise ValueError(f"Unknown target. Received: target={target!r}. Use cpu or micro.")
     if quantize not in ("int8", "none"):
-        raise ValueError(f"Unknown number format. Received: quantize={quantize!r}. Use int8 or none.")
+        raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
     given = small.model if isinstance(small, ShrunkModel) else small
     if is_masked(given):
         raise ValueError(
