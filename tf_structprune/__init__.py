@@ -6,9 +6,13 @@ Keras 3, any backend; TensorFlow is not needed. `tflite_export` takes it from he
 from tf_structprune import fixed_point as fixed_point
 from tf_structprune import schedule as schedule
 from tf_structprune import search as search
+from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
 from tf_structprune.callbacks import StageReport as StageReport
 from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+from tf_structprune.callbacks import calibrate as calibrate
 from tf_structprune.callbacks import find_masks as find_masks
+from tf_structprune.fixed_point import FixedPoint as FixedPoint
+from tf_structprune.fixed_point import LayerBits as LayerBits
 from tf_structprune.graph import Flow as Flow
 from tf_structprune.graph import LayerRule as LayerRule
 from tf_structprune.graph import PrunableGraph as PrunableGraph
@@ -18,6 +22,7 @@ from tf_structprune.layers import MaskedLayer as MaskedLayer
 from tf_structprune.layers import get_masks as get_masks
 from tf_structprune.layers import random_masks as random_masks
 from tf_structprune.layers import set_masks as set_masks
+from tf_structprune.layers import to_fixed_point as to_fixed_point
 from tf_structprune.layers import unwrap as unwrap
 from tf_structprune.layers import wrap as wrap
 from tf_structprune.legacy import from_legacy as from_legacy

@@ -1,8 +1,12 @@
 """Room 7: the joint of search, layers and `fit`."""
 
+from tf_structprune.callbacks._calibrate import calibrate as calibrate
+from tf_structprune.callbacks._calibrate import calibrate_signals as calibrate_signals
+from tf_structprune.callbacks._calibrate import calibrate_weights as calibrate_weights
 from tf_structprune.callbacks._find_masks import Validation as Validation
 from tf_structprune.callbacks._find_masks import check_validation as check_validation
 from tf_structprune.callbacks._find_masks import find_masks as find_masks
+from tf_structprune.callbacks._fixed_point_training import FixedPointTraining as FixedPointTraining
 from tf_structprune.callbacks._score import as_score as as_score
 from tf_structprune.callbacks._score import class_labels as class_labels
 from tf_structprune.callbacks._score import misclassification_rate as misclassification_rate

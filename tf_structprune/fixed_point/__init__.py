@@ -20,6 +20,9 @@ from tf_structprune.fixed_point._quantized import Activation as Activation
 from tf_structprune.fixed_point._quantized import AffineFormat as AffineFormat
 from tf_structprune.fixed_point._quantized import QuantizedArray as QuantizedArray
 from tf_structprune.fixed_point._quantized import Runtime as Runtime
+from tf_structprune.fixed_point._recipe import SIGNED_SIGNAL_BITS as SIGNED_SIGNAL_BITS
+from tf_structprune.fixed_point._recipe import FixedPoint as FixedPoint
+from tf_structprune.fixed_point._recipe import LayerBits as LayerBits
 from tf_structprune.fixed_point._reduce import average_pool_2d as average_pool_2d
 from tf_structprune.fixed_point._reduce import max_pool_2d as max_pool_2d
 from tf_structprune.fixed_point._reduce import mean as mean

@@ -3,6 +3,7 @@
 from tf_structprune.graph._arguments import cut_arguments as cut_arguments
 from tf_structprune.graph._calls import CallList as CallList
 from tf_structprune.graph._calls import LayerCall as LayerCall
+from tf_structprune.graph._calls import TensorKey as TensorKey
 from tf_structprune.graph._calls import input_names as input_names
 from tf_structprune.graph._calls import is_readable as is_readable
 from tf_structprune.graph._calls import list_calls as list_calls
@@ -19,6 +20,7 @@ from tf_structprune.graph._graph import TensorChannels as TensorChannels
 from tf_structprune.graph._graph import input_of_kernel as input_of_kernel
 from tf_structprune.graph._kernel import KernelView as KernelView
 from tf_structprune.graph._kernel import kernel_of as kernel_of
+from tf_structprune.graph._kernel import kernel_variable as kernel_variable
 from tf_structprune.graph._kernel import kernel_view as kernel_view
 from tf_structprune.graph._layer_rules import LAYER_RULES as LAYER_RULES
 from tf_structprune.graph._limits import Limits as Limits

@@ -79,5 +79,10 @@ def kernel_of(layer: Any) -> Any:
     """The kernel that a layer computes with, as Keras holds it: a transparent wrapper's masks are in it."""
     if isinstance(layer, TransparentWrapper):
         return layer.effective_kernel()
+    return kernel_variable(layer)
+
+
+def kernel_variable(layer: Any) -> Any:
+    """The variable that holds a layer's kernel, inside wrappers too."""
     rule = rule_for(layer)
-    return getattr(layer, rule.kernel if rule is not None and rule.kernel else "kernel")
+    return getattr(inner_layer(layer), rule.kernel if rule is not None and rule.kernel else "kernel")

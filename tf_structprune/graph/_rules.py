@@ -112,8 +112,10 @@ def register_rule(layer_class: type, rule: LayerRule) -> None:
 
 
 def inner_layer(layer: Any) -> Any:
-    """The layer itself, or the one inside a transparent wrapper."""
-    return layer.layer if isinstance(layer, TransparentWrapper) else layer
+    """The layer itself, or the one inside transparent wrappers."""
+    while isinstance(layer, TransparentWrapper):
+        layer = layer.layer
+    return layer
 
 
 def registered_rule(layer: Any) -> LayerRule | None:

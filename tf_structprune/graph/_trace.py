@@ -58,7 +58,7 @@ def trace(
     found = list_calls(model)
     kernels = list(dict.fromkeys(call.name for call in found.calls if _makes_channels(call.layer)))
     chosen = limits_by_layer(kernels, round_to=round_to, min_channels=min_channels, channel_block=channel_block)
-    remembered = {c.name: c.layer.limits for c in found.calls if isinstance(c.layer, TransparentWrapper)}
+    remembered = {c.name: c.layer.limits for c in found.calls if _remembers(c.layer)}
     limits = chosen | {name: given for name, given in remembered.items() if chosen.get(name) == Limits()}
     state = Tracing(_kept_layers(model, found, keep, keep_first=keep_first), limits)
     for call in found.calls:
@@ -79,10 +79,10 @@ def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, ke
     names = list(dict.fromkeys(call.name for call in found.calls))
     kept = dict.fromkeys(found.last_with(_has_kernel), "it is the classifier")
     for call in found.calls:
-        if isinstance(call.layer, TransparentWrapper) and not call.layer.prunable:
+        if _remembers(call.layer) and not call.layer.prunable:
             kept.setdefault(call.name, "it was kept when the model was wrapped")
     first = next((call for call in found.calls if _is_convolution(call.layer)), None)
-    if keep_first and first is not None and not isinstance(first.layer, TransparentWrapper):
+    if keep_first and first is not None and not _remembers(first.layer):
         kept.setdefault(first.name, "it is the first convolution")
     for pattern in keep:
         matches = fnmatch.filter(names, pattern)
@@ -94,6 +94,11 @@ def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, ke
         for name in matches:
             kept.setdefault(name, "it was named in keep")
     return kept
+
+
+def _remembers(layer: Any) -> bool:
+    """Whether a layer holds the choices of an earlier trace."""
+    return isinstance(layer, TransparentWrapper) and layer.limits is not None
 
 
 def _has_kernel(layer: Any) -> bool:

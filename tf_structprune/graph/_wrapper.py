@@ -10,12 +10,12 @@ from tf_structprune.graph._limits import Limits
 class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
     """Abstract: a wrapper that changes the values of a layer's weights, not its channels.
 
-    Tracing applies the rule of the wrapped layer. Subclasses set `prunable` and `limits`, by which a
-    masked model remembers the choices that were made when it was wrapped.
+    Tracing applies the rule of the wrapped layer. A wrapper that sets `prunable` and `limits` remembers the
+    choices that were made when the model was wrapped; None leaves them open.
     """
 
-    prunable: bool = True
-    limits: Limits = Limits()
+    prunable: bool | None = None
+    limits: Limits | None = None
 
     def effective_kernel(self) -> Any:
         """The kernel that the wrapped layer computes with, in its shape and layout."""

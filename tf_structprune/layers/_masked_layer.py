@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from tf_structprune.graph import KernelView, Limits, TransparentWrapper, input_of_kernel, kernel_view, rule_for
+from tf_structprune.graph import KernelView, Limits, TransparentWrapper, input_of_kernel, kernel_variable, kernel_view
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -126,8 +126,7 @@ class MaskedLayer(TransparentWrapper):
     @property
     def kernel_variable(self) -> Any:
         """The variable that is masked."""
-        rule = rule_for(self)
-        return getattr(self.layer, rule.kernel if rule is not None else "kernel")
+        return kernel_variable(self)
 
     def _mask(self, name: str, shape: tuple[int, ...]) -> Any:
         return self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name=name)

@@ -1,6 +1,7 @@
 """Retrain a classifier: loss, learning rate, augmentation and a teacher."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,7 +17,13 @@ _TEMPERATURE = 3.0
 
 
 def retrain(
-    model: keras.Model, teacher: keras.Model, data: Data, settings: CompressSettings, *, verbose: int = 0
+    model: keras.Model,
+    teacher: keras.Model,
+    data: Data,
+    settings: CompressSettings,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
 ) -> dict[str, list[float]]:
     """Train with Adam, the learning rate falling as a cosine to zero; the model is changed.
 
@@ -25,6 +32,7 @@ def retrain(
         teacher: the dense model, for `settings.distill`.
         data: training and validation data.
         settings: epochs, batch, rate, distillation, augmentation and seed.
+        callbacks: as for `fit`.
         verbose: as for `fit`.
 
     Returns:
@@ -46,7 +54,9 @@ def retrain(
     # networks of the benchmarks).
     trained.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
     validation = (data.x_val, data.y_val)
-    history = trained.fit(batches, epochs=settings.epochs, validation_data=validation, verbose=verbose)
+    history = trained.fit(
+        batches, epochs=settings.epochs, validation_data=validation, callbacks=list(callbacks), verbose=verbose
+    )
     return {name: [float(value) for value in values] for name, values in history.history.items()}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import LayerCall, list_calls
+from tf_structprune.layers import normalized_weights
 
 _L = keras.layers
 
@@ -101,7 +102,7 @@ def _with_followers(call: LayerCall, only_reader: Any, times: Counter[str]) -> W
         if follower is None or times[follower.name] > 1:
             break
         if isinstance(follower.layer, _L.BatchNormalization) and _is_linear(activation):
-            kernel, bias = _normalized(kernel, bias, follower.layer)
+            kernel, bias = normalized_weights(kernel, bias, follower.layer)
         elif _is_relu(follower.layer) and _is_linear(activation):
             activation = keras.activations.relu6 if _limit(follower.layer) == 6 else keras.activations.relu
         else:
@@ -125,16 +126,3 @@ def _is_relu(layer: Any) -> bool:
         return layer.activation is keras.activations.relu
     plain = type(layer) is _L.ReLU and not layer.negative_slope and not layer.threshold
     return plain and _limit(layer) in (None, 6)
-
-
-def _normalized(
-    kernel: NDArray[np.float32], bias: NDArray[np.float32], norm: Any
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernel and bias with the normalization's factor and offset in them, as it works in inference."""
-    gamma, beta, mean, variance = (
-        np.asarray(default if variable is None else keras.ops.convert_to_numpy(variable), np.float64)
-        for variable, default in ((norm.gamma, 1), (norm.beta, 0), (norm.moving_mean, 0), (norm.moving_variance, 1))
-    )
-    factor = gamma / np.sqrt(variance + norm.epsilon)
-    offset = beta - mean * factor
-    return (kernel * factor).astype(np.float32), (bias * factor + offset).astype(np.float32)

@@ -1,0 +1,113 @@
+"""Find the fixed-point grids of a model: of its weights from the weights, of its signals from samples."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_structprune.graph import layer_inputs
+from tf_structprune.layers import (
+    is_fixed_point,
+    quantized_layers,
+    signal_quantizers,
+    tied_together,
+)
+
+_BATCH = 64  # samples in memory at a time, with all their activations
+_VALUES = 2**18  # of a signal that its step is fitted to; more change the step by less than a per mille
+
+
+def calibrate(model: keras.Model, x: ArrayLike) -> None:
+    """Put weights, then signals, of a model from `to_fixed_point` on the grids with the least squared error.
+
+    Args:
+        model: the model, masked or not; its quantizers are changed.
+        x: samples, shape (images, ...); some hundred are enough.
+
+    Raises:
+        ValueError: a model without quantizers, no samples, or values that are not finite.
+    """
+    check_fixed_point(model)
+    calibrate_weights(model)
+    calibrate_signals(model, x)
+
+
+def calibrate_weights(model: keras.Model) -> None:
+    """Fit the steps of all kernels to the present float weights (Sung et al., arXiv 1511.06488, section 2).
+
+    Args:
+        model: the model, masked or not.
+    """
+    for layer in quantized_layers(model).values():
+        layer.set_steps(layer.fit())
+
+
+def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
+    """Fit the grids of all signals to what they are with the weights as they are rounded now.
+
+    Args:
+        model: the model, masked or not.
+        x: samples, shape (images, ...).
+
+    Raises:
+        ValueError: no samples, or values that are not finite.
+    """
+    samples = check_samples(x)
+    layers = signal_quantizers(model)
+    for layer in layers.values():
+        layer.set_values(0.0, 0, 0)
+    seen = _signals(model, list(layers), samples)
+    for group in tied_together(list(layers.values())):
+        values = np.concatenate([seen[layer.name] for layer in group])
+        grid = group[0].fit(values)
+        for layer in group:
+            layer.set_values(*grid)
+
+
+def check_samples(x: ArrayLike) -> NDArray[Any]:
+    """Samples for calibration as an array.
+
+    Raises:
+        ValueError: none, or values that are not finite.
+    """
+    samples = np.asarray(x)
+    if samples.ndim == 0 or len(samples) == 0 or not np.isfinite(samples).all():
+        raise ValueError(
+            f"calibration needs samples of finite numbers. Received: shape={samples.shape}"
+            f"{', with NaN or infinite values' if samples.size else ''}. Pass some hundred training samples."
+        )
+    return samples
+
+
+def check_fixed_point(model: keras.Model) -> None:
+    """Refuses a model without quantizers.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not is_fixed_point(model):
+        raise ValueError(
+            f"Model '{model.name}' has no quantizers. Received: a plain model. Train to_fixed_point(model, recipe) "
+            "instead."
+        )
+
+
+def _signals(model: keras.Model, names: list[str], samples: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """A sample of the values of each signal, in float."""
+    rng = np.random.default_rng(0)
+    share = max(1, _VALUES * _BATCH // max(len(samples), _BATCH))
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    for batch in _batches(samples):
+        for name, tensors in layer_inputs(model, names, batch).items():
+            for tensor in tensors:
+                values = np.asarray(keras.ops.convert_to_numpy(tensor), np.float32).ravel()
+                few = values if values.size <= share else rng.choice(values, share, replace=False)
+                found[name].append(few)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _batches(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(samples), _BATCH):
+        yield samples[start : start + _BATCH]

@@ -1,0 +1,93 @@
+"""The callback that retrains a model in fixed point."""
+
+from typing import Any
+
+import keras
+from absl import logging
+from numpy.typing import ArrayLike
+
+from tf_structprune.callbacks._calibrate import (
+    calibrate_signals,
+    calibrate_weights,
+    check_fixed_point,
+    check_samples,
+)
+from tf_structprune.layers import quantized_layers, signal_quantizers
+
+
+class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """Round weights, then signals, of a model from `to_fixed_point` while it trains.
+
+    When training begins the weights are put on the grids with the least squared error; `fit` then updates the
+    float weights through the rounded ones (Anwar, Hwang, Sung, ICASSP 2015; Sung et al., arXiv 1511.06488). At
+    the beginning of epoch `signal_epoch` the signals follow, on the grids that suit them with the weights as
+    they are by then. Grids that the model has already, from `calibrate` or an earlier `fit`, are kept, so an
+    interrupted training goes on where it stopped.
+
+    It works together with `StructuredPruning` on `wrap(to_fixed_point(model, recipe))`: what is removed is
+    zero, and zero is on every grid. Put it behind `StructuredPruning` in the list of callbacks.
+
+    Figures in `logs`: `fixed_point_weights` and `fixed_point_signals`, the shares of the layers and of the
+    signals that are rounded.
+
+    Args:
+        calibration_data: samples, shape (images, ...), some hundred of the training data.
+        signal_epoch: epoch, from 0, at whose beginning the signals are rounded too.
+        refit: fit the weights' steps anew at the beginning of each epoch, as the weights change.
+
+    Raises:
+        ValueError: no samples, values that are not finite, or an epoch below 0.
+    """
+
+    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit: bool = True) -> None:
+        super().__init__()
+        self.calibration_data = check_samples(calibration_data)
+        if signal_epoch < 0:
+            raise ValueError(f"signal_epoch must be 0 or more. Received: signal_epoch={signal_epoch}.")
+        self.signal_epoch = signal_epoch
+        self.refit = refit
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Round the weights."""
+        check_fixed_point(self._student)
+        if not self._rounded_weights() == 1:
+            calibrate_weights(self._student)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Fit the weights' steps, and round the signals when it is time."""
+        if self.refit:
+            calibrate_weights(self._student)
+        if epoch >= self.signal_epoch and not self._rounded_signals() == 1:
+            calibrate_signals(self._student, self.calibration_data)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the figures in `logs`."""
+        if logs is not None:
+            logs["fixed_point_weights"] = self._rounded_weights()
+            logs["fixed_point_signals"] = self._rounded_signals()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Leave no signal in float."""
+        if not self._rounded_signals() == 1:
+            calibrate_signals(self._student, self.calibration_data)
+            logging.warning(
+                "Training ended before epoch %d: the signals were rounded only now, without retraining. Train "
+                "longer, or use a smaller signal_epoch.",
+                self.signal_epoch,
+            )
+
+    @property
+    def _student(self) -> keras.Model:
+        """The model with the quantizers, also when a `keras.distillation.Distiller` trains it."""
+        return getattr(self.model, "student", self.model)
+
+    def _rounded_weights(self) -> float:
+        return _share([layer.calibrated for layer in quantized_layers(self._student).values()])
+
+    def _rounded_signals(self) -> float:
+        return _share([layer.calibrated for layer in signal_quantizers(self._student).values()])
+
+
+def _share(values: list[bool]) -> float:
+    """Fraction that is true; 1 of none."""
+    return sum(values) / len(values) if values else 1.0

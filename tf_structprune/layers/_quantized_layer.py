@@ -1,0 +1,140 @@
+"""The wrapper layer that computes with weights in fixed point."""
+
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from tf_structprune.fixed_point import limits, optimal_step
+from tf_structprune.graph import TransparentWrapper, inner_layer, kernel_variable
+from tf_structprune.layers._rounding import rounded
+
+
+@keras.saving.register_keras_serializable(package="tf_structprune")
+class QuantizedLayer(TransparentWrapper):
+    """A convolution or dense layer whose kernel is rounded to words of few bits.
+
+    The wrapped layer keeps its float weights, which training updates; forward and backward pass see the
+    rounded ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_steps` the kernel is used as it is. Weights
+    that are zero when the wrapper is made, pruned ones, stay zero. The bias is not rounded: 32 bits hold it.
+
+    Args:
+        layer: the layer, which has one kernel.
+        weight_bits: word length, 2 to 8.
+        power_of_two: whether its steps are powers of two.
+        per_channel: whether each output channel has a step of its own.
+
+    Raises:
+        ValueError: a word length that is not supported.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        *,
+        weight_bits: int = 8,
+        power_of_two: bool = True,
+        per_channel: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", layer.name)
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, **kwargs)
+        self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
+        limits(weight_bits)
+        self.weight_bits, self.power_of_two, self.per_channel = weight_bits, power_of_two, per_channel
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the wrapped layer, steps of 0 and a mask that keeps everything."""
+        super().build(input_shape)
+        shape = tuple(self.kernel_variable.shape)
+        self.steps = self.add_weight(
+            shape=_channel_axes(self, shape) if self.per_channel else (),
+            initializer="zeros",
+            trainable=False,
+            name="steps",
+            dtype="float32",
+        )
+        self.keep = self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name="keep")
+
+    def call(self, inputs: Any) -> Any:
+        """The wrapped layer's output with the rounded kernel."""
+        values = {id(self.kernel_variable): self.effective_kernel()}
+        trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
+        fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
+        outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
+        return outputs
+
+    def effective_kernel(self) -> Any:
+        """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
+        kernel = ops.convert_to_tensor(self.kernel_variable)
+        smallest, largest = limits(self.weight_bits)
+        snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest)
+        return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """As the wrapped layer's."""
+        return self.layer.compute_output_shape(input_shape)
+
+    @property
+    def kernel_variable(self) -> Any:
+        """The float weights that are rounded."""
+        return kernel_variable(self)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its weights are rounded."""
+        return bool((self.step_values() > 0).all())
+
+    def step_values(self) -> NDArray[np.float64]:
+        """Steps, shape () or that of the output channels' axes of the kernel; 0 until calibrated."""
+        return np.asarray(keras.ops.convert_to_numpy(self.steps), np.float64)
+
+    def fit(self) -> NDArray[np.float64]:
+        """The steps with the least squared error for the present weights; the layer is not changed.
+
+        Returns:
+            Steps, in the shape of `step_values()`.
+        """
+        kernel = self._kept_kernel()
+        if not self.per_channel:
+            return optimal_step(kernel, self.weight_bits, power_of_two=self.power_of_two)
+        shape = tuple(self.steps.shape)
+        flat = kernel.reshape(-1, int(np.prod(shape)))
+        return optimal_step(flat, self.weight_bits, power_of_two=self.power_of_two, axis=-1).reshape(shape)
+
+    def set_steps(self, steps: NDArray[np.float64]) -> None:
+        """Set the steps; zeros let the weights be."""
+        self.steps.assign(np.asarray(steps, np.float32))
+
+    def keep_zeros(self) -> None:
+        """Let the weights that are zero now stay zero."""
+        kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable))
+        self.keep.assign(kernel != 0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "weight_bits": self.weight_bits,
+            "power_of_two": self.power_of_two,
+            "per_channel": self.per_channel,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
+        """The layer of a configuration, which is not changed."""
+        layer: Self = super().from_config(dict(config), custom_objects)
+        return layer
+
+    def _kept_kernel(self) -> NDArray[np.float64]:
+        kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable), np.float64)
+        return np.where(keras.ops.convert_to_numpy(self.keep), kernel, 0.0)
+
+
+def _channel_axes(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The last axes of a kernel, which count its output channels: two in a depthwise one."""
+    depthwise = isinstance(inner_layer(layer), keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D)
+    return shape[-2:] if depthwise else shape[-1:]

@@ -1,0 +1,283 @@
+"""A float model as one whose weights and signals can be put on fixed-point grids."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint
+from tf_structprune.graph import LayerCall, TensorKey, TransparentWrapper, input_names, list_calls, named_layers
+from tf_structprune.layers._fixed_point_plan import FixedPointPlan, plan_fixed_point
+from tf_structprune.layers._normalization import factor_and_offset, normalized_weights
+from tf_structprune.layers._quantized_layer import QuantizedLayer
+from tf_structprune.layers._roles import Role
+from tf_structprune.layers._signal_quantizer import RECTIFIED, SIGNED, SignalQuantizer
+from tf_structprune.layers._weights import assign_weights
+
+_L = keras.layers
+
+
+def to_fixed_point(model: keras.Model, recipe: FixedPoint | None = None) -> keras.Model:
+    """A copy of a model with a quantizer on every kernel and every signal; none of them rounds yet.
+
+    Batch normalizations are folded into the layers in front of them, so outputs are those of the model in
+    inference. `callbacks.calibrate` or the callback `FixedPointTraining` switches the quantizers on. Weights
+    that are zero, pruned ones, stay zero in training. The result is a flat functional model: a layer "a/b" of
+    a nested model is called "a.b".
+
+    Args:
+        model: a built Sequential or functional model in float32, not masked; it is not changed.
+        recipe: word lengths; 8-bit weights and signals by default.
+
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: a model that cannot be read, is masked or quantized already, a layer that has no
+            fixed-point form, or an exception in the recipe that fits no layer.
+    """
+    recipe = FixedPoint() if recipe is None else recipe
+    found = list_calls(model)
+    for name, layer in named_layers(model).items():
+        if isinstance(layer, TransparentWrapper | SignalQuantizer):
+            raise ValueError(
+                f"Layer '{name}' is masked or quantized already. Received: {type(layer).__name__}. Give "
+                "to_fixed_point the plain model, and wrap what it returns."
+            )
+    builder = _Builder(recipe, plan_fixed_point(found))
+    inputs = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True)
+    ]
+    outputs = builder.run(found.calls, inputs, found.outputs)
+    recipe.check_names(builder.recipe_names)
+    sequential = isinstance(model, keras.Sequential)
+    result = keras.Model(
+        inputs[0] if sequential else keras.tree.pack_sequence_as(model.input, inputs),
+        outputs[0] if sequential else keras.tree.pack_sequence_as(model.output, outputs),
+        name=model.name,
+    )
+    for layer in result.layers:
+        if isinstance(layer, QuantizedLayer):
+            layer.keep_zeros()
+    if model.compiled:
+        result.compile_from_config(model.get_compile_config())
+    return result
+
+
+def is_fixed_point(model: keras.Model) -> bool:
+    """Whether a model has quantizers."""
+    return bool(quantized_layers(model) or signal_quantizers(model))
+
+
+def quantized_layers(model: keras.Model) -> dict[str, QuantizedLayer]:
+    """The layers with weights in fixed point, by path, also those inside masks."""
+    found = {}
+    for name, layer in named_layers(model).items():
+        while isinstance(layer, TransparentWrapper) and not isinstance(layer, QuantizedLayer):
+            layer = layer.layer
+        if isinstance(layer, QuantizedLayer):
+            found[name] = layer
+    return found
+
+
+def signal_quantizers(model: keras.Model) -> dict[str, SignalQuantizer]:
+    """The quantizers of signals, by path."""
+    return {name: layer for name, layer in named_layers(model).items() if isinstance(layer, SignalQuantizer)}
+
+
+class _Builder:
+    """Calls the layers again, one by one, with quantizers on the way."""
+
+    def __init__(self, recipe: FixedPoint, plan: FixedPointPlan) -> None:
+        self.recipe = recipe
+        self.plan = plan
+        self.values: dict[TensorKey, Any] = {}
+        self.layers: dict[str, Any] = {}  # by name, so that a shared layer stays one
+        self.recipe_names: list[str] = []
+        self.quantizers: dict[TensorKey, tuple[int, str, str]] = {}  # bits, kind, group
+
+    def run(self, calls: Sequence[LayerCall], inputs: list[Any], outputs: Sequence[TensorKey]) -> list[Any]:
+        """The new outputs."""
+        self.quantizers = dict(self._quantizers())
+        given = iter(inputs)
+        for call in calls:
+            role = self.plan.roles[call.output]
+            if role is Role.INPUT:
+                self._set(call, self.values[call.inputs[0]] if call.inputs else next(given))
+            elif call.output in self.plan.folded:
+                self._set(call, self.values[call.inputs[0]])
+            elif role is Role.SEPARABLE:
+                self._set(call, self._separable(call))
+            else:
+                self._set(call, self._called(call, role))
+        return [self.values[key] for key in outputs]
+
+    def _quantizers(self) -> Iterator[tuple[TensorKey, tuple[int, str, str]]]:
+        """Word length, kind and group of each signal that is not left in float."""
+        groups = self.plan.groups()
+        for number, keys in enumerate(groups):
+            signals = [self.plan.signals[key] for key in keys]
+            bits = [self.recipe.bits_of(_flat(signal.owner)).signal_bits for signal in signals]
+            self.recipe_names += [_flat(signal.owner) for signal in signals]
+            if None in bits:
+                continue
+            kinds = {signal.kind for signal in signals}
+            kind = kinds.pop() if len(kinds) == 1 else SIGNED
+            word = max(bit for bit in bits if bit) if kind == RECTIFIED else SIGNED_SIGNAL_BITS
+            for key in keys:
+                yield key, (word, kind, f"group_{number}" if len(keys) > 1 else "")
+
+    def _set(self, call: LayerCall, made: Any) -> None:
+        """Remember what a call made, rounded where the plan says so."""
+        for index, value in enumerate(keras.tree.flatten(made)):
+            self.values[call.output.output(index)] = value
+        split = self.plan.split.get(call.output)
+        owner = self.plan.signals[call.output].owner if call.output in self.plan.signals else ""
+        if call.output in self.quantizers:
+            bits, kind, tied = self.quantizers[call.output]
+            name = _unused(f"{_flat(owner)}_signal", self.layers)
+            quantizer = SignalQuantizer(
+                bits=bits, kind=kind, power_of_two=self.recipe.power_of_two, tied=tied, name=name
+            )
+            self.layers[name] = quantizer
+            self.values[call.output] = quantizer(self.values[call.output])
+        if split is not None:
+            name = f"{_flat(call.name)}_{split.__name__}"
+            layer = self.layers.setdefault(name, _L.Activation(split, name=name))
+            self.values[call.output] = layer(self.values[call.output])
+
+    def _called(self, call: LayerCall, role: Role) -> Any:
+        args, kwargs = call.arguments(self.values.__getitem__)
+        name = _flat(call.name)
+        if role is Role.SCALE:
+            args, kwargs = [self.values[call.inputs[0]]], {}
+        if name not in self.layers:
+            self.layers[name] = self._made(call, role, name)
+        return self.layers[name](*args, **kwargs)
+
+    def _made(self, call: LayerCall, role: Role, name: str) -> Any:
+        """The layer that takes the place of another, with its weights."""
+        if role is Role.SCALE:
+            return self._scale(call, name)
+        config = {**call.layer.get_config(), "name": name}
+        if call.output in self.plan.split:
+            config["activation"] = "linear"
+        norms = self.plan.absorbed.get(call.output, ())
+        if norms:
+            config["use_bias"] = True
+        layer = call.layer.__class__.from_config(config)
+        if role is Role.WEIGHTED:
+            kernel, bias = (keras.ops.convert_to_numpy(v) if v is not None else None for v in _weights_of(call.layer))
+            for norm in norms:
+                kernel, bias = normalized_weights(kernel, bias, norm)
+            return self._quantized(layer, call.input_shapes[0], [kernel] if bias is None else [kernel, bias])
+        if getattr(call.layer, "weights", ()):
+            layer.build(call.input_shapes[0])
+            assign_weights(layer, call.layer.get_weights())
+        return layer
+
+    def _quantized(self, layer: Any, input_shape: Any, weights: list[Any], *, least_bits: int = 0) -> Any:
+        self.recipe_names.append(layer.name)
+        bits = self.recipe.bits_of(layer.name).weight_bits
+        if bits is not None:
+            layer = QuantizedLayer(
+                layer,
+                weight_bits=max(bits, least_bits),
+                power_of_two=self.recipe.power_of_two,
+                per_channel=self.recipe.per_channel,
+            )
+        layer.build(input_shape)
+        assign_weights(layer, weights)
+        return layer
+
+    def _separable(self, call: LayerCall) -> Any:
+        """A depthwise convolution and one of single pixels."""
+        config, name = call.layer.get_config(), _flat(call.name)
+        shared = {key: config[key] for key in ("strides", "padding", "dilation_rate", "dtype")}
+        spread, point, *bias = (keras.ops.convert_to_numpy(weight) for weight in call.layer.weights)
+        norms = self.plan.absorbed.get(call.output, ())
+        if norms:
+            added = bias[0] if bias else None
+            for norm in norms:
+                point, added = normalized_weights(point, added, norm)
+            bias = [added]
+        if name not in self.layers:
+            depthwise = _L.DepthwiseConv2D(
+                config["kernel_size"],
+                depth_multiplier=config["depth_multiplier"],
+                use_bias=False,
+                name=f"{name}_depthwise",
+                **shared,
+            )
+            activation = "linear" if call.output in self.plan.split else config["activation"]
+            pointwise = _L.Conv2D(
+                config["filters"], 1, use_bias=bool(bias), activation=activation, name=name, dtype=config["dtype"]
+            )
+            shape = call.input_shapes[0]
+            self.layers[f"{name}_depthwise"] = self._quantized(depthwise, shape, [spread])
+            between = depthwise.compute_output_shape(shape)
+            self.layers[name] = self._quantized(pointwise, between, [point, *bias])
+            bits = self.recipe.bits_of(f"{name}_depthwise").signal_bits
+            self.layers[f"{name}_depthwise_signal"] = (
+                _L.Identity(name=f"{name}_depthwise_float")
+                if bits is None
+                else SignalQuantizer(
+                    kind=SIGNED, power_of_two=self.recipe.power_of_two, name=f"{name}_depthwise_signal"
+                )
+            )
+        value = self.values[call.inputs[0]]
+        for each in (f"{name}_depthwise", f"{name}_depthwise_signal", name):
+            value = self.layers[each](value)
+        return value
+
+    def _scale(self, call: LayerCall, name: str) -> Any:
+        """A normalization or rescaling that stands alone, as a depthwise convolution of single pixels."""
+        shape = call.input_shapes[0]
+        factor, offset = _affine(call, int(shape[-1] or 0))
+        layer = _L.DepthwiseConv2D(1, name=name, dtype=call.layer.dtype_policy)
+        # One number a channel: fewer bits would save nothing and distort everything.
+        return self._quantized(layer, shape, [factor.reshape(1, 1, -1, 1), offset], least_bits=8)
+
+
+def _affine(call: LayerCall, channels: int) -> tuple[Any, Any]:
+    """Factor and offset by channel of a layer that scales each channel."""
+    layer = call.layer
+    if len(call.input_shapes[0]) != 4 or not channels:
+        raise ValueError(
+            f"Layer '{call.name}' ({type(layer).__name__}) has no fixed-point form here: it does not follow a "
+            f"convolution or dense layer, and its input is not (height, width, channels). Received: input shape "
+            f"{call.input_shapes[0]}. Put it behind a layer without activation, or leave it out."
+        )
+    if isinstance(layer, _L.BatchNormalization):
+        if layer.axis not in (-1, 3):
+            raise ValueError(
+                f"Layer '{call.name}' must normalize the last axis in fixed point. Received: axis={layer.axis}."
+            )
+        factor, offset = factor_and_offset(layer)
+    elif isinstance(layer, _L.Rescaling):
+        factor, offset = np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+    else:
+        deviation = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64)), keras.config.epsilon()).ravel()
+        mean = np.asarray(layer.mean, np.float64).ravel()
+        factor, offset = 1 / deviation, -mean / deviation
+        if layer.invert:
+            factor, offset = deviation, mean
+    return np.broadcast_to(factor, channels).astype(np.float32), np.broadcast_to(offset, channels).astype(np.float32)
+
+
+def _weights_of(layer: Any) -> tuple[Any, Any]:
+    """Kernel and bias (or None) of a layer with one kernel."""
+    kernel, *bias = layer.weights
+    return kernel, bias[0] if bias else None
+
+
+def _flat(name: str) -> str:
+    """A name in the flat model: Keras allows no slash in it."""
+    return name.replace("/", ".")
+
+
+def _unused(name: str, taken: dict[str, Any]) -> str:
+    number = 1
+    while (numbered := name if number == 1 else f"{name}_{number}") in taken:
+        number += 1
+    return numbered
