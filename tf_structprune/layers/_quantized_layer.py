@@ -16,9 +16,13 @@ from tf_structprune.layers._rounding import rounded
 class QuantizedLayer(TransparentWrapper):
     """A convolution or dense layer whose kernel is rounded to words of few bits.
 
-    The wrapped layer keeps its float weights, which training updates; forward and backward pass see the
-    rounded ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_steps` the kernel is used as it is. Weights
-    that are zero when the wrapper is made, pruned ones, stay zero. The bias is not rounded: 32 bits hold it.
+    The wrapped layer keeps float weights, which training updates; forward and backward pass see the rounded
+    ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_steps` they are not rounded. Weights that `keep` rules
+    out, pruned ones, stay zero. The bias is not rounded: 32 bits hold it.
+
+    The wrapped layer's variable is the kernel divided by `gain`, a power of two that gives it the variance
+    2 / inputs with which training begins (He et al., arXiv 1502.01852, equation 10). A learning rate then means
+    the same for every layer; with normalizations folded away, kernels differ by factors of hundreds.
 
     Args:
         layer: the layer, which has one kernel.
@@ -58,6 +62,7 @@ class QuantizedLayer(TransparentWrapper):
             dtype="float32",
         )
         self.keep = self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name="keep")
+        self.gain = self.add_weight(shape=(), initializer="ones", trainable=False, name="gain", dtype="float32")
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the rounded kernel."""
@@ -70,6 +75,7 @@ class QuantizedLayer(TransparentWrapper):
     def effective_kernel(self) -> Any:
         """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
         kernel = ops.convert_to_tensor(self.kernel_variable)
+        kernel = kernel * ops.cast(self.gain, kernel.dtype)
         smallest, largest = limits(self.weight_bits)
         snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest)
         return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
@@ -109,9 +115,20 @@ class QuantizedLayer(TransparentWrapper):
         """Set the steps; zeros let the weights be."""
         self.steps.assign(np.asarray(steps, np.float32))
 
-    def keep_zeros(self) -> None:
-        """Let the weights that are zero now stay zero."""
-        kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable))
+    def take(self, kernel: NDArray[Any]) -> None:
+        """Set the kernel, of which the weights that are zero stay so.
+
+        Args:
+            kernel: finite weights in the wrapped layer's shape.
+        """
+        kept = kernel[kernel != 0].astype(np.float64)
+        gain = 1.0
+        if kept.size:
+            depth = len(_channel_axes(self, kernel.shape))
+            inputs = max(1, kept.size // int(np.prod(kernel.shape[-depth:])))
+            gain = float(2.0 ** np.round(np.log2(np.sqrt(np.mean(kept**2) * inputs / 2))))
+        self.kernel_variable.assign(kernel / gain)  # exact, as long as nothing underflows
+        self.gain.assign(gain)
         self.keep.assign(kernel != 0)
 
     def get_config(self) -> dict[str, Any]:
@@ -131,6 +148,7 @@ class QuantizedLayer(TransparentWrapper):
 
     def _kept_kernel(self) -> NDArray[np.float64]:
         kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable), np.float64)
+        kernel *= float(keras.ops.convert_to_numpy(self.gain))
         return np.where(keras.ops.convert_to_numpy(self.keep), kernel, 0.0)
 
 

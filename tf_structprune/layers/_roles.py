@@ -62,7 +62,9 @@ _ACTIVATIONS = {
 }
 
 # They keep signals that are never negative so.
-_MONOTONE = frozenset({_L.Add, _L.Multiply, _L.Maximum, _L.Minimum, _L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D})
+_MONOTONE = frozenset(
+    {_L.Add, _L.Multiply, _L.Maximum, _L.Minimum, _L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D}
+)
 _MONOTONE_OPERATIONS = frozenset({"Add", "Multiply", "Maximum", "Minimum", "Mean"})
 
 

@@ -56,9 +56,6 @@ def to_fixed_point(model: keras.Model, recipe: FixedPoint | None = None) -> kera
         outputs[0] if sequential else keras.tree.pack_sequence_as(model.output, outputs),
         name=model.name,
     )
-    for layer in result.layers:
-        if isinstance(layer, QuantizedLayer):
-            layer.keep_zeros()
     if model.compiled:
         result.compile_from_config(model.get_compile_config())
     return result
@@ -188,6 +185,8 @@ class _Builder:
             )
         layer.build(input_shape)
         assign_weights(layer, weights)
+        if isinstance(layer, QuantizedLayer):
+            layer.take(weights[0])
         return layer
 
     def _separable(self, call: LayerCall) -> Any:
