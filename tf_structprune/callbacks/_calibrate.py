@@ -58,12 +58,21 @@ def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
     layers = signal_quantizers(model)
     for layer in layers.values():
         layer.set_values(0.0, 0, 0)
+    tell_input_steps(model)
     seen = _signals(model, list(layers), samples)
     for group in tied_together(list(layers.values())):
         values = np.concatenate([seen[layer.name] for layer in group])
         grid = group[0].fit(values)
         for layer in group:
             layer.set_values(*grid)
+    tell_input_steps(model)
+
+
+def tell_input_steps(model: keras.Model) -> None:
+    """Tell every layer the step of the signal that it reads, on which the grid of its bias depends."""
+    steps = {layer.name: layer.values()[0] for layer in signal_quantizers(model).values()}
+    for layer in quantized_layers(model).values():
+        layer.set_input_step(steps.get(layer.input_signal, 0.0))
 
 
 def check_samples(x: ArrayLike) -> NDArray[Any]:

@@ -50,14 +50,14 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Round the weights."""
         check_fixed_point(self._student)
-        if not self._rounded_weights() == 1:
+        if self._rounded_weights() != 1:
             calibrate_weights(self._student)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Fit the weights' steps, and round the signals when it is time."""
         if self.refit:
             calibrate_weights(self._student)
-        if epoch >= self.signal_epoch and not self._rounded_signals() == 1:
+        if epoch >= self.signal_epoch and self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -68,7 +68,7 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Leave no signal in float."""
-        if not self._rounded_signals() == 1:
+        if self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
             logging.warning(
                 "Training ended before epoch %d: the signals were rounded only now, without retraining. Train "

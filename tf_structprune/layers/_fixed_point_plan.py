@@ -76,7 +76,7 @@ class FixedPointPlan:
     def tie(self, keys: Sequence[TensorKey]) -> None:
         """Let the signals that some tensors carry share a grid."""
         carried = [self.sources[key] for key in keys if key in self.sources]
-        self.ties += [(carried[0], other) for other in carried[1:]]
+        self.ties += [(carried[0], other) for other in carried[1:] if other != carried[0]]
 
     def all_rectified(self, keys: Sequence[TensorKey]) -> bool:
         """Whether none of some tensors is ever negative."""
@@ -100,6 +100,11 @@ def plan_fixed_point(found: CallList) -> FixedPointPlan:
 
     for call in found.calls:
         role = plan.roles[call.output]
+        if call.repeated and role in (Role.WEIGHTED, Role.SEPARABLE, Role.SCALE):
+            raise ValueError(
+                f"Layer '{call.name}' is called more than once, which has no fixed-point form: its bias would need a "
+                "grid for each input. Received: a shared layer with weights. Use a layer of its own for each call."
+            )
         if call.output in plan.fused or role is Role.FIXED:
             continue
         if role in (Role.PASS, Role.JOIN) or (role is Role.INPUT and call.inputs):
@@ -108,7 +113,7 @@ def plan_fixed_point(found: CallList) -> FixedPointPlan:
             plan.add(call.output, call.name, plan.signals[plan.sources[call.inputs[0]]].kind)
             plan.tie([call.inputs[0], call.output])
         else:
-            _plan_signal(plan, call, only_reader, once=times[call.name] == 1)
+            _plan_signal(plan, call, only_reader)
     return plan
 
 
@@ -119,9 +124,7 @@ def _plan_passing(plan: FixedPointPlan, call: LayerCall) -> None:
             plan.sources[call.output.output(index)] = plan.sources[call.inputs[0]]
 
 
-def _plan_signal(
-    plan: FixedPointPlan, call: LayerCall, only_reader: Callable[[LayerCall], LayerCall | None], *, once: bool
-) -> None:
+def _plan_signal(plan: FixedPointPlan, call: LayerCall, only_reader: Callable[[LayerCall], LayerCall | None]) -> None:
     """A call that computes a signal, and what follows it up to the tensor that is rounded."""
     role = plan.roles[call.output]
     weighted = role in (Role.WEIGHTED, Role.SEPARABLE)
@@ -131,7 +134,7 @@ def _plan_signal(
         plan.signals[call.output] = Signal(call.name, SIGNED)
         return
     rectified = Role.RECTIFIER in (inside, role)
-    foldable, last = weighted and once and not rectified, call
+    foldable, last = weighted and not rectified, call
     while not rectified and (reader := only_reader(last)) is not None:
         if foldable and _is_normalization(reader):
             plan.absorbed.setdefault(call.output, []).append(reader.layer)

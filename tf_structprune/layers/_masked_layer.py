@@ -37,6 +37,8 @@ class MaskedLayer(TransparentWrapper):
         ValueError: an unknown granularity or polarity.
     """
 
+    limits: Limits
+
     def __init__(
         self,
         layer: keras.layers.Layer,

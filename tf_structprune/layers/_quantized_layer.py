@@ -11,6 +11,8 @@ from tf_structprune.fixed_point import limits, optimal_step
 from tf_structprune.graph import TransparentWrapper, inner_layer, kernel_variable
 from tf_structprune.layers._rounding import rounded
 
+_BIAS_LARGEST = 2.0**31  # of a 32-bit integer
+
 
 @keras.saving.register_keras_serializable(package="tf_structprune")
 class QuantizedLayer(TransparentWrapper):
@@ -18,7 +20,8 @@ class QuantizedLayer(TransparentWrapper):
 
     The wrapped layer keeps float weights, which training updates; forward and backward pass see the rounded
     ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_steps` they are not rounded. Weights that `keep` rules
-    out, pruned ones, stay zero. The bias is not rounded: 32 bits hold it.
+    out, pruned ones, stay zero. The bias is a multiple of weight step times input step, as in TFLite, once
+    `set_input_step` has told the latter; 32 bits hold it.
 
     The wrapped layer's variable is the kernel divided by `gain`, a power of two that gives it the variance
     2 / inputs with which training begins (He et al., arXiv 1502.01852, equation 10). A learning rate then means
@@ -29,6 +32,7 @@ class QuantizedLayer(TransparentWrapper):
         weight_bits: word length, 2 to 8.
         power_of_two: whether its steps are powers of two.
         per_channel: whether each output channel has a step of its own.
+        input_signal: name of the `SignalQuantizer` that rounds what the layer reads, "" if none does.
 
     Raises:
         ValueError: a word length that is not supported.
@@ -41,6 +45,7 @@ class QuantizedLayer(TransparentWrapper):
         weight_bits: int = 8,
         power_of_two: bool = True,
         per_channel: bool = False,
+        input_signal: str = "",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
@@ -49,6 +54,7 @@ class QuantizedLayer(TransparentWrapper):
         self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
         limits(weight_bits)
         self.weight_bits, self.power_of_two, self.per_channel = weight_bits, power_of_two, per_channel
+        self.input_signal = input_signal
 
     def build(self, input_shape: Any = None) -> None:
         """Build the wrapped layer, steps of 0 and a mask that keeps everything."""
@@ -63,10 +69,15 @@ class QuantizedLayer(TransparentWrapper):
         )
         self.keep = self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name="keep")
         self.gain = self.add_weight(shape=(), initializer="ones", trainable=False, name="gain", dtype="float32")
+        self.input_step = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="input_step", dtype="float32"
+        )
 
     def call(self, inputs: Any) -> Any:
-        """The wrapped layer's output with the rounded kernel."""
+        """The wrapped layer's output with the rounded kernel and bias."""
         values = {id(self.kernel_variable): self.effective_kernel()}
+        if getattr(self.layer, "bias", None) is not None:
+            values[id(self.layer.bias)] = self.effective_bias()
         trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
         fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
         outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
@@ -77,8 +88,13 @@ class QuantizedLayer(TransparentWrapper):
         kernel = ops.convert_to_tensor(self.kernel_variable)
         kernel = kernel * ops.cast(self.gain, kernel.dtype)
         smallest, largest = limits(self.weight_bits)
-        snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest)
+        snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest, symmetric=True)
         return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
+
+    def effective_bias(self) -> Any:
+        """The bias on its grid, shape (outputs,)."""
+        step = ops.reshape(self.input_step * self.steps, (-1,))
+        return rounded(ops.convert_to_tensor(self.layer.bias), step, -_BIAS_LARGEST, _BIAS_LARGEST, symmetric=True)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the wrapped layer's."""
@@ -115,6 +131,10 @@ class QuantizedLayer(TransparentWrapper):
         """Set the steps; zeros let the weights be."""
         self.steps.assign(np.asarray(steps, np.float32))
 
+    def set_input_step(self, step: float) -> None:
+        """Set the step of the signal that the layer reads; 0 lets the bias be."""
+        self.input_step.assign(step)
+
     def take(self, kernel: NDArray[Any]) -> None:
         """Set the kernel, of which the weights that are zero stay so.
 
@@ -138,6 +158,7 @@ class QuantizedLayer(TransparentWrapper):
             "weight_bits": self.weight_bits,
             "power_of_two": self.power_of_two,
             "per_channel": self.per_channel,
+            "input_signal": self.input_signal,
         }
 
     @classmethod

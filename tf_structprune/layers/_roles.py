@@ -30,9 +30,8 @@ _ROLES: dict[type, Role] = {
     **dict.fromkeys((_L.Conv1D, _L.Conv2D, _L.DepthwiseConv2D, _L.Dense), Role.WEIGHTED),
     _L.SeparableConv2D: Role.SEPARABLE,
     **dict.fromkeys((_L.BatchNormalization, _L.Rescaling, _L.Normalization), Role.SCALE),
-    **dict.fromkeys((_L.Add, _L.Subtract, _L.Multiply, _L.Maximum, _L.Minimum), Role.OWN),
+    **dict.fromkeys((_L.Add, _L.Multiply), Role.OWN),
     **dict.fromkeys((_L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D), Role.OWN),
-    **dict.fromkeys((_L.LeakyReLU, _L.ELU, _L.PReLU), Role.OWN),
     **dict.fromkeys((_L.AveragePooling1D, _L.AveragePooling2D), Role.AVERAGE),
     **dict.fromkeys((_L.MaxPooling1D, _L.MaxPooling2D, _L.GlobalMaxPooling1D, _L.GlobalMaxPooling2D), Role.PASS),
     **dict.fromkeys((_L.ZeroPadding1D, _L.ZeroPadding2D, _L.Cropping1D, _L.Cropping2D), Role.PASS),
@@ -45,10 +44,9 @@ _ROLES: dict[type, Role] = {
 
 # Operations of keras.ops, whose classes Keras does not export.
 _OPERATIONS = {
-    **dict.fromkeys(("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Mean"), Role.OWN),
-    **dict.fromkeys(("Silu", "LeakyRelu", "Elu", "HardSilu"), Role.OWN),
+    **dict.fromkeys(("Add", "Multiply", "Mean"), Role.OWN),
     **dict.fromkeys(("Relu", "Relu6"), Role.RECTIFIER),
-    **dict.fromkeys(("Sigmoid", "Tanh", "Softmax"), Role.FIXED),
+    **dict.fromkeys(("Sigmoid", "Softmax"), Role.FIXED),
     **dict.fromkeys(("Reshape", "Transpose", "GetItem", "Squeeze", "ExpandDims", "Pad", "MaxPool"), Role.PASS),
     "Concatenate": Role.JOIN,
     "AveragePool": Role.AVERAGE,
@@ -56,8 +54,7 @@ _OPERATIONS = {
 
 _ACTIVATIONS = {
     **dict.fromkeys(("relu", "relu6"), Role.RECTIFIER),
-    **dict.fromkeys(("softmax", "sigmoid", "tanh"), Role.FIXED),
-    **dict.fromkeys(("silu", "leaky_relu", "elu", "hard_silu"), Role.OWN),
+    **dict.fromkeys(("softmax", "sigmoid"), Role.FIXED),
     "linear": Role.PASS,
 }
 
@@ -65,7 +62,7 @@ _ACTIVATIONS = {
 _MONOTONE = frozenset(
     {_L.Add, _L.Multiply, _L.Maximum, _L.Minimum, _L.GlobalAveragePooling1D, _L.GlobalAveragePooling2D}
 )
-_MONOTONE_OPERATIONS = frozenset({"Add", "Multiply", "Maximum", "Minimum", "Mean"})
+_MONOTONE_OPERATIONS = frozenset({"Add", "Multiply", "Mean"})
 
 
 def role_of(call: LayerCall) -> Role:
@@ -81,7 +78,9 @@ def role_of(call: LayerCall) -> Role:
         role = activation_role(layer)
     elif kind is _L.ReLU:
         plain = not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
-        role = Role.RECTIFIER if plain else Role.OWN
+        role = Role.RECTIFIER if plain else None
+    elif covers_map(call):
+        role = Role.OWN
     elif kind is _L.UpSampling2D:
         role = Role.PASS if layer.interpolation == "nearest" else Role.AVERAGE
     else:
@@ -99,6 +98,12 @@ def role_of(call: LayerCall) -> Role:
     return role
 
 
+def covers_map(call: LayerCall) -> bool:
+    """Whether a pooling layer averages the whole map, so that its output may have a finer grid than its input."""
+    layer, shape = inner_layer(call.layer), call.input_shapes[0] if call.input_shapes else ()
+    return type(layer) is _L.AveragePooling2D and tuple(layer.pool_size) == tuple(shape[1:3])
+
+
 def activation_role(layer: Any) -> Role | None:
     """What the activation of a layer does; PASS without one."""
     activation = getattr(layer, "activation", None)
@@ -112,4 +117,5 @@ def activation_role(layer: Any) -> Role | None:
 def stays_positive(call: LayerCall) -> bool:
     """Whether signals that are never negative give one that is not either."""
     kind = type(inner_layer(call.layer))
-    return kind in _MONOTONE or (kind.__module__.startswith("keras.src.ops") and kind.__name__ in _MONOTONE_OPERATIONS)
+    operation = kind.__module__.startswith("keras.src.ops") and kind.__name__ in _MONOTONE_OPERATIONS
+    return operation or kind in _MONOTONE or covers_map(call)

@@ -5,10 +5,10 @@ from typing import Any
 from keras import ops
 
 
-def rounded(values: Any, step: Any, smallest: Any, largest: Any, *, signed: bool = True) -> Any:
-    """The nearest numbers of a grid; halves go away from zero. A step of 0 changes nothing.
+def rounded(values: Any, step: Any, smallest: Any, largest: Any, *, symmetric: bool) -> Any:
+    """The nearest numbers of a grid, in float32. A step of 0 changes nothing.
 
-    As `fixed_point.to_grid`, in float32. The gradient passes as if nothing were rounded (Bengio et al., arXiv
+    The gradient passes as if nothing were rounded (Bengio et al., arXiv
     1308.3432, section 4), so that small updates add up in the float values (Sung et al., arXiv 1511.06488).
 
     Args:
@@ -16,13 +16,16 @@ def rounded(values: Any, step: Any, smallest: Any, largest: Any, *, signed: bool
         step: distance of two numbers, broadcast against `values`.
         smallest: smallest multiple of the step.
         largest: largest multiple of the step.
-        signed: whether there are negative multiples.
+        symmetric: whether halves go away from zero, as in `fixed_point.to_grid`; else they go up, as in TFLite's
+            kernels with positive sums and in those without ties.
     """
     step = ops.cast(step, values.dtype)
     on = step > 0
     safe = ops.where(on, step, ops.ones_like(step))
     multiples = ops.clip(values / safe, smallest, largest)
-    snapped = ops.sign(multiples) * ops.floor(ops.abs(multiples) + 0.5) if signed else ops.floor(multiples + 0.5)
+    snapped = ops.floor(multiples + 0.5)
+    if symmetric:
+        snapped = ops.sign(multiples) * ops.floor(ops.abs(multiples) + 0.5)
     # The difference is zero going forward, so that the result lies exactly on the grid.
     through = ops.stop_gradient(snapped * safe) + (values - ops.stop_gradient(values))
     return ops.where(on, through, values)

@@ -56,7 +56,7 @@ class SignalQuantizer(keras.layers.Layer):  # type: ignore[misc]  # Keras is unt
         """The signal on the grid, in the shape and type of the input."""
         step, smallest, largest = (self.grid[at] for at in range(3))
         grid = [ops.cast(value, inputs.dtype) for value in (step, smallest, largest)]
-        return rounded(saturated(inputs, *grid), *grid, signed=self.kind != RECTIFIED)
+        return rounded(saturated(inputs, *grid), *grid, symmetric=False)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's."""

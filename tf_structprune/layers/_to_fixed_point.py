@@ -11,7 +11,7 @@ from tf_structprune.graph import LayerCall, TensorKey, TransparentWrapper, input
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan, plan_fixed_point
 from tf_structprune.layers._normalization import factor_and_offset, normalized_weights
 from tf_structprune.layers._quantized_layer import QuantizedLayer
-from tf_structprune.layers._roles import Role
+from tf_structprune.layers._roles import Role, covers_map
 from tf_structprune.layers._signal_quantizer import RECTIFIED, SIGNED, SignalQuantizer
 from tf_structprune.layers._weights import assign_weights
 
@@ -92,6 +92,7 @@ class _Builder:
         self.layers: dict[str, Any] = {}  # by name, so that a shared layer stays one
         self.recipe_names: list[str] = []
         self.quantizers: dict[TensorKey, tuple[int, str, str]] = {}  # bits, kind, group
+        self.signal_names: dict[TensorKey, str] = {}
 
     def run(self, calls: Sequence[LayerCall], inputs: list[Any], outputs: Sequence[TensorKey]) -> list[Any]:
         """The new outputs."""
@@ -137,6 +138,7 @@ class _Builder:
                 bits=bits, kind=kind, power_of_two=self.recipe.power_of_two, tied=tied, name=name
             )
             self.layers[name] = quantizer
+            self.signal_names[call.output] = name
             self.values[call.output] = quantizer(self.values[call.output])
         if split is not None:
             name = f"{_flat(call.name)}_{split.__name__}"
@@ -159,21 +161,35 @@ class _Builder:
         config = {**call.layer.get_config(), "name": name}
         if call.output in self.plan.split:
             config["activation"] = "linear"
+        if covers_map(call):
+            # TFLite's AVERAGE_POOL_2D has to keep the grid of its input, its MEAN need not.
+            return _L.GlobalAveragePooling2D(keepdims=True, name=name, dtype=call.layer.dtype_policy)
         norms = self.plan.absorbed.get(call.output, ())
-        if norms:
+        if role is Role.WEIGHTED:
             config["use_bias"] = True
         layer = call.layer.__class__.from_config(config)
         if role is Role.WEIGHTED:
-            kernel, bias = (keras.ops.convert_to_numpy(v) if v is not None else None for v in _weights_of(call.layer))
+            kernel, *rest = call.layer.get_weights()
+            bias = rest[0] if rest else None
             for norm in norms:
                 kernel, bias = normalized_weights(kernel, bias, norm)
-            return self._quantized(layer, call.input_shapes[0], [kernel] if bias is None else [kernel, bias])
+            shape = call.input_shapes[0]
+            outputs = int(layer.compute_output_shape(shape)[-1])
+            bias = np.zeros(outputs, np.float32) if bias is None else bias
+            return self._quantized(layer, shape, [kernel, bias], self._read_by(call))
         if getattr(call.layer, "weights", ()):
             layer.build(call.input_shapes[0])
             assign_weights(layer, call.layer.get_weights())
         return layer
 
-    def _quantized(self, layer: Any, input_shape: Any, weights: list[Any], *, least_bits: int = 0) -> Any:
+    def _read_by(self, call: LayerCall) -> str:
+        """Name of the quantizer of what a call reads."""
+        source = self.plan.sources.get(call.inputs[0])
+        return "" if source is None else self.signal_names.get(source, "")
+
+    def _quantized(
+        self, layer: Any, input_shape: Any, weights: list[Any], input_signal: str, *, least_bits: int = 0
+    ) -> Any:
         self.recipe_names.append(layer.name)
         bits = self.recipe.bits_of(layer.name).weight_bits
         if bits is not None:
@@ -182,6 +198,7 @@ class _Builder:
                 weight_bits=max(bits, least_bits),
                 power_of_two=self.recipe.power_of_two,
                 per_channel=self.recipe.per_channel,
+                input_signal=input_signal,
             )
         layer.build(input_shape)
         assign_weights(layer, weights)
@@ -191,43 +208,35 @@ class _Builder:
 
     def _separable(self, call: LayerCall) -> Any:
         """A depthwise convolution and one of single pixels."""
-        config, name = call.layer.get_config(), _flat(call.name)
-        shared = {key: config[key] for key in ("strides", "padding", "dilation_rate", "dtype")}
-        spread, point, *bias = (keras.ops.convert_to_numpy(weight) for weight in call.layer.weights)
-        norms = self.plan.absorbed.get(call.output, ())
-        if norms:
-            added = bias[0] if bias else None
-            for norm in norms:
-                point, added = normalized_weights(point, added, norm)
-            bias = [added]
+        name = _flat(call.name)
         if name not in self.layers:
-            depthwise = _L.DepthwiseConv2D(
-                config["kernel_size"],
-                depth_multiplier=config["depth_multiplier"],
-                use_bias=False,
-                name=f"{name}_depthwise",
-                **shared,
-            )
-            activation = "linear" if call.output in self.plan.split else config["activation"]
-            pointwise = _L.Conv2D(
-                config["filters"], 1, use_bias=bool(bias), activation=activation, name=name, dtype=config["dtype"]
-            )
-            shape = call.input_shapes[0]
-            self.layers[f"{name}_depthwise"] = self._quantized(depthwise, shape, [spread])
-            between = depthwise.compute_output_shape(shape)
-            self.layers[name] = self._quantized(pointwise, between, [point, *bias])
-            bits = self.recipe.bits_of(f"{name}_depthwise").signal_bits
-            self.layers[f"{name}_depthwise_signal"] = (
-                _L.Identity(name=f"{name}_depthwise_float")
-                if bits is None
-                else SignalQuantizer(
-                    kind=SIGNED, power_of_two=self.recipe.power_of_two, name=f"{name}_depthwise_signal"
-                )
-            )
+            self._make_separable(call, name)
         value = self.values[call.inputs[0]]
         for each in (f"{name}_depthwise", f"{name}_depthwise_signal", name):
             value = self.layers[each](value)
         return value
+
+    def _make_separable(self, call: LayerCall, name: str) -> None:
+        config, shape = call.layer.get_config(), call.input_shapes[0]
+        spread, point, *rest = call.layer.get_weights()
+        bias = rest[0] if rest else None
+        for norm in self.plan.absorbed.get(call.output, ()):
+            point, bias = normalized_weights(point, bias, norm)
+        shared = {key: config[key] for key in ("strides", "padding", "dilation_rate", "dtype", "depth_multiplier")}
+        depthwise = _L.DepthwiseConv2D(config["kernel_size"], name=f"{name}_depthwise", **shared)
+        activation = "linear" if call.output in self.plan.split else config["activation"]
+        pointwise = _L.Conv2D(config["filters"], 1, activation=activation, name=name, dtype=config["dtype"])
+        between = depthwise.compute_output_shape(shape)
+        zeros = [np.zeros(size, np.float32) for size in (between[-1], config["filters"])]
+        signal = f"{name}_depthwise_signal"
+        self.layers[depthwise.name] = self._quantized(depthwise, shape, [spread, zeros[0]], self._read_by(call))
+        self.layers[name] = self._quantized(pointwise, between, [point, zeros[1] if bias is None else bias], signal)
+        in_float = self.recipe.bits_of(depthwise.name).signal_bits is None
+        self.layers[signal] = (
+            _L.Identity(name=signal)
+            if in_float
+            else SignalQuantizer(kind=SIGNED, power_of_two=self.recipe.power_of_two, name=signal)
+        )
 
     def _scale(self, call: LayerCall, name: str) -> Any:
         """A normalization or rescaling that stands alone, as a depthwise convolution of single pixels."""
@@ -235,7 +244,8 @@ class _Builder:
         factor, offset = _affine(call, int(shape[-1] or 0))
         layer = _L.DepthwiseConv2D(1, name=name, dtype=call.layer.dtype_policy)
         # One number a channel: fewer bits would save nothing and distort everything.
-        return self._quantized(layer, shape, [factor.reshape(1, 1, -1, 1), offset], least_bits=8)
+        weights = [factor.reshape(1, 1, -1, 1), offset]
+        return self._quantized(layer, shape, weights, self._read_by(call), least_bits=8)
 
 
 def _affine(call: LayerCall, channels: int) -> tuple[Any, Any]:
@@ -262,12 +272,6 @@ def _affine(call: LayerCall, channels: int) -> tuple[Any, Any]:
         if layer.invert:
             factor, offset = deviation, mean
     return np.broadcast_to(factor, channels).astype(np.float32), np.broadcast_to(offset, channels).astype(np.float32)
-
-
-def _weights_of(layer: Any) -> tuple[Any, Any]:
-    """Kernel and bias (or None) of a layer with one kernel."""
-    kernel, *bias = layer.weights
-    return kernel, bias[0] if bias else None
 
 
 def _flat(name: str) -> str:

@@ -40,7 +40,7 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
         TypeError: not a Keras model, or data that are not numbers.
         ValueError: wrong argument or data, or a model that TFLite's builtin operators cannot express.
     """
-    _check_backend()
+    check_backend()
     if quantize not in ("none", "int8"):
         raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
     input_shape(model)
@@ -51,13 +51,15 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
                 "quantize='int8' needs representative_data. Received: None. Pass some hundred training samples."
             )
         samples = check_samples(representative_data, model, name="representative_data")
-    try:
-        return _convert(float32_model(model), samples)
-    finally:
-        gc.collect()  # graphs and their variables hang in reference cycles
+    return converted(float32_model(model), samples)
 
 
-def _check_backend() -> None:
+def check_backend() -> None:
+    """Refuses backends that cannot convert.
+
+    Raises:
+        RuntimeError: Keras runs on another one than TensorFlow.
+    """
     backend = keras.config.backend()
     if backend != "tensorflow":
         raise RuntimeError(
@@ -66,14 +68,35 @@ def _check_backend() -> None:
         )
 
 
-def _convert(model: keras.Model, samples: NDArray[np.float32] | None) -> bytes:
+def converted(model: keras.Model, samples: NDArray[np.float32] | None = None, *, integers: bool = False) -> bytes:
+    """The file of a model that was checked.
+
+    Args:
+        model: a model in float32 with one input and one output.
+        samples: what sets the ranges of int8 signals; None for a float file.
+        integers: whether fake quantization in the model sets them.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: a model that TFLite's builtin operators cannot express.
+    """
+    try:
+        return _converted(model, samples, integers=integers)
+    finally:
+        gc.collect()  # graphs and their variables hang in reference cycles
+
+
+def _converted(model: keras.Model, samples: NDArray[np.float32] | None, *, integers: bool) -> bytes:
     with quiet():
         module = _serving_module(model)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
         if samples is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: _batches_of_one(samples)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if samples is not None or integers:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
         try:

@@ -1,5 +1,6 @@
 """Room 1: run a `.tflite` file on real samples and say what is in it."""
 
+from tflite_export.runtime._constants import constant_values as constant_values
 from tflite_export.runtime._describe import ModelDescription as ModelDescription
 from tflite_export.runtime._describe import OperatorDescription as OperatorDescription
 from tflite_export.runtime._describe import TensorDescription as TensorDescription

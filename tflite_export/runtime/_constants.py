@@ -1,5 +1,6 @@
 """The constant tensors of a `.tflite` file."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,25 @@ def constant_values(data: bytes) -> dict[int, NDArray[Any]]:
         data: a whole model, from `read_model`.
 
     Returns:
-        Arrays by index into `ModelDescription.tensors`. Tensors of other types than float32, int8, int32 and
-        int64, and values that a file of more than 2 GB keeps outside of its flatbuffer, are left out.
+        Arrays by index into `ModelDescription.tensors`; int4 values, of which the file packs two in a byte, as
+        int8. Tensors of other types than float32, int4, int8, int32 and int64, and values that a file of more than
+        2 GB keeps outside of its flatbuffer, are left out.
     """
     parsed = schema.ModelT.InitFromPackedBuf(data)
     values = {}
     for index, tensor in enumerate(parsed.subgraphs[0].tensors):
         stored = parsed.buffers[tensor.buffer].data
-        if stored is not None and len(stored) and tensor.type in _DTYPES:
-            shape = () if tensor.shape is None else tuple(tensor.shape)
+        if stored is None or not len(stored):
+            continue
+        shape = () if tensor.shape is None else tuple(tensor.shape)
+        if tensor.type == schema.TensorType.INT4:
+            values[index] = _unpacked(np.asarray(stored, np.uint8), math.prod(shape)).reshape(shape)
+        elif tensor.type in _DTYPES:
             values[index] = np.asarray(stored, np.uint8).view(_DTYPES[tensor.type]).reshape(shape)
     return values
+
+
+def _unpacked(packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
+    """The first of two values lies in the lower half of a byte."""
+    halves = np.stack([packed << 4, packed & 0xF0], axis=-1).ravel()[:count]
+    return halves.view(np.int8) >> 4

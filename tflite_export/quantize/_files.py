@@ -1,0 +1,129 @@
+"""The files of a fixed-point model, made and read back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.layers import quantized_layers, signal_quantizers
+from tflite_export.quantize._fixed_point import convert_fixed_point
+from tflite_export.quantize._grids import signal_grid, weight_grid
+from tflite_export.quantize._weight_words import packed, slim, without_ties
+from tflite_export.runtime import ModelDescription, TensorDescription, constant_values, describe
+
+_INT4_BITS = 4
+_ROUNDING = 1e-6  # relative, of scales that are no powers of two: the converter computes them in float32
+_FIXED_OUTPUT = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
+
+
+@dataclass(frozen=True)
+class FixedPointFiles:
+    """The `.tflite` files of one model in fixed point.
+
+    Attributes:
+        int8: every weight and signal in int8, for all runtimes. Words of 6 bits and fewer lie in its upper bits,
+            and no convolution rounds a tie then, see `without_ties`.
+        int4: the same with weights of 4 bits and fewer two in a byte, for LiteRT's own kernels and TFLite Micro; None
+            if there are none. XNNPACK leaves its convolutions to slower kernels.
+    """
+
+    int8: bytes
+    int4: bytes | None
+
+
+def fixed_point_files(model: keras.Model) -> FixedPointFiles:
+    """Converts a model from `to_fixed_point` and checks what was written.
+
+    Args:
+        model: calibrated throughout, not masked.
+
+    Returns:
+        The files.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow, or a file does not hold the model's grids.
+        ValueError: see `convert_fixed_point`.
+    """
+    int8 = slim(without_ties(convert_fixed_point(model, guard_bits=True)))
+    check_file(int8, model)
+    if all(layer.weight_bits > _INT4_BITS for layer in quantized_layers(model).values()):
+        return FixedPointFiles(int8, None)
+    int4 = slim(packed(convert_fixed_point(model)))
+    check_file(int4, model)
+    return FixedPointFiles(int8, int4)
+
+
+def check_file(data: bytes, model: keras.Model) -> None:
+    """Reads a file back: its weights are the model's, to the last bit of each, and its signals have the model's grids.
+
+    Args:
+        data: the file.
+        model: the fixed-point model that it was made from.
+
+    Raises:
+        RuntimeError: a weight or a scale differs; names the layer.
+    """
+    description, constants = describe(data), constant_values(data)
+    layers = quantized_layers(model)
+    wanted = {name: _as_tflite(weight_grid(name, layer).kernel, layer) for name, layer in layers.items()}
+    held = set()
+    for values in _weights(description, constants):
+        equal = {name for name, kernel in wanted.items() if _same(values, kernel)}
+        held |= equal
+        if not equal:
+            raise RuntimeError(
+                f"The file has weights that no layer of the model has on its grid. Received: shape {values.shape}. "
+                "Report the model; use quantize='int8'."
+            )
+    if missing := set(wanted) - held:
+        raise RuntimeError(
+            f"Layer '{min(missing)}': the file does not hold its weights. Received: {len(held)} of {len(wanted)} "
+            "layers. Report the model; use quantize='int8'."
+        )
+    _check_signals(description, model)
+
+
+def _check_signals(description: ModelDescription, model: keras.Model) -> None:
+    grids = [signal_grid(name, layer) for name, layer in signal_quantizers(model).items()]
+    known = {(grid.scale, grid.zero_point) for grid in grids}
+    known |= {_FIXED_OUTPUT[op.name] for op in description.operators if op.name in _FIXED_OUTPUT}
+    for tensor in description.tensors:
+        if not tensor.constant and not (tensor.dtype == "int8" and any(_is_on(tensor, *grid) for grid in known)):
+            raise RuntimeError(
+                f"The file's tensor of shape {tensor.shape} is not on a grid of the model. Received: {tensor.dtype}, "
+                f"scales {tensor.scales}, zero points {tensor.zero_points}. Report the model; use quantize='int8'."
+            )
+
+
+def _is_on(tensor: TensorDescription, scale: float, zero_point: int) -> bool:
+    exact = float(np.log2(scale)).is_integer()
+    return tensor.zero_points == (zero_point,) and bool(
+        np.isclose(tensor.scales[0], scale, rtol=0 if exact else _ROUNDING, atol=0)
+    )
+
+
+def _weights(description: ModelDescription, constants: dict[int, NDArray[np.generic]]) -> Iterator[NDArray[np.float64]]:
+    """The real values of each convolution's weights."""
+    for operator in description.operators:
+        if operator.name not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            continue
+        tensor, values = description.tensors[operator.inputs[1]], constants[operator.inputs[1]]
+        axis = 0 if operator.name == "CONV_2D" else -1
+        scales = np.asarray(tensor.scales).reshape([-1 if at == axis % 4 else 1 for at in range(4)])
+        yield values.astype(np.float64) * scales
+
+
+def _as_tflite(kernel: NDArray[np.float32], layer: keras.layers.Layer) -> NDArray[np.float32]:
+    """A Keras kernel in the layout of the operator that computes with it."""
+    inner = layer.layer
+    if isinstance(inner, keras.layers.DepthwiseConv2D):
+        return kernel.reshape(1, *kernel.shape[:2], -1)
+    image = kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)  # (height, width, in, out)
+    return np.moveaxis(image, -1, 0)
+
+
+def _same(values: NDArray[np.float64], wanted: NDArray[np.float32]) -> bool:
+    """Whether weights are equal, up to the float32 rounding of a step that is no power of two."""
+    return values.shape == wanted.shape and bool(np.allclose(values, wanted, rtol=_ROUNDING, atol=0))

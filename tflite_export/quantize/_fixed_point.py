@@ -1,0 +1,143 @@
+"""A model on fixed-point grids to the bytes of a full-integer `.tflite` file with exactly these grids."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tf_structprune.graph import named_layers
+from tf_structprune.layers import QuantizedLayer, SignalQuantizer, assign_weights, clone
+from tflite_export.quantize._convert import check_backend, converted
+from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
+
+_INT8 = (-128, 127)
+
+
+def convert_fixed_point(model: keras.Model, *, guard_bits: bool = False) -> bytes:
+    """Converts a model from `to_fixed_point` to an int8 `.tflite` file of batch size 1.
+
+    Weights and signals get the scales that the model has, words of fewer bits lie in int8. A dense layer becomes
+    a convolution of single pixels: LiteRT's reference kernels and TFLite Micro round a FULLY_CONNECTED differently,
+    a CONV_2D alike.
+
+    Args:
+        model: calibrated throughout, not masked, with one input and one output. It is not changed.
+        guard_bits: whether short words lie in the upper bits of int8, on a finer scale: the same numbers, but finer
+            biases, and room for `without_ties`.
+
+    Returns:
+        The file.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        ValueError: a model that is masked or not calibrated throughout, or that TFLite cannot express.
+    """
+    check_backend()
+    check_grids(model)
+    return converted(_with_fake_quantization(model, guard_bits=guard_bits), integers=True)
+
+
+def float_form(model: keras.Model) -> keras.Model:
+    """A plain model with the rounded weights of a fixed-point model, whose signals are float.
+
+    Args:
+        model: from `to_fixed_point`, not masked. It is not changed.
+
+    Returns:
+        A model of the same layers; a signal's quantizer is an `Identity`.
+    """
+
+    def made(name: str, layer: Any) -> Any:
+        if isinstance(layer, QuantizedLayer):
+            return _copy_of(layer.layer)
+        return keras.layers.Identity(name=layer.name) if isinstance(layer, SignalQuantizer) else _copy_of(layer)
+
+    return _filled(model, clone(model, made))
+
+
+def _with_fake_quantization(model: keras.Model, *, guard_bits: bool) -> keras.Model:
+    """The model with the operations by which the converter knows scales and zero points."""
+
+    def made(name: str, layer: Any) -> Any:
+        if isinstance(layer, QuantizedLayer):
+            grid = weight_grid(name, layer)
+            scales = grid.scales / np.float32(guard_factor(grid.largest) if guard_bits else 1)
+            return _Rounded(_copy_of(layer.layer), grid.kernel, scales, name=layer.name)
+        if isinstance(layer, SignalQuantizer):
+            return _RoundedSignal(signal_grid(name, layer), name=layer.name)
+        return _copy_of(layer)
+
+    return _filled(model, clone(model, made))
+
+
+def _filled(model: keras.Model, copy: keras.Model) -> keras.Model:
+    """The copy with the weights of the model, rounded ones where they are rounded."""
+    new = named_layers(copy)
+    for name, layer in named_layers(model).items():
+        if isinstance(layer, QuantizedLayer):
+            target = new[name].layer if isinstance(new[name], _Rounded) else new[name]
+            weights = layer.effective_kernel(), layer.effective_bias()
+            target.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
+        elif layer.weights and not isinstance(layer, SignalQuantizer):
+            assign_weights(new[name], layer.get_weights())
+    return copy
+
+
+def _copy_of(layer: Any) -> Any:
+    return layer.__class__.from_config(layer.get_config())
+
+
+class _RoundedSignal(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Tells the converter the grid of a signal."""
+
+    def __init__(self, grid: SignalGrid, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grid = grid
+
+    def call(self, inputs: Any) -> Any:
+        """The signal on its grid."""
+        low, high = ((end - self.grid.zero_point) * self.grid.scale for end in _INT8)
+        return tf.quantization.fake_quant_with_min_max_args(inputs, min=low, max=high)
+
+
+class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
+    """A layer that tells the converter the grid of its weights."""
+
+    def __init__(
+        self, layer: keras.layers.Layer, kernel: NDArray[np.float32], scales: NDArray[np.float32], **kwargs: Any
+    ) -> None:
+        super().__init__(layer, **kwargs)
+        self.kernel, self.scales = kernel, scales
+
+    def call(self, inputs: Any) -> Any:
+        """The layer's output."""
+        _, bias = self.layer.trainable_variables
+        # A constant of its own for each call: the converter gives up the grid of a variable that is read twice.
+        kernel = tf.constant(self.kernel)
+        if isinstance(self.layer, keras.layers.Dense):
+            return self._as_convolution(inputs, self._rounded(tf.reshape(kernel, (1, 1, *kernel.shape))))
+        outputs, _ = self.layer.stateless_call([self._rounded(kernel), bias.value], [], inputs)
+        return outputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """As the wrapped layer's."""
+        return self.layer.compute_output_shape(input_shape)
+
+    def _rounded(self, kernel: Any) -> Any:
+        ends = _INT8[1] * self.scales.astype(np.float64)
+        if self.scales.ndim == 0:
+            return tf.quantization.fake_quant_with_min_max_args(kernel, min=-ends, max=ends, narrow_range=True)
+        flat = tf.reshape(kernel, (*kernel.shape[:-2], -1)) if kernel.shape[-1] != len(self.scales) else kernel
+        limits = (tf.constant(-ends, tf.float32), tf.constant(ends, tf.float32))
+        rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(flat, *limits, narrow_range=True)
+        return tf.reshape(rounded, kernel.shape)
+
+    def _as_convolution(self, inputs: Any, kernel: Any) -> Any:
+        """A dense layer as a convolution of single pixels, one for each row of features."""
+        rows = int(np.prod(inputs.shape[1:-1]))
+        pixels = tf.reshape(inputs, (1, 1, rows, inputs.shape[-1]))
+        outputs = tf.nn.conv2d(pixels, kernel, 1, "VALID") + self.layer.bias.value
+        outputs = tf.reshape(outputs, (1, *inputs.shape[1:-1], kernel.shape[-1]))
+        return self.layer.activation(outputs)
