@@ -17,6 +17,7 @@ _MOST_COLUMNS = 6
 _PANEL_INCHES = (2.0, 1.6)
 _HEAD_INCHES = 0.5
 _LONGEST_TITLE = 26
+_TICKS = (0.5, 1, 3, 10, 30, 100, 300)  # of losses above 2, on both sides of 0
 
 
 def check_matplotlib() -> None:
@@ -94,12 +95,14 @@ def _scale(place: Any, panels: Mapping[str, Mapping[str, Mapping[int, float]]]) 
 
     So both a tenth of a point and the collapse at two bits can be read.
     """
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     words = sorted({word for parts in panels.values() for losses in parts.values() for word in losses})
     losses = [loss for parts in panels.values() for by_word in parts.values() for loss in by_word.values()]
     place.set_xticks(words)
     if max(map(abs, losses)) > 2:
         place.set_yscale("symlog", linthresh=1.0)
-        place.yaxis.set_major_formatter(ScalarFormatter())
+        place.yaxis.set_major_locator(FixedLocator([-value for value in _TICKS] + [0, *_TICKS]))
+        place.yaxis.set_minor_locator(NullLocator())
+        place.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         place.set_ylim(min(-0.3, 1.3 * min(losses)), 1.5 * max(1.0, max(losses)))

@@ -137,7 +137,7 @@ class SensitivityReport:
         unit = "MCR rise in points" if self.metric == "mcr" else f"loss of {self.metric}"
         float_score = f"MCR {-100 * self.score:.2f} %" if self.metric == "mcr" else f"{self.metric} {self.score:.6g}"
         tables = [self._part_table(part, unit) for part in PARTS if self.losses(part)]
-        return "\n".join([f"In float: {float_score}. One part of one layer rounded, the rest in float.", "", *tables])
+        return "\n\n".join([f"In float: {float_score}. One part of one layer rounded, the rest in float.", *tables])
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses, a small plot for each layer, the same axes for all.
@@ -187,7 +187,7 @@ class SensitivityReport:
         for layers, row in losses.items():
             count = [f"{self.weights[layers[0]]:,}"] if part == "weights" else []
             lines.append(_line([", ".join(layers), *count, *(self._cell(row.get(word)) for word in words)]))
-        return "\n".join([*lines, ""])
+        return "\n".join(lines)
 
     def _cell(self, loss: float | None) -> str:
         if loss is None:

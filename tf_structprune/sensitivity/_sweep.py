@@ -137,4 +137,4 @@ def _by_word(units: Iterable[Unit]) -> list[tuple[Unit, int]]:
 def _finite(score: float, where: str) -> float:
     if not math.isfinite(score):
         raise ValueError(f"The score {where} is not finite. Received: {score}. Use another score, such as 'mcr'.")
-    return float(score)
+    return float(score) + 0.0  # no negative zero, which a perfect MCR gives
