@@ -81,11 +81,11 @@ def by_hand(model, row, kind):
     return scored(rounded)
 
 
-KINDS = {"power of two": (True, False), "free, per channel": (False, True)}
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name, kind",
+    [*((name, (True, False)) for name in MODELS), ("shared_layer", (False, False)), ("separable", (False, True))],
+    ids=[*MODELS, "free steps", "a step a channel"],
+)
 def test_every_row_is_what_one_rounds_by_hand(name, kind):
     model = MODELS[name]()
     before = [np.array(weight) for weight in model.get_weights()]
@@ -110,12 +110,15 @@ def test_rows_are_complete_and_in_order():
 
 
 def test_signals_of_one_layer_and_those_tied_to_them_are_one_row():
-    report = sweep(make(shared_and_joined), weight_bits=())
+    model = make(shared_and_joined)
+    report = sweep(model, weight_bits=())
     tied = [row for row in report.rows if row.tied]
     assert [(set(row.layers), row.bits) for row in tied] == [({"shared", "other", "end"}, 3)]
     recipe = report.allocate(tolerance=1.0)
     assert [recipe.bits_of(name).signal_bits for name in ("shared", "other", "end")] == [3] * 3
-    assert sp.to_fixed_point(make(shared_and_joined), recipe)
+    grids = {name: quantizer.bits for name, quantizer in signal_quantizers(sp.to_fixed_point(model, recipe)).items()}
+    names = ("shared_signal", "shared_signal_2", "other_signal", "end_signal")
+    assert [grids[name] for name in names] == [3] * 4
 
 
 def test_scale_that_stands_alone_has_8_bits_only():
