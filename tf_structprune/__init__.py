@@ -33,5 +33,9 @@ from tf_structprune.masks import MaskSet as MaskSet
 from tf_structprune.masks import kept_weights as kept_weights
 from tf_structprune.masks import lowerable as lowerable
 from tf_structprune.masks import sparsity_of as sparsity_of
+from tf_structprune.sensitivity import Measurement as Measurement
+from tf_structprune.sensitivity import SensitivityReport as SensitivityReport
+from tf_structprune.sensitivity import measure_sensitivity as measure_sensitivity
+from tf_structprune.sensitivity import score_recipe as score_recipe
 
 __version__ = "0.1.0"

@@ -31,8 +31,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         import_quietly()
         _COMMANDS[arguments.command](arguments)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("tf-structprune: interrupted, nothing was written.", highlight=False)
+    except KeyboardInterrupt as interruption:
+        line = str(interruption) or "interrupted, nothing was written."
+        Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
         return 130
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         logging.debug("Traceback:", exc_info=True)
@@ -116,7 +117,18 @@ def _inspect(arguments: argparse.Namespace) -> None:
     console.print(str(graph), highlight=False, markup=False)
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"demo": _demo, "compress": _compress, "inspect": _inspect}
+def _sensitivity(arguments: argparse.Namespace) -> None:
+    from tf_structprune_cli._sensitivity import run_sensitivity
+
+    run_sensitivity(arguments)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "demo": _demo,
+    "compress": _compress,
+    "inspect": _inspect,
+    "sensitivity": _sensitivity,
+}
 
 
 def _print_summary(summary: dict[str, Any], out: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 _EXAMPLES = """examples:
   tf-structprune demo --out digits
   tf-structprune inspect model.keras
+  tf-structprune sensitivity model.keras --data data.npz --out bits --tolerance 0.01
   tf-structprune compress model.keras --data data.npz --out small --sparsity 0.6 --epochs 20 \\
       --distill 0.5 --augment flip,shift --finetune-batch 128
 """
@@ -24,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_compress(commands)
     _add_inspect(commands)
+    _add_sensitivity(commands)
     return parser
 
 
@@ -163,6 +165,60 @@ def _add_inspect(commands: Any) -> None:
     inspect.add_argument("--verbose", action="store_true", help="log what is done")
 
 
+def _add_sensitivity(commands: Any) -> None:
+    sensitivity = commands.add_parser(
+        "sensitivity",
+        help="how few bits each layer can do with",
+        description="Measure the rise of the validation error with one layer of MODEL in fixed point and the rest in "
+        "float, for each layer and word length, and choose word lengths: the fewest bits within a tolerance, or the "
+        "least loss within a size. The recipe is then measured as a whole. Nothing is retrained. OUT gets "
+        "sensitivity.json, sensitivity.md, sensitivity.png and recipe.json. Scores are kept in OUT.cache.jsonl until "
+        "OUT is complete: after an interruption the same command goes on.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = sensitivity.add_argument
+    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
+    add(
+        "--data",
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="DATA.npz",
+        help="x_train, y_train, x_test, y_test as the model takes them; validation data as for compress",
+    )
+    _add_out(sensitivity)
+    add("--weight-bits", type=_counts, default="2,3,4,5,6,7,8", metavar="B[,B...]", help="of weights, from 2 to 8")
+    add("--signal-bits", type=_counts, default="3,4,5,6,7,8", metavar="B[,B...]", help="of rectified signals, 3 to 8")
+    steps = sensitivity.add_mutually_exclusive_group()
+    steps.add_argument(
+        "--power-of-two", action="store_true", default=True, help="steps are powers of two: rescaling is a shift"
+    )
+    steps.add_argument(
+        "--free-steps",
+        dest="power_of_two",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="steps are any numbers",
+    )
+    add("--per-channel", action="store_true", help="a weight step for each output channel, else one a layer")
+    limit = sensitivity.add_mutually_exclusive_group()
+    limit.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        metavar="T",
+        help="fewest bits whose expected rise of the validation error, a fraction, stays within T",
+    )
+    limit.add_argument(
+        "--size-bytes",
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="instead: least loss with weights of N bytes at most",
+    )
+    add("--samples", type=int, default=2000, metavar="N", help="largest number of validation samples to score on")
+    add("--seed", type=int, default=0, help="seed of the split and of the draw of samples")
+
+
 def _add_kept(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=_names, default="", metavar="NAME[,NAME...]", help="layers to keep whole, names or patterns"
@@ -180,6 +236,10 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(int(name) for name in _names(text))
 
 
 def _count_or_word(text: str) -> int | str:

@@ -17,6 +17,7 @@ ROOMS = {
         "schedule",
         "layers",
         "callbacks",
+        "sensitivity",
     ),
     "tflite_export": (
         "shrink",

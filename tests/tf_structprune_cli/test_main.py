@@ -374,7 +374,7 @@ def test_demands_of_masks_are_counts_or_words(options, values):
 
 
 HELP = {
-    "all": ([], ("demo", "compress", "inspect", "examples:", "tf-structprune demo --out")),
+    "all": ([], ("demo", "compress", "inspect", "sensitivity", "examples:", "tf-structprune demo --out")),
     "demo": (["demo"], ("--out DIR", "--overwrite", "--seed", "--verbose", "digits")),
     "inspect": (["inspect"], ("MODEL", "--verbose", "what can go and what not")),
     "compress": (

@@ -3,6 +3,9 @@
 from tf_structprune.callbacks._calibrate import calibrate as calibrate
 from tf_structprune.callbacks._calibrate import calibrate_signals as calibrate_signals
 from tf_structprune.callbacks._calibrate import calibrate_weights as calibrate_weights
+from tf_structprune.callbacks._calibrate import check_samples as check_samples
+from tf_structprune.callbacks._calibrate import fit_signals as fit_signals
+from tf_structprune.callbacks._calibrate import sample_signals as sample_signals
 from tf_structprune.callbacks._find_masks import Validation as Validation
 from tf_structprune.callbacks._find_masks import check_validation as check_validation
 from tf_structprune.callbacks._find_masks import find_masks as find_masks

@@ -1,6 +1,6 @@
 """Find the fixed-point grids of a model: of its weights from the weights, of its signals from samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_structprune.graph import layer_inputs
 from tf_structprune.layers import (
+    SignalQuantizer,
     is_fixed_point,
     quantized_layers,
     signal_quantizers,
@@ -59,13 +60,21 @@ def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
     for layer in layers.values():
         layer.set_values(0.0, 0, 0)
     tell_input_steps(model)
-    seen = _signals(model, list(layers), samples)
-    for group in tied_together(list(layers.values())):
-        values = np.concatenate([seen[layer.name] for layer in group])
-        grid = group[0].fit(values)
+    fit_signals(list(layers.values()), sample_signals(model, list(layers), samples))
+    tell_input_steps(model)
+
+
+def fit_signals(layers: Sequence[SignalQuantizer], seen: Mapping[str, NDArray[np.float32]]) -> None:
+    """Put some quantizers on the grids that suit samples of their signals, those tied together on one grid.
+
+    Args:
+        layers: the quantizers.
+        seen: by their names, values of the signals, from `sample_signals`.
+    """
+    for group in tied_together(layers):
+        grid = group[0].fit(np.concatenate([seen[layer.name] for layer in group]))
         for layer in group:
             layer.set_values(*grid)
-    tell_input_steps(model)
 
 
 def tell_input_steps(model: keras.Model) -> None:
@@ -103,12 +112,21 @@ def check_fixed_point(model: keras.Model) -> None:
         )
 
 
-def _signals(model: keras.Model, names: list[str], samples: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """A sample of the values of each signal, in float."""
+def sample_signals(model: keras.Model, names: Sequence[str], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """A sample of the values of each signal, as the model computes them now.
+
+    Args:
+        model: the model.
+        names: paths of the quantizers of the signals.
+        x: samples, shape (images, ...).
+
+    Returns:
+        By name, what the quantizer reads, flat; up to `2**18` values or one an image, the same in each call.
+    """
     rng = np.random.default_rng(0)
-    share = max(1, _VALUES * _BATCH // max(len(samples), _BATCH))
+    share = max(1, _VALUES * _BATCH // max(len(x), _BATCH))
     found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
-    for batch in _batches(samples):
+    for batch in _batches(x):
         for name, tensors in layer_inputs(model, names, batch).items():
             for tensor in tensors:
                 values = np.asarray(keras.ops.convert_to_numpy(tensor), np.float32).ravel()

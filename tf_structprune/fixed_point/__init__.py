@@ -1,5 +1,7 @@
 """Room 5: words of 3 to 8 bits, the step that suits them best, and TFLite's integer kernels bit for bit. NumPy only."""
 
+from tf_structprune.fixed_point._allocate import allocate_bits as allocate_bits
+from tf_structprune.fixed_point._allocate import weight_bytes as weight_bytes
 from tf_structprune.fixed_point._convolution import conv_2d as conv_2d
 from tf_structprune.fixed_point._convolution import depthwise_conv_2d as depthwise_conv_2d
 from tf_structprune.fixed_point._convolution import fully_connected as fully_connected

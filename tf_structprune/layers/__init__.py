@@ -10,6 +10,7 @@ from tf_structprune.layers._signal_quantizer import SignalQuantizer as SignalQua
 from tf_structprune.layers._signal_quantizer import tied_together as tied_together
 from tf_structprune.layers._to_fixed_point import is_fixed_point as is_fixed_point
 from tf_structprune.layers._to_fixed_point import quantized_layers as quantized_layers
+from tf_structprune.layers._to_fixed_point import signal_owner as signal_owner
 from tf_structprune.layers._to_fixed_point import signal_quantizers as signal_quantizers
 from tf_structprune.layers._to_fixed_point import to_fixed_point as to_fixed_point
 from tf_structprune.layers._weights import assign_weights as assign_weights

@@ -1,5 +1,6 @@
 """A float model as one whose weights and signals can be put on fixed-point grids."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,6 +81,11 @@ def quantized_layers(model: keras.Model) -> dict[str, QuantizedLayer]:
 def signal_quantizers(model: keras.Model) -> dict[str, SignalQuantizer]:
     """The quantizers of signals, by path."""
     return {name: layer for name, layer in named_layers(model).items() if isinstance(layer, SignalQuantizer)}
+
+
+def signal_owner(quantizer: str) -> str:
+    """The layer whose word lengths in the recipe are those of a signal, by the name of the signal's quantizer."""
+    return re.sub(r"_signal(_\d+)?$", "", quantizer)
 
 
 class _Builder:

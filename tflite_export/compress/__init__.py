@@ -1,6 +1,7 @@
 """Room 8: the staged run of the command line, from a trained model to a measured directory."""
 
 from tflite_export.compress._data import Data as Data
+from tflite_export.compress._data import check_data as check_data
 from tflite_export.compress._data import load_data as load_data
 from tflite_export.compress._demo import digits_cnn as digits_cnn
 from tflite_export.compress._demo import load_digits as load_digits

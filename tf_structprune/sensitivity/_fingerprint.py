@@ -1,0 +1,68 @@
+"""What a measurement depends on, as short texts that can be compared."""
+
+import hashlib
+import json
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.callbacks import Validation
+
+_FORMAT = 1  # of the cache and of how scores come about; counted up when either changes
+
+
+def fingerprint(
+    model: keras.Model,
+    validation: Validation,
+    samples: NDArray[Any],
+    *,
+    score: Any,
+    power_of_two: bool,
+    per_channel: bool,
+) -> dict[str, Any]:
+    """By name, what the scores of a sweep depend on; equal for equal sweeps in any process.
+
+    Args:
+        model: the plain model.
+        validation: what it is scored on.
+        samples: what the signals are calibrated with.
+        score: as the user gave it; a function counts by its name, not by what it does.
+        power_of_two: kind of steps.
+        per_channel: kind of steps.
+    """
+    config = keras.saving.serialize_keras_object(model)["config"]
+    weights = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    return {
+        "format": _FORMAT,
+        "model": _digest(np.frombuffer(json.dumps(config, sort_keys=True, default=str).encode(), np.uint8), *weights),
+        "validation data": _digest(validation.x, validation.y),
+        "calibration data": _digest(samples),
+        "score": _score_identity(score),
+        "power_of_two": power_of_two,
+        "per_channel": per_channel,
+    }
+
+
+def score_name(score: Any) -> str:
+    """What a score is called in a report."""
+    if isinstance(score, str):
+        return score
+    return str(getattr(score, "name", None) or getattr(score, "__name__", None) or type(score).__name__)
+
+
+def _score_identity(score: Any) -> str:
+    if isinstance(score, keras.losses.Loss | keras.metrics.Metric):
+        return json.dumps(keras.saving.serialize_keras_object(score), sort_keys=True, default=str)
+    if isinstance(score, str):
+        return score
+    return f"{getattr(score, '__module__', '')}.{getattr(score, '__qualname__', type(score).__qualname__)}"
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,162 @@
+"""The command `sensitivity`: sweep, recipe, measurement of the recipe, files."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import tf_structprune as sp
+from tf_structprune.fixed_point import weight_bytes
+from tf_structprune.sensitivity import check_matplotlib
+from tflite_export.compress import Data, check_data, load_data, load_model
+from tflite_export.write import staged_directory
+
+_CALIBRATION = 512  # training samples that the grids are fitted to
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a run found.
+
+    Attributes:
+        report: the sweep.
+        recipe: the word lengths that follow from it.
+        score: what the recipe scores as a whole.
+        tolerance: largest loss that was asked for; None if a size was.
+    """
+
+    report: sp.SensitivityReport
+    recipe: sp.FixedPoint
+    score: float
+    tolerance: float | None
+
+    def summary(self) -> list[str]:
+        """The outcome in sentences."""
+        expected, measured = self.report.expected_loss(self.recipe), self.report.score - self.score
+        size = weight_bytes(self.report.weights, self.recipe)
+        lines = [
+            f"Weights: {size:,} bytes, of {weight_bytes(self.report.weights, sp.FixedPoint(None, None)):,} in float32.",
+            f"MCR in float: {-100 * self.report.score:.2f} %. Rise expected, the sum of the layers': "
+            f"{100 * expected:.2f} points. Rise measured with the recipe as a whole: {100 * measured:.2f} points.",
+        ]
+        if self.tolerance is not None and measured > self.tolerance + 1e-9:
+            lines.append(
+                f"Beyond the tolerance of {100 * self.tolerance:.2f} points: the losses do not add up here. Retrain in "
+                "fixed point with the recipe, or ask for a smaller tolerance."
+            )
+        return lines
+
+
+def run_sensitivity(arguments: argparse.Namespace) -> None:
+    """Measure, choose and write.
+
+    Scores are kept in a file beside the directory until that is complete, so that the same command goes on where
+    an earlier one was stopped.
+
+    Raises:
+        KeyboardInterrupt: interrupted; the message says where the scores are.
+    """
+    check_matplotlib()
+    _check(arguments)
+    cache = _cache_path(arguments.out)
+    with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
+        model = load_model(arguments.model)
+        data = load_data(arguments.data, seed=arguments.seed)
+        check_data(data, model)
+        try:
+            result = _measured(model, data, arguments, cache)
+            _write(folder, result)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted. The scores so far are in {cache}; the same command goes on from there."
+            ) from error
+    cache.unlink(missing_ok=True)
+    _print(result, arguments.out)
+
+
+def _measured(model: keras.Model, data: Data, arguments: argparse.Namespace, cache: Path) -> _Result:
+    rng = np.random.default_rng(arguments.seed)
+    shown, calibration = _drawn(rng, len(data.x_val), arguments.samples), _drawn(rng, len(data.x_train), _CALIBRATION)
+    settings: dict[str, Any] = {
+        "validation_data": (data.x_val[shown], data.y_val[shown]),
+        "calibration_data": data.x_train[calibration],
+    }
+    report = sp.measure_sensitivity(
+        model,
+        **settings,
+        weight_bits=arguments.weight_bits,
+        signal_bits=arguments.signal_bits,
+        power_of_two=arguments.power_of_two,
+        per_channel=arguments.per_channel,
+        cache=cache,
+        verbose=arguments.verbose,
+    )
+    tolerance, size_bytes = _limits(arguments)
+    try:
+        recipe = report.allocate(tolerance=tolerance, size_bytes=size_bytes)
+    except ValueError as error:
+        raise ValueError(f"{error} The scores are kept in {cache}, so that another limit takes seconds.") from error
+    return _Result(report, recipe, sp.score_recipe(model, recipe, **settings), tolerance)
+
+
+def _write(folder: Path, result: _Result) -> None:
+    (folder / "sensitivity.json").write_text(result.report.to_json())
+    (folder / "sensitivity.md").write_text("\n\n".join([result.report.table(), *result.summary()]) + "\n")
+    (folder / "recipe.json").write_text(result.recipe.to_json())
+    result.report.plot(folder / "sensitivity.png")
+
+
+def _print(result: _Result, out: str) -> None:
+    table = Table(title="The recipe, and what each layer loses alone")
+    table.add_column("layer", overflow="fold")
+    for column in ("weights", "bits", "rise", "signal bits", "rise"):
+        table.add_column(column, justify="right")
+    weights = result.report.chosen_losses(result.recipe, "weights")
+    signals = result.report.chosen_losses(result.recipe, "signal")
+    for layers in dict.fromkeys([*weights, *signals]):
+        bits = result.recipe.bits_of(layers[0])
+        row = ["", "", ""]
+        if layers in weights:
+            row = [f"{result.report.weights[layers[0]]:,}", str(bits.weight_bits), f"{100 * weights[layers]:+.2f}"]
+        row += [str(bits.signal_bits), f"{100 * signals[layers]:+.2f}"] if layers in signals else ["", ""]
+        table.add_row(", ".join(layers), *row)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for line in (*result.summary(), f"Written to {out}"):
+        console.print(line, highlight=False, markup=False)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses what would be found only after the sweep."""
+    if not 0 <= arguments.seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2**32). Received: seed={arguments.seed}. Use e.g. 0.")
+    if arguments.samples < 1:
+        raise ValueError(f"samples must be at least 1. Received: samples={arguments.samples}. Use e.g. 2000.")
+    tolerance, size_bytes = _limits(arguments)
+    if size_bytes is not None and size_bytes < 1:
+        raise ValueError(f"size_bytes must be positive. Received: size_bytes={size_bytes}. Use a number of bytes.")
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise ValueError(f"tolerance must be in [0, 1]. Received: tolerance={tolerance}. Use e.g. 0.01 for a point.")
+
+
+def _limits(arguments: argparse.Namespace) -> tuple[float | None, int | None]:
+    """Tolerance and size, one of them None: a size that was given takes the place of the tolerance."""
+    size_bytes: int | None = getattr(arguments, "size_bytes", None)
+    return (arguments.tolerance if size_bytes is None else None), size_bytes
+
+
+def _cache_path(out: str) -> Path:
+    """Where scores are kept: beside the directory, through a link as `staged_directory` does."""
+    target = Path(os.path.realpath(out))
+    return target.with_name(f"{target.name}.cache.jsonl")
+
+
+def _drawn(rng: np.random.Generator, count: int, most: int) -> Any:
+    """Which of so many samples are used, in their order."""
+    return np.sort(rng.permutation(count)[:most])
