@@ -66,7 +66,8 @@ namespace {
 
 namespace settings = ${name}_settings;
 
-static_assert(settings::kArenaBytes > 0, "The arena was not measured: build with -D${macro}=..., see model_settings.h");
+static_assert(settings::kArenaBytes > 0,
+              "The arena was not measured: build with -D${macro}=..., see model_settings.h");
 alignas(16) std::uint8_t arena[settings::kArenaBytes];
 
 // Your sample goes here: the real number at `index` of the input, row by row as in Keras, prepared as for
