@@ -165,7 +165,10 @@ def test_unknown_arena_is_said_to_be_unknown(bundle_files):
 
 
 BAD = {
-    "type": (model_of(tensor((1, 2), "int64")), r"Input 't': must be one of float32, int8, .*Received: int64, 0 scales"),
+    "type": (
+        model_of(tensor((1, 2), "int64")),
+        r"Input 't': must be one of float32, int8, .*Received: int64, 0 scales",
+    ),
     "scales": (
         model_of(tensor((1, 2)), tensor((1, 2), scales=(1.0, 2.0))),
         r"Output 't': must be one of .*Received: int8, 2 scales. Convert with",
