@@ -275,7 +275,9 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     watched = out.parent if existing else tmp_path
     before, names = tiny.tree(watched), tiny.entries(watched)
     if name != "write_artifacts":  # quick: what was exported does not matter here
-        exported = SimpleNamespace(verification=SETTINGS, versions={}, lowered=(), multiplications=())
+        exported = SimpleNamespace(
+            verification=SETTINGS, versions={}, lowered=(), multiplications=(), int8=None, npu=None, npu_reason=None
+        )
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})
