@@ -148,7 +148,7 @@ Build and run, in this directory:
 
     TFLM=$$PWD/tflite-micro  # wherever it is
     DOWNLOADS=$$TFLM/tensorflow/lite/micro/tools/make/downloads
-    LIBRARY=$$(echo $$TFLM/gen/*_default_gcc/lib/libtensorflow-microlite.a)
+    LIBRARY=$$(echo $$TFLM/gen/*_$$(uname -m)_default_gcc/lib/libtensorflow-microlite.a)
     g++ -std=c++17 -O2 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY -I. -I$$TFLM \\
         -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
         main.cc ${name}_data.cc $$LIBRARY -lm -o ${name}
