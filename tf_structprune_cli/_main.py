@@ -148,9 +148,49 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
                 f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation error of "
                 f"{100 * stage['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
+    _print_memory(summary["memory"], console)
+    _print_npu(summary["npu"], console)
     if summary["multiplications"]:
         _print_multiplications(summary["multiplications"], console)
     console.print(f"Written to {out}", highlight=False, markup=False)
+
+
+_MEMORY_ROWS = {
+    "weights_bytes": "flash: weights",
+    "biases_bytes": "flash: biases",
+    "other_bytes": "flash: other constants",
+    "overhead_bytes": "flash: flatbuffer overhead",
+    "tflm_arena_bytes": "RAM: TFLM arena, measured",
+    "activation_peak_bytes": "RAM: live activations, computed",
+}
+
+
+def _print_memory(section: dict[str, Any], console: Console) -> None:
+    before, after = section["baseline"], section["compressed"]
+    if before is None or after is None:
+        return
+    table = Table(title="Memory of the int8 file (bytes)")
+    table.add_column("")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right")
+    for key, title in _MEMORY_ROWS.items():
+        figures = (side[key] for side in (before, after))
+        table.add_row(title, *("not measured" if figure is None else f"{figure:,}" for figure in figures))
+    console.print(table)
+
+
+def _print_npu(section: dict[str, Any], console: Console) -> None:
+    before, after = section["baseline"], section["compressed"]
+    if before is None or after is None:
+        console.print(f"No NPU estimate: {section['reason']}", highlight=False, markup=False)
+        return
+    on_cpu = ", ".join(f"{count} {name}" for name, count in after["cpu_operators"].items()) or "none"
+    console.print(
+        f"{after['accelerator']}, estimated by Vela {after['vela_version']}: {before['total_cycles']:,} -> "
+        f"{after['total_cycles']:,} cycles, {before['inference_us']:,.1f} -> {after['inference_us']:,.1f} us at "
+        f"{after['clock_hz'] / 1e6:.0f} MHz, SRAM {before['sram_bytes']:,} -> {after['sram_bytes']:,} bytes; "
+        f"operators left on the CPU: {on_cpu}", highlight=False, markup=False,
+    )  # fmt: skip
 
 
 def _print_multiplications(section: dict[str, Any], console: Console) -> None:

@@ -18,7 +18,10 @@ FIGURES = {
     *("accuracy_float", "accuracy_int8", "parameters", "macs", "float32_bytes", "int8_bytes"),
     *("latency_us_float32", "latency_us_int8", "arena_bytes"),
 }
-KEYS = {"baseline", "compressed", "sparsity", "tolerance", "seed", "stages", "skipped_layers", "versions"}
+KEYS = {"baseline", "compressed", "sparsity", "tolerance", "seed", "stages", "skipped_layers", "versions"} | {
+    "memory",
+    "npu",
+}
 ENTRIES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "micro", "history.csv", "summary.json"}
 
 

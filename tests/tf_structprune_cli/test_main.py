@@ -223,6 +223,14 @@ def test_compress_writes_and_prints(compress, done):
             assert f"{summary[side][key]:,}" in out
         for key in ("accuracy_float", "accuracy_int8"):
             assert f"{100 * summary[side][key]:.2f}" in out
+    for table in (summary["memory"]["baseline"], summary["memory"]["compressed"]):
+        assert all(f"{table[key]:,}" in out for key in _main._MEMORY_ROWS)
+    assert "Memory of the int8 file (bytes)" in out
+    if summary["npu"]["compressed"] is None:
+        assert f"No NPU estimate: {summary['npu']['reason']}" in out
+    else:
+        cycles = (summary["npu"][name]["total_cycles"] for name in ("baseline", "compressed"))
+        assert "ethos-u55-128, estimated by Vela " in out and " -> ".join(f"{n:,}" for n in cycles) in out
     assert f"Written to {done}\n" in out
     section = summary["multiplications"]
     assert section["note"] in out and "direct / im2col / FFT" in out
@@ -232,9 +240,39 @@ def test_compress_writes_and_prints(compress, done):
     assert np.all(kernel != 0)
 
 
-def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
+def empty_summary():
+    """A summary in which nothing was measured."""
     figures = {figure.key: None for figure in FIGURES}
-    summary = {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures, "multiplications": None}
+    nothing = {"baseline": None, "compressed": None}
+    sections = {"memory": nothing, "npu": nothing | {"reason": "a [reason]"}, "multiplications": None}
+    return {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures} | sections
+
+
+def test_memory_and_npu_are_printed_with_both_sides(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    before = {key: 1000 * (i + 1) for i, key in enumerate(_main._MEMORY_ROWS)}
+    after = before | {"weights_bytes": 77_777, "tflm_arena_bytes": None}
+    npu = {"accelerator": "ethos-u55-128", "vela_version": "5.9", "clock_hz": 5e8, "sram_bytes": 4096}
+    npu |= {"total_cycles": 123_456, "inference_us": 246.912, "cpu_operators": {}}
+    sides = {"baseline": npu, "compressed": npu | {"total_cycles": 1000, "cpu_operators": {"PACK": 2, "SIN": 1}}}
+    sections = {"memory": {"note": "", "baseline": before, "compressed": after}, "npu": sides | {"reason": None}}
+    _main._print_summary(empty_summary() | sections, "out")
+    out = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 4}
+    assert "1,000" in rows["flash: weights"] and "77,777" in rows["flash: weights"]
+    assert "5,000" in rows["RAM: TFLM arena, measured"] and "not measured" in rows["RAM: TFLM arena, measured"]
+    assert "ethos-u55-128, estimated by Vela 5.9: 123,456 -> 1,000 cycles, 246.9 -> 246.9 us at 500 MHz" in out
+    assert "operators left on the CPU: 2 PACK, 1 SIN" in out
+
+
+def test_memory_that_is_not_known_is_left_out_and_a_missing_npu_explained(capsys):
+    _main._print_summary(empty_summary(), "out")
+    out = capsys.readouterr().out
+    assert "Memory" not in out and "No NPU estimate: a [reason]" in out
+
+
+def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
+    summary = empty_summary()
     _main._print_summary(summary, "out")
     assert "ultiplications" not in capsys.readouterr().out
     counts = {"name": "conv", "kept_kernels": 1200, "kernels": 2000, "direct": 3000, "im2col": 4000, "fft": 5000}

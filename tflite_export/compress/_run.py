@@ -14,7 +14,7 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.graph import PrunableGraph, trace
-from tflite_export.bench import BenchReport, benchmark_together, multiplications_section
+from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Pruned, prune_in_stages
@@ -80,6 +80,8 @@ def compress_into(
         "compressed": _figures(small, compressed, reports[2:], files[3], data),
         **_account(pruned, settings, trace(dense, **settings.demands)),
         "validation": _validation(pruned, files[1], files[3], data, settings),
+        "memory": _memory(baseline, compressed),
+        "npu": _npu(baseline, compressed),
         "lowered": list(compressed.lowered),
         "multiplications": multiplications_section(compressed.multiplications),
         "verification": asdict(compressed.verification),
@@ -125,6 +127,19 @@ def _figures(
         "latency_us_int8": int8.latency_us,
         "arena_bytes": None if files.int8 is None else files.int8.arena_bytes,
     }
+
+
+def _memory(baseline: ExportSummary, compressed: ExportSummary) -> dict[str, Any]:
+    """Flash and RAM of the int8 files, with what the figures are in words."""
+    sides = {"baseline": baseline.int8, "compressed": compressed.int8}
+    return {"note": MEMORY_NOTE} | {side: None if file is None else asdict(file.memory) for side, file in sides.items()}
+
+
+def _npu(baseline: ExportSummary, compressed: ExportSummary) -> dict[str, Any]:
+    """Vela's estimates of the int8 files, or why there are none."""
+    sides = {"baseline": baseline.npu, "compressed": compressed.npu}
+    estimates = {side: None if npu is None else asdict(npu) for side, npu in sides.items()}
+    return estimates | {"reason": compressed.npu_reason or baseline.npu_reason}
 
 
 def _account(pruned: Pruned, settings: CompressSettings, graph: PrunableGraph) -> dict[str, Any]:

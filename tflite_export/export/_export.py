@@ -11,15 +11,14 @@ from absl import logging
 from numpy.typing import ArrayLike
 
 from tf_structprune.layers import is_masked
-from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
-from tflite_export.export._summary import ExportSummary, runtime_versions, summarize_file
+from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
+from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert
-from tflite_export.runtime import describe
 from tflite_export.shrink import ShrunkModel, shrink
 from tflite_export.verify import verify
-from tflite_export.write import c_array, check_identifier, op_resolver, staged_directory
+from tflite_export.write import check_identifier, micro_bundle, staged_directory
 
 Lower = Literal["auto", "none"]
 """Whether masked-out work is left out of the files where that is measured to pay."""
@@ -39,13 +38,14 @@ def export(
     micro: bool = True,
     lower: Lower = "auto",
     target: Target = "cpu",
+    npu: str | None = "ethos-u55-128",
 ) -> ExportSummary:
     """Writes a Keras model as verified `.tflite` files and C++ sources.
 
     The directory receives `NAME.keras`, `NAME_float32.tflite`, `NAME_int8.tflite`, `summary.json` and, for
-    a microcontroller, `micro/NAME_data.cc`, `micro/NAME_data.h` (the int8 file as an array, the float file
-    without one) and `micro/NAME_ops.h` (its operators, see `op_resolver`). It appears complete or, on any
-    error, not at all.
+    a microcontroller, `micro/` with the int8 file (the float file without one) as an array, its operators, its
+    shapes, scales and arena, a program that runs one inference and how to build it, see `write.micro_bundle`.
+    It appears complete or, on any error, not at all.
 
     Args:
         model: what `shrink` made, a plain Keras model with one input and one output, or a masked
@@ -63,6 +63,8 @@ def export(
             by layer where that is measured to pay in that file's number format, see `lower.lower`; "none"
             leaves zeros. The `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
+        npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
+            no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 
     Returns:
         What was written and measured, as in `summary.json`.
@@ -88,6 +90,7 @@ def export(
             micro=micro,
             lower=lower,
             target=target,
+            npu=npu,
         )
         summary = dataclasses.replace(summary, directory=os.fspath(directory))
         (staged / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
@@ -107,6 +110,7 @@ def write_artifacts(
     micro: bool = True,
     lower: Lower = "auto",
     target: Target = "cpu",
+    npu: str | None = "ethos-u55-128",
 ) -> ExportSummary:
     """Writes what `export` writes, but `summary.json`, into a directory that exists.
 
@@ -124,6 +128,7 @@ def write_artifacts(
         micro: as for `export`.
         lower: as for `export`.
         target: as for `export`.
+        npu: as for `export`.
 
     Returns:
         What was written and measured.
@@ -133,6 +138,8 @@ def write_artifacts(
     """
     plain = _keras_model(model)
     check_identifier(name)
+    if npu is not None:
+        check_accelerator(npu)
     samples = check_samples(representative_data, plain, name="representative_data")
     if verify_data is not None:
         check_samples(verify_data, plain, name="verify_data")
@@ -155,15 +162,20 @@ def write_artifacts(
         tflm_steps=tflm_steps,
         micro=micro,
     )
+    float32 = summarize_file(float_file, micro=micro)
+    int8 = None if int8_file is None else summarize_file(int8_file, micro=micro)
     if micro:
-        _write_micro(folder / "micro", float_file if int8_file is None else int8_file, name)
+        _write_micro(folder, int8 or float32, name)
     plain.save(folder / f"{name}.keras")
+    estimate, reason = summarize_npu(int8_file, npu)
     return ExportSummary(
         directory=os.fspath(directory),
         quantize=quantize,
         representative_samples=0 if int8_file is None else len(samples),
-        float32=summarize_file(float_file, micro=micro),
-        int8=None if int8_file is None else summarize_file(int8_file, micro=micro),
+        float32=float32,
+        int8=int8,
+        npu=estimate,
+        npu_reason=reason,
         lowered=tuple(lines),
         multiplications=_multiplications(plain),
         verification=verification,
@@ -198,11 +210,8 @@ def _keras_model(model: keras.Model | ShrunkModel) -> keras.Model:
     return shrink(plain).model if is_masked(plain) else plain
 
 
-def _write_micro(folder: Path, file: Path, name: str) -> None:
-    data = file.read_bytes()
-    resolver = op_resolver(describe(data), f"{name}_ops")
-    array = c_array(data, f"{name}_data")
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}_data.cc").write_text(array.source)
-    (folder / f"{name}_data.h").write_text(array.header)
-    (folder / f"{name}_ops.h").write_text(resolver)
+def _write_micro(folder: Path, file: FileSummary, name: str) -> None:
+    data, version = (folder / file.file).read_bytes(), runtime_versions()["tflite_micro"]
+    (folder / "micro").mkdir(exist_ok=True)
+    for entry, text in micro_bundle(data, name, arena_bytes=file.arena_bytes, tflm_version=version).items():
+        (folder / "micro" / entry).write_text(text)

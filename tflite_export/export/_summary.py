@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tflite_export.bench import LayerMultiplications, multiplications_section
+from tflite_export.bench import (
+    LayerMultiplications,
+    MemoryTable,
+    NpuEstimate,
+    estimate_npu,
+    memory_table,
+    multiplications_section,
+)
 from tflite_export.runtime import arena_bytes, describe, tflm_available
 from tflite_export.verify import Verification
 
@@ -16,6 +23,7 @@ _PACKAGES = {
     "keras": "keras",
     "ai_edge_litert": "ai-edge-litert",
     "tflite_micro": "tflite-micro",
+    "ethos_u_vela": "ethos-u-vela",
     "numpy": "numpy",
 }
 
@@ -32,6 +40,7 @@ class FileSummary:
         parameters: number of weights and biases.
         arena_bytes: tensor arena in TFLite Micro; None when that did not run.
         operators: how often each operator occurs.
+        memory: what the file takes of flash and RAM, and for what.
     """
 
     file: str
@@ -41,6 +50,7 @@ class FileSummary:
     parameters: int
     arena_bytes: int | None
     operators: dict[str, int]
+    memory: MemoryTable
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class ExportSummary:
         representative_samples: number of samples that calibrated the int8 file; 0 without one.
         float32: the float file.
         int8: the full-integer file, or None.
+        npu: Vela's estimate of the int8 file on an Ethos-U, or None.
+        npu_reason: why there is no estimate; None with one.
         lowered: what became of each layer with masked-out work, by file, in words.
         multiplications: modelled, not measured work of the layers with removed kernels, see
             `bench.count_multiplications`; empty where there are none.
@@ -65,6 +77,8 @@ class ExportSummary:
     representative_samples: int
     float32: FileSummary
     int8: FileSummary | None
+    npu: NpuEstimate | None
+    npu_reason: str | None
     lowered: tuple[str, ...]
     multiplications: tuple[LayerMultiplications, ...]
     verification: Verification
@@ -93,15 +107,37 @@ def summarize_file(path: Path, *, micro: bool) -> FileSummary:
     """
     data = path.read_bytes()
     description = describe(data)
+    arena = arena_bytes(data) if micro and tflm_available() else None
     return FileSummary(
         file=path.name,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         macs=description.macs,
         parameters=description.parameters,
-        arena_bytes=arena_bytes(data) if micro and tflm_available() else None,
+        arena_bytes=arena,
         operators=description.operator_counts,
+        memory=memory_table(data, tflm_arena_bytes=arena),
     )
+
+
+def summarize_npu(path: Path | None, accelerator: str | None) -> tuple[NpuEstimate | None, str | None]:
+    """Vela's estimate of an integer file, or why there is none: it is one figure of many, so no error without it.
+
+    Args:
+        path: the `.tflite` file; None when there is no integer file.
+        accelerator: the Ethos-U, checked; None when nobody asked.
+
+    Returns:
+        The estimate and None, or None and the reason in words.
+    """
+    if accelerator is None:
+        return None, "It was not asked for (npu=None)."
+    if path is None:
+        return None, "There is no int8 file, and an Ethos-U runs no other."
+    try:
+        return estimate_npu(path, accelerator=accelerator), None
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return None, str(error)
 
 
 def runtime_versions() -> dict[str, str | None]:

@@ -1,5 +1,6 @@
 """Room 1: run a `.tflite` file on real samples and say what is in it."""
 
+from tflite_export.runtime._activations import activation_peak_bytes as activation_peak_bytes
 from tflite_export.runtime._constants import constant_values as constant_values
 from tflite_export.runtime._describe import ModelDescription as ModelDescription
 from tflite_export.runtime._describe import OperatorDescription as OperatorDescription
@@ -14,6 +15,7 @@ from tflite_export.runtime._reference import run_reference as run_reference
 from tflite_export.runtime._samples import dequantize as dequantize
 from tflite_export.runtime._samples import model_inputs as model_inputs
 from tflite_export.runtime._samples import quantize as quantize
+from tflite_export.runtime._samples import single_input as single_input
 from tflite_export.runtime._scores import without_softmax as without_softmax
 from tflite_export.runtime._tflm import arena_bytes as arena_bytes
 from tflite_export.runtime._tflm import run_tflm as run_tflm

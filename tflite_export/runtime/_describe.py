@@ -15,6 +15,7 @@ _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() i
 _WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     # Positions of weights and biases among the inputs of an operator. Constants at other places
     # (shapes, axes, paddings) are no parameters. Arithmetic counts: an unfused batch norm is MUL and ADD.
+    # Positions from 2 on are biases.
     "CONV_2D": (1, 2),
     "DEPTHWISE_CONV_2D": (1, 2),
     "FULLY_CONNECTED": (1, 2),
@@ -99,13 +100,27 @@ class ModelDescription:
     @property
     def parameters(self) -> int:
         """Elements of the constant tensors that are weights or biases; a shared tensor counts once."""
-        indices = {
+        return sum(self.tensors[index].elements for index in self.weights | self.biases)
+
+    @property
+    def weights(self) -> frozenset[int]:
+        """Indices of the constant tensors that an operator multiplies or adds; biases are not among them."""
+        return self._constant_inputs(0, 1)
+
+    @property
+    def biases(self) -> frozenset[int]:
+        """Indices of the constant tensors that are the bias of a convolution or a dense layer."""
+        return self._constant_inputs(2, 3) - self.weights
+
+    def _constant_inputs(self, *positions: int) -> frozenset[int]:
+        """Constants at these positions of the operators that read weights or biases there."""
+        indices = (
             operator.inputs[position]
             for operator in self.operators
             for position in _WEIGHT_INPUTS.get(operator.name, ())
-            if position < len(operator.inputs) and operator.inputs[position] >= 0
-        }
-        return sum(self.tensors[i].elements for i in indices if self.tensors[i].constant)
+            if position in positions and position < len(operator.inputs)
+        )
+        return frozenset(index for index in indices if index >= 0 and self.tensors[index].constant)
 
     @property
     def operator_names(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The whole run on a tiny model: every file is there, and every figure is measured again here."""
 
 import csv
+import dataclasses
 import json
 import re
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 import tf_structprune as sp
 from tests.tflite_export.compress import tiny
+from tflite_export.bench import MEMORY_NOTE, estimate_npu, memory_table
 from tflite_export.compress import CompressSettings, RefusedError, _run, _stages, compress, int8_accuracy
 from tflite_export.runtime import arena_bytes, describe, run_litert
 from tflite_export.verify import VerificationError
@@ -22,6 +24,9 @@ FILES = {
     "micro/model_data.cc",
     "micro/model_data.h",
     "micro/model_ops.h",
+    "micro/model_settings.h",
+    "micro/main.cc",
+    "micro/README.md",
 }
 FIGURES = {
     "accuracy_float": float,
@@ -40,6 +45,8 @@ REST = {
     "seed": int,
     "stages": list,
     "skipped_layers": list,
+    "memory": dict,
+    "npu": dict,
     "lowered": list,
     "versions": dict,
 }
@@ -130,6 +137,15 @@ def test_accuracies_are_those_of_the_files_on_the_test_part(run, side):
     assert summary[name]["accuracy_float"] == tiny.accuracy(model, data.x_test, data.y_test)
     scores = run_litert(folder / "model_int8.tflite", data.x_test)
     assert summary[name]["accuracy_int8"] == np.mean(scores.argmax(axis=1) == data.y_test)
+
+
+def test_memory_and_npu_are_those_of_the_int8_file(run, side):
+    summary, (name, folder) = run[1], side
+    file = folder / "model_int8.tflite"
+    expected = memory_table(file, tflm_arena_bytes=summary[name]["arena_bytes"])
+    assert summary["memory"][name] == dataclasses.asdict(expected)
+    assert summary["memory"]["note"] == MEMORY_NOTE
+    assert summary["npu"][name] == dataclasses.asdict(estimate_npu(file)) and summary["npu"]["reason"] is None
 
 
 def test_sizes_and_counts_are_those_of_the_files(run, side):
@@ -259,7 +275,9 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     watched = out.parent if existing else tmp_path
     before, names = tiny.tree(watched), tiny.entries(watched)
     if name != "write_artifacts":  # quick: what was exported does not matter here
-        exported = SimpleNamespace(verification=SETTINGS, versions={}, lowered=(), multiplications=())
+        exported = SimpleNamespace(
+            verification=SETTINGS, versions={}, lowered=(), multiplications=(), int8=None, npu=None, npu_reason=None
+        )
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tflite_export.bench import _vela, estimate_npu, memory_table, vela_available
 from tflite_export.export import _export, _summary, export, write_artifacts
 from tflite_export.runtime import arena_bytes, describe, run_litert, tflm_available
 from tflite_export.shrink import shrink
 from tflite_export.verify import VerificationError, _verify
 
 FILES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "summary.json", "micro"}
-MICRO = {"model_data.cc", "model_data.h", "model_ops.h"}
+MICRO = {"model_data.cc", "model_data.h", "model_ops.h", "model_settings.h", "main.cc", "README.md"}
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,13 @@ def test_summary_describes_the_files(exported):
         assert (figures.macs, figures.parameters) == (description.macs, description.parameters)
         assert figures.operators == description.operator_counts
         assert figures.arena_bytes == (arena_bytes(content) if tflm_available() else None)
+        assert figures.memory == memory_table(content, tflm_arena_bytes=figures.arena_bytes)
 
 
 def test_versions_name_every_library(exported):
     versions = exported[1].versions
-    assert set(versions) == {"python", "tensorflow", "keras", "ai_edge_litert", "tflite_micro", "numpy"}
+    libraries = {"tensorflow", "keras", "ai_edge_litert", "tflite_micro", "ethos_u_vela", "numpy"}
+    assert set(versions) == {"python"} | libraries
     assert versions["keras"] == keras.__version__ and versions["numpy"] == np.__version__
 
 
@@ -100,10 +103,61 @@ def test_c_array_is_the_int8_file(exported):
     assert f"MicroMutableOpResolver<{count}>" in resolver and resolver.count("resolver.Add") == count
 
 
+def test_bundle_has_the_arena_of_the_int8_file(exported):
+    directory, summary = exported
+    settings = (directory / "micro" / "model_settings.h").read_text()
+    found = re.search(r"kArenaMeasuredBytes = (\d+);", settings)
+    assert (None if found is None else int(found.group(1))) == summary.int8.arena_bytes
+    assert (found is None) == (not tflm_available())
+    assert found is None or f"tflite-micro {summary.versions['tflite_micro']} reported" in settings
+
+
+def test_arena_is_left_open_without_tflm(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(_summary, "tflm_available", lambda: False)
+    monkeypatch.setattr(_verify, "tflm_available", lambda: False)
+    summary = export(model, tmp_path / "out", representative_data=data, npu=None)
+    assert summary.int8.arena_bytes is None and summary.int8.memory.tflm_arena_bytes is None
+    assert visible(tmp_path / "out" / "micro") == MICRO
+    settings = (tmp_path / "out" / "micro" / "model_settings.h").read_text()
+    assert "NOT KNOWN" in settings and "kArenaMeasuredBytes" not in settings
+
+
+def test_npu_is_estimated_for_the_int8_file_when_vela_is_there(exported):
+    directory, summary = exported
+    if vela_available():
+        assert (summary.npu, summary.npu_reason) == (estimate_npu(directory / "model_int8.tflite"), None)
+    else:
+        assert summary.npu is None and "pip install 'tf-structprune[micro]'" in summary.npu_reason
+
+
+def broken(*_, **__):
+    raise RuntimeError("Vela broke")
+
+
+NO_NPU = {
+    "not asked": ({"npu": None}, "It was not asked for"),
+    "no int8 file": ({"quantize": "none"}, "There is no int8 file"),
+    "not installed": ({}, "Vela is not installed"),
+    "failed": ({"npu": "ethos-u65-256"}, "Vela broke"),
+}
+
+
+@pytest.mark.parametrize("case", NO_NPU)
+def test_export_without_an_estimate_says_why(model, data, tmp_path, monkeypatch, case):
+    arguments, reason = NO_NPU[case]
+    monkeypatch.setattr(_vela, "vela_available", lambda: case == "failed")
+    monkeypatch.setattr(_vela, "_run_vela", broken)
+    export(model, tmp_path / "out", representative_data=data, micro=False, **arguments)
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert stored["npu"] is None and reason in stored["npu_reason"]
+
+
 def test_quantize_none_writes_the_float_file_alone(model, data, tmp_path):
     summary = export(model, tmp_path / "out", representative_data=data, quantize="none", name="net")
     assert visible(tmp_path / "out") == {"net.keras", "net_float32.tflite", "summary.json", "micro"}
-    assert visible(tmp_path / "out" / "micro") == {"net_data.cc", "net_data.h", "net_ops.h"}
+    assert visible(tmp_path / "out" / "micro") == {
+        name.replace("model_data", "net_data").replace("model_ops", "net_ops") for name in MICRO
+    }
     assert (summary.int8, summary.representative_samples, summary.verification.int8_top1) == (None, 0, None)
     size = summary.float32.size_bytes
     assert f"net_data_size = {size};" in (tmp_path / "out" / "micro" / "net_data.h").read_text()
@@ -166,6 +220,7 @@ BAD = {
     "quantize": ({"quantize": "int4"}, ValueError, "quantize must be 'none' or 'int8'. Received: quantize='int4'"),
     "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
+    "npu": ({"npu": "ethos-u99"}, ValueError, "Unknown NPU. Received: npu='ethos-u99'. Use one of: ethos-u55-32"),
     "bound": ({"top1_agreement": 90}, ValueError, r"top1_agreement must be in \[0, 1\]. Received: top1_agreement=90"),
 }
 

@@ -88,3 +88,29 @@ def test_describe_gives_options_by_their_schema_names():
     assert (conv.options["strideH"], conv.options["strideW"]) == (2, 1)
     assert conv.options["padding"] == schema.Padding.VALID
     assert conv.options["fusedActivationFunction"] == schema.ActivationFunctionType.RELU
+
+
+def test_weights_and_biases_are_apart_and_together_the_parameters():
+    keras.utils.set_random_seed(0)
+    description = describe(
+        convert(
+            random_weights(
+                keras.Sequential(
+                    [
+                        keras.Input((8, 8, 4)),
+                        keras.layers.Conv2D(5, 3),
+                        keras.layers.Conv2DTranspose(3, 2),
+                        keras.layers.PReLU(),
+                        keras.layers.Flatten(),
+                        keras.layers.Dense(7),
+                    ]
+                )
+            )
+        )
+    )
+    assert not description.weights & description.biases
+    elements = [
+        sum(description.tensors[index].elements for index in some) for some in (description.weights, description.biases)
+    ]
+    assert elements[1] == 5 + 3 + 7
+    assert sum(elements) == description.parameters

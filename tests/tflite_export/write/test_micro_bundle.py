@@ -1,0 +1,126 @@
+import re
+import shutil
+import subprocess
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tests.tflite_export.write import tflm_stub
+from tflite_export.quantize import convert
+from tflite_export.runtime import describe
+from tflite_export.write import c_array, micro_bundle, model_settings, op_resolver
+
+COMPILER = shutil.which("g++")
+FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.")
+
+
+def build(folder, files, *options):
+    """Compiles a bundle against the stand-ins and gives the compiler's result; None without a compiler."""
+    tflm_stub.write_headers(folder, sorted(set(re.findall(r"resolver\.(Add\w+)\(\)", files["net_ops.h"]))))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    if COMPILER is None:
+        return None
+    command = [COMPILER, *FLAGS, *options, "main.cc", "net_data.cc", "-o", "program"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_bundle_is_complete_and_the_same_each_time(bundle_files, kind):
+    data = bundle_files[kind]
+    files = micro_bundle(data, "net", arena_bytes=5000, tflm_version="1")
+    assert files == micro_bundle(bytes(bytearray(data)), "net", arena_bytes=5000, tflm_version="1")
+    assert set(files) == {"net_data.cc", "net_data.h", "net_ops.h", "model_settings.h", "main.cc", "README.md"}
+    array = c_array(data, "net_data")
+    assert (files["net_data.cc"], files["net_data.h"]) == (array.source, array.header)
+    assert files["net_ops.h"] == op_resolver(describe(data), "net_ops")
+    assert files["model_settings.h"] == model_settings(describe(data), "net", arena_bytes=5000, tflm_version="1")
+    for text in files.values():
+        assert text.isascii() and text.endswith("\n") and not text.endswith("\n\n") and "${" not in text
+        assert max(map(len, text.splitlines())) <= 120
+
+
+def test_program_names_the_files_and_types_of_its_model(bundle_files):
+    files = micro_bundle(bundle_files["int8"], "net", arena_bytes=5000)
+    included = set(re.findall(r'#include "(\w+\.h)"', files["main.cc"]))
+    assert included == {"net_data.h", "net_ops.h", "model_settings.h"} <= set(files)
+    assert "tflite::GetModel(net_data)" in files["main.cc"] and "net_settings" in files["main.cc"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_program_compiles_without_a_warning_and_runs_one_inference(tmp_path, bundle_files, kind):
+    files = micro_bundle(bundle_files[kind], "net", arena_bytes=5000)
+    built = build(tmp_path, files)
+    # Without a compiler the text is the proof that is left.
+    assert "interpreter.Invoke() != kTfLiteOk" in files["main.cc"]
+    if built is None:
+        return
+    assert (built.returncode, built.stderr) == (0, "")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    expected = ["arena: 3072 of 6144 bytes", *(f"output[{i}] = {int(i == 2)}" for i in range(4)), "largest: output[2]"]
+    assert (run.returncode, run.stdout.splitlines()) == (0, expected)
+
+
+def test_program_says_when_the_arena_is_too_small(tmp_path, bundle_files):
+    files = micro_bundle(bundle_files["int8"], "net", arena_bytes=5000)
+    built = build(tmp_path, files, "-DSTUB_ALLOCATED=kTfLiteError")
+    assert "for a larger arena build with -DNET_ARENA_BYTES=" in files["main.cc"]
+    if built is None:
+        return
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout == "AllocateTensors failed; for a larger arena build with -DNET_ARENA_BYTES=...\n"
+
+
+def test_arena_that_was_not_measured_must_be_given(tmp_path, bundle_files):
+    files = micro_bundle(bundle_files["int8"], "net", arena_bytes=None)
+    assert "static_assert(settings::kArenaBytes > 0" in files["main.cc"]
+    built = build(tmp_path, files)
+    if built is None:
+        return
+    assert built.returncode != 0
+    assert "The arena was not measured: build with -DNET_ARENA_BYTES=..., see model_settings.h" in built.stderr
+    assert build(tmp_path, files, "-DNET_ARENA_BYTES=8192").returncode == 0
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    assert run.stdout.startswith("arena: 4096 of 8192 bytes\n")
+
+
+def test_readme_names_every_file_and_the_commands(bundle_files):
+    files = micro_bundle(bundle_files["int8"], "net", arena_bytes=5000)
+    readme = files["README.md"]
+    assert all(f"`{name}`" in readme for name in set(files) - {"README.md"})
+    for command in (
+        "git clone https://github.com/tensorflow/tflite-micro",
+        "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 third_party_downloads",
+        "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 microlite",
+        "main.cc net_data.cc $LIBRARY -lm -o net",
+        "$(eval $(call microlite_test,net,\\",
+    ):
+        assert f"    {command}" in readme
+    assert "-DTF_LITE_STATIC_MEMORY" in readme and "-DNET_ARENA_BYTES=" in readme
+
+
+def two_inputs():
+    call = tf.function(lambda a, b: a + b, input_signature=[tf.TensorSpec((1, 4), tf.float32)] * 2)
+    return tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], tf.Module()).convert()
+
+
+def without_kernel():
+    return convert(keras.Sequential([keras.Input((4,)), keras.layers.Activation(keras.ops.sign)]))
+
+
+BAD = {
+    "two_inputs": (two_inputs, "net", "exactly one input is supported. Received: 2 inputs"),
+    "no_kernel": (without_kernel, "net", "TFLite Micro has no kernel for: SIGN"),
+    "damaged": (lambda: b"\0" * 100, "net", "not a TFLite model, the identifier TFL3 is missing"),
+    "empty": (lambda: b"", "net", "data must not be empty"),
+    "name": (lambda: b"x", "my net", r"name must be a C\+\+ identifier.*Received: name='my net_data'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_no_firmware_can_run_is_refused(case):
+    make, name, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        micro_bundle(make(), name, arena_bytes=1)

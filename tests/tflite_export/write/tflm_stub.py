@@ -1,0 +1,119 @@
+"""Stand-ins for the headers of TFLite Micro that the bundle includes, with the signatures of August 2026."""
+
+_COMMON = """
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+typedef enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 } TfLiteStatus;
+struct TfLiteTensor;
+"""
+_RESOLVER = """
+#pragma once
+#include "tensorflow/lite/c/common.h"
+namespace tflite {
+class MicroOpResolver {
+ public:
+  virtual ~MicroOpResolver() {}
+};
+template <unsigned int tOpCount>
+class MicroMutableOpResolver : public MicroOpResolver {
+ public:
+  explicit MicroMutableOpResolver() {}
+  TfLiteStatus Added() { return ++count_ <= tOpCount ? kTfLiteOk : kTfLiteError; }
+METHODS
+ private:
+  unsigned int count_ = 0;
+};
+}  // namespace tflite
+"""
+_SCHEMA = """
+#pragma once
+#include "tensorflow/lite/c/common.h"
+namespace tflite {
+struct Model {
+  std::uint32_t version() const { return 3; }
+};
+inline const tflite::Model* GetModel(const void* buf) { return static_cast<const Model*>(buf); }
+}  // namespace tflite
+"""
+_INTERPRETER = """
+#pragma once
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+#define TFLITE_SCHEMA_VERSION (3)
+#ifndef STUB_ALLOCATED
+#define STUB_ALLOCATED kTfLiteOk
+#endif
+namespace tflite {
+class MicroResourceVariables;
+class MicroProfilerInterface;
+class MicroInterpreter {
+ public:
+  MicroInterpreter(const Model* model, const MicroOpResolver& op_resolver, uint8_t* tensor_arena,
+                   size_t tensor_arena_size, MicroResourceVariables* resource_variables = nullptr,
+                   MicroProfilerInterface* profiler = nullptr, bool preserve_all_tensors = false) {
+    static_cast<void>(op_resolver);
+    static_cast<void>(resource_variables);
+    static_cast<void>(profiler);
+    static_cast<void>(preserve_all_tensors);
+    model_ = reinterpret_cast<const char*>(model);
+    if (reinterpret_cast<std::uintptr_t>(tensor_arena) % 16 == 0) used_ = tensor_arena_size / 2;
+  }
+  TfLiteStatus AllocateTensors() { return STUB_ALLOCATED; }
+  TfLiteStatus Invoke() { return model_[4] == 'T' && model_[5] == 'F' ? kTfLiteOk : kTfLiteError; }
+  template <class T>
+  T* typed_input_tensor(int tensor_index) {
+    static T values[100000];
+    return tensor_index == 0 ? values : nullptr;
+  }
+  // All outputs are 0 but the third, which is 1.
+  template <class T>
+  T* typed_output_tensor(int tensor_index) {
+    T* values = typed_input_tensor<T>(tensor_index) + 50000;
+    values[2] = 1;
+    return values;
+  }
+  size_t arena_used_bytes() const { return used_; }
+
+ private:
+  const char* model_;
+  size_t used_ = 0;
+};
+}  // namespace tflite
+"""
+_LOG = """
+#pragma once
+#include <cstdarg>
+#include <cstdio>
+inline void __attribute__((format(printf, 1, 2))) MicroPrintf(const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  std::vprintf(format, args);
+  va_end(args);
+  std::printf("\\n");
+}
+"""
+_SETUP = """
+#pragma once
+namespace tflite {
+inline void InitializeTarget() {}
+}  // namespace tflite
+"""
+
+
+def write_headers(folder, methods):
+    """Writes the headers into a folder; the resolver gets these methods."""
+    added = "\n".join(f"  TfLiteStatus {method}() {{ return Added(); }}" for method in methods)
+    headers = {
+        "c/common.h": _COMMON,
+        "micro/micro_mutable_op_resolver.h": _RESOLVER.replace("METHODS", added),
+        "micro/micro_interpreter.h": _INTERPRETER,
+        "micro/micro_log.h": _LOG,
+        "micro/system_setup.h": _SETUP,
+        "schema/schema_generated.h": _SCHEMA,
+    }
+    for name, text in headers.items():
+        path = folder / "tensorflow" / "lite" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)

@@ -1,0 +1,194 @@
+"""All that firmware needs to run a model in TFLite Micro, with a program that does it and how to build it."""
+
+import string
+
+from tflite_export.runtime import describe, single_input
+from tflite_export.write._c_array import c_array
+from tflite_export.write._model_settings import model_settings
+from tflite_export.write._op_resolver import op_resolver
+
+
+def micro_bundle(data: bytes, name: str, *, arena_bytes: int | None, tflm_version: str | None = None) -> dict[str, str]:
+    """Writes the sources of a firmware that runs a model.
+
+    `NAME_data.cc` and `NAME_data.h`: the file as an array (`c_array`). `NAME_ops.h`: its operators
+    (`op_resolver`). `model_settings.h`: shapes, scales, zero points, arena (`model_settings`). `main.cc`: a
+    program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro.
+
+    Args:
+        data: a `.tflite` file with one input of batch 1 and one output.
+        name: C++ identifier that starts the names.
+        arena_bytes: tensor arena, from `runtime.arena_bytes`; None when it was not measured, and then `main.cc`
+            asks for it at compile time.
+        tflm_version: version of the TFLite Micro that measured it.
+
+    Returns:
+        Texts by file name; the same arguments give the same texts.
+
+    Raises:
+        ValueError: `name` is no C++ identifier, a damaged file, several inputs or outputs or types that C++ has
+            no name for here, or an operator that TFLite Micro lacks.
+    """
+    array = c_array(data, f"{name}_data")
+    description = describe(data)
+    single_input(description)
+    real = not description.outputs[0].scales
+    names = {
+        "name": name,
+        "macro": f"{name.upper().rstrip('_')}_ARENA_BYTES",
+        "format": "%.9g" if real else "%d",
+        "printed": "double" if real else "int",
+    }
+    return {
+        f"{name}_data.cc": array.source,
+        f"{name}_data.h": array.header,
+        f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
+        "model_settings.h": model_settings(description, name, arena_bytes=arena_bytes, tflm_version=tflm_version),
+        "main.cc": string.Template(_MAIN).substitute(names),
+        "README.md": string.Template(_README).substitute(names),
+    }
+
+
+_MAIN = """\
+// Runs one inference with TFLite Micro and prints the output; README.md says how to build it.
+#include <cstddef>
+#include <cstdint>
+
+#include "${name}_data.h"
+#include "${name}_ops.h"
+#include "model_settings.h"
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/micro/micro_log.h"
+#include "tensorflow/lite/micro/system_setup.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+
+namespace {
+
+namespace settings = ${name}_settings;
+
+static_assert(settings::kArenaBytes > 0,
+              "The arena was not measured: build with -D${macro}=..., see model_settings.h");
+alignas(16) std::uint8_t arena[settings::kArenaBytes];
+
+// Your sample goes here: the real number at `index` of the input, row by row as in Keras, prepared as for
+// training. Integers that are quantized already are written into `input` below as they are.
+float Sample(std::size_t index) {
+  static_cast<void>(index);
+  return 0.0f;
+}
+
+void Print(const settings::OutputType* output) {
+  std::size_t largest = 0;
+  for (std::size_t i = 0; i < settings::kOutputElements; ++i) {
+    MicroPrintf("output[%d] = ${format}", static_cast<int>(i), static_cast<${printed}>(output[i]));
+    if (output[i] > output[largest]) largest = i;
+  }
+  MicroPrintf("largest: output[%d]", static_cast<int>(largest));
+}
+
+}  // namespace
+
+int main() {
+  tflite::InitializeTarget();
+  const tflite::Model* model = tflite::GetModel(${name}_data);
+  if (model->version() != TFLITE_SCHEMA_VERSION) {
+    MicroPrintf("The model has another schema than this TFLite Micro");
+    return 1;
+  }
+  ${name}_ops_resolver resolver;
+  if (${name}_ops_register(resolver) != kTfLiteOk) {
+    MicroPrintf("An operator could not be registered");
+    return 1;
+  }
+  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);
+  if (interpreter.AllocateTensors() != kTfLiteOk) {
+    MicroPrintf("AllocateTensors failed; for a larger arena build with -D${macro}=...");
+    return 1;
+  }
+  MicroPrintf("arena: %d of %d bytes", static_cast<int>(interpreter.arena_used_bytes()),
+              static_cast<int>(settings::kArenaBytes));
+  settings::InputType* input = interpreter.typed_input_tensor<settings::InputType>(0);
+  const settings::OutputType* output = interpreter.typed_output_tensor<settings::OutputType>(0);
+  if (input == nullptr || output == nullptr) {
+    MicroPrintf("model_settings.h belongs to another model");
+    return 1;
+  }
+  for (std::size_t i = 0; i < settings::kInputElements; ++i) input[i] = settings::ToInput(Sample(i));
+  if (interpreter.Invoke() != kTfLiteOk) {
+    MicroPrintf("Invoke failed");
+    return 1;
+  }
+  Print(output);
+  return 0;
+}
+"""
+
+_README = """\
+# ${name} for TFLite Micro
+
+| file | what |
+|---|---|
+| `${name}_data.cc`, `${name}_data.h` | the model as an aligned constant array |
+| `${name}_ops.h` | a resolver with exactly its operators |
+| `model_settings.h` | shapes, types, scales and zero points; conversion of real numbers; size of the tensor arena |
+| `main.cc` | one inference; put your sample into `Sample`, build, run |
+
+The files need C++11 or later and nothing but TFLite Micro.
+
+## On a PC
+
+You need git, make 3.82 or later, g++ with C++17, curl, wget, unzip, patch, and Python 3 with numpy and pillow (TFLite
+Micro's makefile runs them). Get TFLite Micro and build its library; this takes some minutes:
+
+    git clone https://github.com/tensorflow/tflite-micro
+    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 third_party_downloads
+    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 microlite
+
+Build and run, in this directory:
+
+    TFLM=$$PWD/tflite-micro  # wherever it is
+    DOWNLOADS=$$TFLM/tensorflow/lite/micro/tools/make/downloads
+    LIBRARY=$$(echo $$TFLM/gen/*_$$(uname -m)_default_gcc/lib/libtensorflow-microlite.a)
+    g++ -std=c++17 -O2 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY -I. -I$$TFLM \\
+        -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
+        main.cc ${name}_data.cc $$LIBRARY -lm -o ${name}
+    ./${name}
+
+`TF_LITE_STATIC_MEMORY` must be defined as it was for the library: without it the structs have another layout.
+
+## On a microcontroller
+
+Build the library for your core, for example a Cortex-M4 with floating-point unit and CMSIS-NN's kernels; the makefile
+downloads the compiler:
+
+    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 \\
+        TARGET=cortex_m_generic TARGET_ARCH=cortex-m4+fp OPTIMIZED_KERNEL_DIR=cmsis_nn microlite
+
+Compile `main.cc` and `${name}_data.cc` in your firmware's project with that compiler, the flags of your board and, as
+above, `-std=c++17 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY` and the four include paths, for example
+
+    arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os -ffunction-sections \\
+        -fdata-sections -std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY -I. \\
+        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy -c main.cc ${name}_data.cc
+
+and link them with the library in `tflite-micro/gen/cortex_m_generic_cortex-m4+fp_default_cmsis_nn_gcc/lib/` and
+your startup code and linker script (`-Wl,--gc-sections` drops the kernels that the model does not use). With this
+target, TFLite Micro's log goes where `RegisterDebugLogCallback` of
+`tensorflow/lite/micro/cortex_m_generic/debug_log_callback.h` says; call it first in `main`.
+
+If the arena is too small, `AllocateTensors` fails and says what is missing: build with `-D${macro}=...`. If it
+is large enough, `main.cc` prints what was used.
+
+## As an example in TFLite Micro's tree
+
+Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put this `Makefile.inc` beside them,
+
+    ${name}_EXAMPLE := $$(TENSORFLOW_ROOT)tensorflow/lite/micro/examples/${name}/
+    $$(eval $$(call microlite_test,${name},\\
+    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc,\\
+    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h $$(${name}_EXAMPLE)${name}_ops.h,))
+
+and build and run it for a PC, or with `TARGET=` for any target that TFLite Micro knows:
+
+    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 run_${name}
+"""
