@@ -36,12 +36,11 @@ def separable(x):
     return zoo._head(_L.BatchNormalization(name="norm")(_L.MaxPooling2D(2)(x)))
 
 
-def shared_and_joined(x):
-    """A layer that is called twice, and one of whose signals is joined with another layer's."""
-    twice = _L.Conv2D(2, 3, padding="same", activation="relu", name="shared")
-    once = twice(x)
-    joined = _L.Concatenate()([once, zoo.conv(x, 3, name="other")])
-    return zoo._head(_L.Concatenate()([twice(once), zoo.conv(joined, 2, name="end")]))
+def joined_twice(x):
+    """Three signals with one grid: the first is joined with each of the others."""
+    first = zoo.conv(x, 2, name="first")
+    joined = _L.Concatenate()([first, zoo.conv(x, 3, name="other")])
+    return zoo._head(_L.Concatenate()([first, zoo.conv(joined, 2, name="end")]))
 
 
 def make(build):
@@ -52,7 +51,6 @@ def make(build):
 MODELS = {
     "batch_norm_chain": lambda: zoo.build("batch_norm_chain"),
     "residual_identity": lambda: zoo.build("residual_identity"),
-    "shared_layer": lambda: zoo.build("shared_layer"),
     "concatenation": lambda: make(concatenation),
     "separable": lambda: make(separable),
 }
@@ -83,7 +81,7 @@ def by_hand(model, row, kind):
 
 @pytest.mark.parametrize(
     "name, kind",
-    [*((name, (True, False)) for name in MODELS), ("shared_layer", (False, False)), ("separable", (False, True))],
+    [*((name, (True, False)) for name in MODELS), ("concatenation", (False, False)), ("separable", (False, True))],
     ids=[*MODELS, "free steps", "a step a channel"],
 )
 def test_every_row_is_what_one_rounds_by_hand(name, kind):
@@ -109,16 +107,15 @@ def test_rows_are_complete_and_in_order():
     assert report.weights == {"left": 54, "right": 36, "after": 180, "classifier": 12}
 
 
-def test_signals_of_one_layer_and_those_tied_to_them_are_one_row():
-    model = make(shared_and_joined)
+def test_signals_that_are_tied_are_one_row():
+    model = make(joined_twice)
     report = sweep(model, weight_bits=())
     tied = [row for row in report.rows if row.tied]
-    assert [(set(row.layers), row.bits) for row in tied] == [({"shared", "other", "end"}, 3)]
+    assert [(set(row.layers), row.bits) for row in tied] == [({"first", "other", "end"}, 3)]
     recipe = report.allocate(tolerance=1.0)
-    assert [recipe.bits_of(name).signal_bits for name in ("shared", "other", "end")] == [3] * 3
+    assert [recipe.bits_of(name).signal_bits for name in ("first", "other", "end")] == [3] * 3
     grids = {name: quantizer.bits for name, quantizer in signal_quantizers(sp.to_fixed_point(model, recipe)).items()}
-    names = ("shared_signal", "shared_signal_2", "other_signal", "end_signal")
-    assert [grids[name] for name in names] == [3] * 4
+    assert [grids[f"{name}_signal"] for name in ("first", "other", "end")] == [3] * 3
 
 
 def test_scale_that_stands_alone_has_8_bits_only():
