@@ -33,13 +33,15 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     Args:
         calibration_data: samples, shape (images, ...), some hundred of the training data.
         signal_epoch: epoch, from 0, at whose beginning the signals are rounded too.
-        refit: fit the weights' steps anew at the beginning of each epoch, as the weights change.
+        refit: fit the weights' steps anew at the beginning of each epoch. The best step can jump when weights
+            gather around the levels, and the accuracy with it; worth it only where the weights change a lot, as
+            while `StructuredPruning` prunes.
 
     Raises:
         ValueError: no samples, values that are not finite, or an epoch below 0.
     """
 
-    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit: bool = True) -> None:
+    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit: bool = False) -> None:
         super().__init__()
         self.calibration_data = check_samples(calibration_data)
         if signal_epoch < 0:
