@@ -17,6 +17,10 @@ class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras i
     prunable: bool | None = None
     limits: Limits | None = None
 
-    def effective_kernel(self) -> Any:
-        """The kernel that the wrapped layer computes with, in its shape and layout."""
+    def effective_kernel(self, variable: Any = None) -> Any:
+        """The kernel that the wrapped layer computes with, in its shape and layout.
+
+        Args:
+            variable: values to use in place of the kernel variable's own.
+        """
         raise NotImplementedError(f"{type(self).__name__} must say which kernel its layer computes with.")

@@ -85,15 +85,20 @@ class MaskedLayer(TransparentWrapper):
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
-        values = {id(self.kernel_variable): self.effective_kernel()}
+        values = {id(self.kernel_variable): self.masked_variable()}
         trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
         fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
         outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
         return outputs
 
-    def effective_kernel(self) -> Any:
-        """The kernel with the masks applied, shape and layout of the wrapped layer's kernel."""
-        kernel = ops.convert_to_tensor(self.kernel_variable)
+    def effective_kernel(self, variable: Any = None) -> Any:
+        """The kernel with the masks applied and rounded if it is, shape and layout of the wrapped layer's kernel."""
+        masked = self.masked_variable(variable)
+        return self.layer.effective_kernel(masked) if isinstance(self.layer, TransparentWrapper) else masked
+
+    def masked_variable(self, variable: Any = None) -> Any:
+        """The kernel variable (or values in its place) with the masks applied."""
+        kernel = ops.convert_to_tensor(self.kernel_variable if variable is None else variable)
         mask = self._composed_mask()
         if mask is None:
             return kernel

@@ -83,9 +83,9 @@ class QuantizedLayer(TransparentWrapper):
         outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
         return outputs
 
-    def effective_kernel(self) -> Any:
+    def effective_kernel(self, variable: Any = None) -> Any:
         """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
-        kernel = ops.convert_to_tensor(self.kernel_variable)
+        kernel = ops.convert_to_tensor(self.kernel_variable if variable is None else variable)
         kernel = kernel * ops.cast(self.gain, kernel.dtype)
         smallest, largest = limits(self.weight_bits)
         snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest, symmetric=True)
@@ -169,8 +169,46 @@ class QuantizedLayer(TransparentWrapper):
 
     def _kept_kernel(self) -> NDArray[np.float64]:
         kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable), np.float64)
-        kernel *= float(keras.ops.convert_to_numpy(self.gain))
+        kernel *= self.gain_value()
         return np.where(keras.ops.convert_to_numpy(self.keep), kernel, 0.0)
+
+    def gain_value(self) -> float:
+        """What the kernel variable is multiplied with."""
+        return float(keras.ops.convert_to_numpy(self.gain))
+
+
+def quantizer_of(layer: Any) -> QuantizedLayer | None:
+    """The wrapper that rounds a layer's weights, also inside masks; None without one."""
+    while isinstance(layer, TransparentWrapper):
+        if isinstance(layer, QuantizedLayer):
+            return layer
+        layer = layer.layer
+    return None
+
+
+def quantized_like(quantizer: QuantizedLayer, layer: keras.layers.Layer) -> QuantizedLayer:
+    """A layer, plain and perhaps smaller, in a wrapper of the same settings."""
+    config = {key: value for key, value in quantizer.get_config().items() if key != "layer"}
+    return QuantizedLayer(layer, **config)
+
+
+def take_state(
+    target: QuantizedLayer, source: QuantizedLayer, kernel: NDArray[Any], outputs: NDArray[np.int64] | None = None
+) -> None:
+    """Give a wrapper the kernel and the grids of another one.
+
+    Args:
+        target: a built wrapper from `quantized_like`.
+        source: the wrapper that it is like.
+        kernel: float weights for the target; its zeros stay zero.
+        outputs: the channels of the source that are left, in order; None for all.
+    """
+    steps = source.step_values()
+    if outputs is not None and source.per_channel:
+        steps = steps.ravel()[outputs]
+    target.take(kernel)
+    target.set_steps(steps.reshape(target.steps.shape))
+    target.set_input_step(float(keras.ops.convert_to_numpy(source.input_step)))
 
 
 def _channel_axes(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

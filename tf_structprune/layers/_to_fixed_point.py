@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint
+from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint, LayerBits
 from tf_structprune.graph import LayerCall, TensorKey, TransparentWrapper, input_names, list_calls, named_layers
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan, plan_fixed_point
 from tf_structprune.layers._normalization import factor_and_offset, normalized_weights
-from tf_structprune.layers._quantized_layer import QuantizedLayer
+from tf_structprune.layers._quantized_layer import QuantizedLayer, quantizer_of
 from tf_structprune.layers._roles import Role, covers_map
 from tf_structprune.layers._signal_quantizer import RECTIFIED, SIGNED, SignalQuantizer
 from tf_structprune.layers._weights import assign_weights
@@ -67,15 +67,36 @@ def is_fixed_point(model: keras.Model) -> bool:
     return bool(quantized_layers(model) or signal_quantizers(model))
 
 
+def recipe_of(model: keras.Model) -> FixedPoint:
+    """The recipe by which a fixed-point model can be made again: every layer by name.
+
+    Args:
+        model: from `to_fixed_point`.
+
+    Raises:
+        ValueError: a model without quantizers.
+    """
+    weighted, signals = quantized_layers(model), signal_quantizers(model)
+    if not weighted and not signals:
+        raise ValueError(f"Model '{model.name}' has no quantizers. Received: a plain model. Use to_fixed_point first.")
+    words = {signal_owner(name): layer for name, layer in signals.items()}
+    kinds = [layer.power_of_two for layer in weighted.values()] + [layer.power_of_two for layer in words.values()]
+    return FixedPoint(
+        power_of_two=all(kinds),
+        per_channel=any(layer.per_channel for layer in weighted.values()),
+        layers={
+            name: LayerBits(
+                weighted[name].weight_bits if name in weighted else None, words[name].bits if name in words else None
+            )
+            for name in dict.fromkeys([*weighted, *words])
+        },
+    )
+
+
 def quantized_layers(model: keras.Model) -> dict[str, QuantizedLayer]:
     """The layers with weights in fixed point, by path, also those inside masks."""
-    found = {}
-    for name, layer in named_layers(model).items():
-        while isinstance(layer, TransparentWrapper) and not isinstance(layer, QuantizedLayer):
-            layer = layer.layer
-        if isinstance(layer, QuantizedLayer):
-            found[name] = layer
-    return found
+    found = {name: quantizer_of(layer) for name, layer in named_layers(model).items()}
+    return {name: quantizer for name, quantizer in found.items() if quantizer is not None}
 
 
 def signal_quantizers(model: keras.Model) -> dict[str, SignalQuantizer]:

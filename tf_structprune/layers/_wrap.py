@@ -12,8 +12,8 @@ from tf_structprune.graph import (
     Group,
     PerLayer,
     PrunableGraph,
-    TransparentWrapper,
     inner_layer,
+    kernel_variable,
     named_layers,
     rule_for,
     trace,
@@ -21,6 +21,7 @@ from tf_structprune.graph import (
 from tf_structprune.layers._clone import clone
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization
+from tf_structprune.layers._quantized_layer import quantizer_of, take_state
 from tf_structprune.layers._weights import assign_weights
 from tf_structprune.masks import (
     FEATURE_MAP,
@@ -106,9 +107,9 @@ def wrap(
         return copy
 
     result = clone(model, masked)
-    old, new = named_layers(model), named_layers(result)
-    for name, layer in old.items():
-        assign_weights(new[name], layer.get_weights())
+    new = named_layers(result)
+    for name, layer in named_layers(model).items():
+        copy_weights(layer, new[name])
     return result
 
 
@@ -127,30 +128,50 @@ def unwrap(masked: keras.Model) -> keras.Model:
                 f"Layer '{name}' normalizes over channels of which some are removed, which a plain layer of the "
                 f"same size cannot. Received: {int((~_read(layer.keep)).sum())} removed channels. Use shrink."
             )
-    result = clone(masked, lambda _, layer: _copy_of(inner_layer(layer)))
+    result = clone(masked, lambda _, layer: _without_masks(layer))
     new = named_layers(result)
     for name, layer in old.items():
-        assign_weights(new[name], folded_weights(layer))
+        copy_weights(layer, new[name])
     return result
 
 
-def _copy_of(layer: Any) -> Any:
+def _without_masks(layer: Any) -> Any:
+    while isinstance(layer, MaskedLayer | MaskedNormalization):
+        layer = layer.layer
     return layer.__class__.from_config(layer.get_config())
 
 
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give a layer, inside its wrappers, the weights of another one with masks folded in, and its fixed-point grids."""
+    weights = folded_weights(source)
+    assign_weights(target, weights)
+    old, new = quantizer_of(source), quantizer_of(target)
+    if old is not None and new is not None:
+        take_state(new, old, weights[_kernel_at(source)])
+
+
 def folded_weights(layer: keras.layers.Layer) -> list[NDArray[Any]]:
-    """Weights of a layer, of the wrapped one with masks folded in if it is masked."""
+    """Weights of the layer inside the wrappers, masks folded in; those that are rounded as they are in float."""
     weights = list(inner_layer(layer).get_weights())
+    quantizer = quantizer_of(layer)
     if isinstance(layer, MaskedLayer):
-        (at,) = (i for i, weight in enumerate(layer.layer.weights) if weight is layer.kernel_variable)
-        weights[at] = keras.ops.convert_to_numpy(layer.effective_kernel())
+        weights[_kernel_at(layer)] = keras.ops.convert_to_numpy(layer.masked_variable())
+    if quantizer is not None:
+        weights[_kernel_at(layer)] = weights[_kernel_at(layer)] * np.float32(quantizer.gain_value())
     return weights
+
+
+def _kernel_at(layer: keras.layers.Layer) -> int:
+    """Index of the kernel among the weights of the layer inside the wrappers."""
+    kernel = kernel_variable(layer)
+    (at,) = (i for i, weight in enumerate(inner_layer(layer).weights) if weight is kernel)
+    return at
 
 
 def is_masked(model: keras.Model) -> bool:
     """Whether the model has masked layers."""
     return isinstance(model, keras.Model) and any(
-        isinstance(layer, TransparentWrapper) for layer in named_layers(model).values()
+        isinstance(layer, MaskedLayer | MaskedNormalization) for layer in named_layers(model).values()
     )
 
 

@@ -10,13 +10,16 @@ import keras
 from absl import logging
 from numpy.typing import ArrayLike
 
-from tf_structprune.layers import is_masked
+from tf_structprune.fixed_point import FixedPoint
+from tf_structprune.layers import recipe_of
 from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
+from tflite_export.export._integer_files import for_micro, summarize, write_integer_files
+from tflite_export.export._source import keras_model_of, source_of
 from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert
-from tflite_export.shrink import ShrunkModel, shrink
+from tflite_export.shrink import ShrunkModel
 from tflite_export.verify import verify
 from tflite_export.write import check_identifier, micro_bundle, staged_directory
 
@@ -29,7 +32,7 @@ def export(
     directory: str | os.PathLike[str],
     *,
     representative_data: ArrayLike,
-    quantize: Quantize = "int8",
+    quantize: Quantize | FixedPoint = "int8",
     verify_data: ArrayLike | None = None,
     overwrite: bool = False,
     name: str = "model",
@@ -47,12 +50,19 @@ def export(
     shapes, scales and arena, a program that runs one inference and how to build it, see `write.micro_bundle`.
     It appears complete or, on any error, not at all.
 
+    In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8, and, where weights have 4
+    bits or fewer, `NAME_fixed_int4.tflite`, with two of them in a byte; `micro/` holds the one that takes less flash
+    and RAM together. `NAME_recipe.json` names every layer's word lengths. LiteRT's reference kernels, TFLite Micro
+    and the NumPy reference compute these files bit for bit alike, or the export fails.
+
     Args:
-        model: what `shrink` made, a plain Keras model with one input and one output, or a masked
-            model, which is shrunk first.
+        model: what `shrink` made, a Keras model, plain or from `to_fixed_point`, with one input and one output,
+            or a masked model, which is shrunk first.
         directory: the directory to make.
         representative_data: `(n, *input shape)` real samples; they set the ranges of the int8 signals.
-        quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone.
+        quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone, or a
+            `FixedPoint` recipe: words of its lengths, on grids fitted to `representative_data`. A model from
+            `to_fixed_point` is written on its own grids.
         verify_data: samples on which the files are compared with Keras; `representative_data` by default.
         overwrite: replace a directory that an earlier export wrote.
         name: stem of the file names and of the C++ names; a C++ identifier.
@@ -102,7 +112,7 @@ def write_artifacts(
     directory: str | os.PathLike[str],
     *,
     representative_data: ArrayLike,
-    quantize: Quantize = "int8",
+    quantize: Quantize | FixedPoint = "int8",
     verify_data: ArrayLike | None = None,
     name: str = "model",
     top1_agreement: float = 0.9,
@@ -136,49 +146,56 @@ def write_artifacts(
     Raises:
         The errors of `export`, save those of the directory.
     """
-    plain = _keras_model(model)
     check_identifier(name)
     if npu is not None:
         check_accelerator(npu)
-    samples = check_samples(representative_data, plain, name="representative_data")
-    if verify_data is not None:
-        check_samples(verify_data, plain, name="verify_data")
-    folder = Path(directory)
+    given = keras_model_of(model)
+    samples = check_samples(representative_data, given, name="representative_data")
+    checked = samples if verify_data is None else check_samples(verify_data, given, name="verify_data")
+    source = source_of(given, quantize, samples)
+    plain, folder = source.plain, Path(directory)
     in_float = _lowered(plain, lower, target, "none")
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
     float_file = folder / f"{name}_float32.tflite"
     float_file.write_bytes(convert(in_float.model))
-    int8_file = folder / f"{name}_int8.tflite" if quantize != "none" else None
-    if int8_file is not None:
-        in_int8 = _lowered(plain, lower, target, quantize)
+    files = None
+    if source.fixed is not None:
+        files = write_integer_files(folder, name, source.fixed, samples, fixed=True)
+        (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
+    elif source.quantize == "int8":
+        in_int8 = _lowered(plain, lower, target, "int8")
         lines += [f"int8: {choice}" for choice in in_int8.plan.choices]
-        int8_file.write_bytes(convert(in_int8.model, quantize=quantize, representative_data=samples))
+        files = write_integer_files(folder, name, in_int8.model, samples, fixed=False)
     verification = verify(
         plain,
         float_file,
-        int8_file,
-        samples=samples if verify_data is None else verify_data,
+        None if files is None else files.int8,
+        samples=checked,
+        int8_model=source.fixed,
         top1_agreement=top1_agreement,
-        tflm_steps=tflm_steps,
+        tflm_steps=tflm_steps if source.fixed is None else 0,
         micro=micro,
     )
+    exact = {} if files is None else files.verified(checked, micro=micro)
     float32 = summarize_file(float_file, micro=micro)
-    int8 = None if int8_file is None else summarize_file(int8_file, micro=micro)
+    int8, int4 = summarize(files, micro=micro)
     if micro:
-        _write_micro(folder, int8 or float32, name)
-    plain.save(folder / f"{name}.keras")
-    estimate, reason = summarize_npu(int8_file, npu)
+        _write_micro(folder, float32 if int8 is None else for_micro(int8, int4), name)
+    source.keras_model.save(folder / f"{name}.keras")
+    estimate, reason = summarize_npu(None if files is None else files.int8, npu)
     return ExportSummary(
         directory=os.fspath(directory),
-        quantize=quantize,
-        representative_samples=0 if int8_file is None else len(samples),
+        quantize=source.quantize,
+        representative_samples=0 if files is None else len(samples),
         float32=float32,
         int8=int8,
+        int4=int4,
         npu=estimate,
         npu_reason=reason,
         lowered=tuple(lines),
         multiplications=_multiplications(plain),
         verification=verification,
+        exact=exact,
         versions=runtime_versions(),
     )
 
@@ -198,16 +215,6 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
     except ValueError as error:
         logging.info("The report has no multiplications of kernel-pruned layers: %s", error)
         return ()
-
-
-def _keras_model(model: keras.Model | ShrunkModel) -> keras.Model:
-    plain = model.model if isinstance(model, ShrunkModel) else model
-    if not isinstance(plain, keras.Model):
-        raise TypeError(
-            f"model must be a keras.Model or what shrink made. Received: {type(model).__name__}. Load "
-            "a file with keras.models.load_model first."
-        )
-    return shrink(plain).model if is_masked(plain) else plain
 
 
 def _write_micro(folder: Path, file: FileSummary, name: str) -> None:

@@ -16,7 +16,7 @@ from tflite_export.bench import (
     multiplications_section,
 )
 from tflite_export.runtime import arena_bytes, describe, tflm_available
-from tflite_export.verify import Verification
+from tflite_export.verify import ExactAgreement, Verification
 
 _PACKAGES = {
     "tensorflow": "tensorflow",
@@ -59,16 +59,18 @@ class ExportSummary:
 
     Attributes:
         directory: where the files are.
-        quantize: "int8" or "none".
+        quantize: "int8", "fixed" or "none".
         representative_samples: number of samples that calibrated the int8 file; 0 without one.
         float32: the float file.
         int8: the full-integer file, or None.
+        int4: the fixed-point file with packed weights, or None.
         npu: Vela's estimate of the int8 file on an Ethos-U, or None.
         npu_reason: why there is no estimate; None with one.
         lowered: what became of each layer with masked-out work, by file, in words.
         multiplications: modelled, not measured work of the layers with removed kernels, see
             `bench.count_multiplications`; empty where there are none.
         verification: agreement of the files with Keras and of the runtimes with each other.
+        exact: by integer file, on how many values the runtimes differ.
         versions: version of each library that made the files; None for one that is not installed.
     """
 
@@ -77,11 +79,13 @@ class ExportSummary:
     representative_samples: int
     float32: FileSummary
     int8: FileSummary | None
+    int4: FileSummary | None
     npu: NpuEstimate | None
     npu_reason: str | None
     lowered: tuple[str, ...]
     multiplications: tuple[LayerMultiplications, ...]
     verification: Verification
+    exact: dict[str, ExactAgreement]
     versions: dict[str, str | None]
 
     def to_dict(self) -> dict[str, Any]:

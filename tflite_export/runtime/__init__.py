@@ -11,6 +11,7 @@ from tflite_export.runtime._litert import make_interpreter as make_interpreter
 from tflite_export.runtime._litert import run_litert as run_litert
 from tflite_export.runtime._model_file import TFLiteModel as TFLiteModel
 from tflite_export.runtime._model_file import read_model as read_model
+from tflite_export.runtime._reference import reference_lacks as reference_lacks
 from tflite_export.runtime._reference import run_reference as run_reference
 from tflite_export.runtime._samples import dequantize as dequantize
 from tflite_export.runtime._samples import model_inputs as model_inputs

@@ -63,6 +63,18 @@ def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "
     return np.concatenate([_run(program, samples[start : start + _SAMPLES_AT_ONCE]) for start in parts])
 
 
+def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
+    """Names of a model's operators for which there is no NumPy kernel.
+
+    Args:
+        model: path of the file, or its bytes.
+
+    Returns:
+        The names, sorted; none if `run_reference` can run it.
+    """
+    return tuple(name for name in describe(model).operator_names if name not in KERNELS)
+
+
 def _run(program: _Program, samples: Int8) -> Int8:
     values: Arrays = {program.source: samples[:, None]}  # the model's own batch axis has length 1
     for operator in program.description.operators:

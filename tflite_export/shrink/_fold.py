@@ -15,6 +15,7 @@ from tf_structprune.graph import (
     PrunableLayer,
     inner_layer,
     kernel_of,
+    kernel_variable,
     kernel_view,
     layer_inputs,
     named_layers,
@@ -242,5 +243,6 @@ def _linear(keras_layer: Any, shape: tuple[int, ...]) -> Any:
     linear = inner.__class__.from_config({**config, "use_bias": False, "activation": None, "dtype": "float32"})
     linear.build(shape)
     weights = {v.name: value for v, value in zip(inner.weights, folded_weights(keras_layer), strict=True)}
+    weights[kernel_variable(keras_layer).name] = keras.ops.convert_to_numpy(kernel_of(keras_layer))  # rounded if it is
     linear.set_weights([weights[variable.name] for variable in linear.weights])
     return linear

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCut, cut_arguments, inner_layer, named_layers, rule_for
-from tf_structprune.layers import assign_weights, clone, folded_weights
+from tf_structprune.graph import LayerCut, cut_arguments, inner_layer, kernel_variable, named_layers, rule_for
+from tf_structprune.layers import assign_weights, clone, folded_weights, quantized_like, quantizer_of, take_state
 from tflite_export.shrink._fold import Folding
 
 
@@ -33,12 +33,22 @@ def rebuild(model: keras.Model, cuts: Mapping[str, LayerCut], folding: Folding |
     new = named_layers(result)
     for name, layer in named_layers(model).items():
         if inner_layer(layer).weights:
-            assign_weights(new[name], _cut_weights(name, layer, cuts.get(name), folding))
+            weights = _cut_weights(name, layer, cuts.get(name), folding)
+            assign_weights(new[name], weights)
+            _assign_grids(new[name], layer, cuts.get(name))
     return result
 
 
+def _assign_grids(new: Any, old: Any, cut: LayerCut | None) -> None:
+    """Fixed-point grids of a layer that has them, for the kernel that was assigned."""
+    quantizer = quantizer_of(old)
+    if quantizer is not None:
+        kernel = keras.ops.convert_to_numpy(kernel_variable(new))
+        take_state(new, quantizer, kernel, None if cut is None else cut.outputs)
+
+
 def _smaller(layer: Any, cut: LayerCut | None, *, biased: bool) -> Any:
-    """A plain layer with the number of channels that stays."""
+    """A layer without masks, with the number of channels that stays."""
     inner = inner_layer(layer)
     config = dict(inner.get_config())
     rule = rule_for(layer)
@@ -48,7 +58,8 @@ def _smaller(layer: Any, cut: LayerCut | None, *, biased: bool) -> Any:
         rule.resize(config, cut)
     if biased:
         config["use_bias"] = True
-    return inner.__class__.from_config(config)
+    smaller, quantizer = inner.__class__.from_config(config), quantizer_of(layer)
+    return smaller if quantizer is None else quantized_like(quantizer, smaller)
 
 
 def _called(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cut: LayerCut | None) -> Any:

@@ -85,6 +85,7 @@ def verify(
     int8: TFLiteModel | None = None,
     *,
     samples: ArrayLike,
+    int8_model: keras.Model | None = None,
     top1_agreement: float = 0.9,
     int8_error: float = INT8_ERROR_BOUND,
     tflm_steps: int = TFLM_STEPS_BOUND,
@@ -98,6 +99,7 @@ def verify(
         float32: float `.tflite` file made from it.
         int8: full-integer `.tflite` file made from it, or None.
         samples: `(n, *input shape)` real samples.
+        int8_model: the Keras model in fixed point that the integer file was made from; by default `model`.
         top1_agreement: smallest fraction of samples, in [0, 1], where int8 and Keras must name the same
             class. Holds for models with one vector of two or more outputs.
         int8_error: largest root mean square error of int8, as a fraction of the range of Keras's outputs.
@@ -126,7 +128,8 @@ def verify(
     reference = _keras_outputs(model, array)
     few = array[:runtime_samples]
     classes = is_classifier(reference)
-    int8_figures = _int8_against_keras(int8, array, reference) if int8 is not None else (None, None)
+    wanted = reference if int8_model is None else _keras_outputs(int8_model, array)
+    int8_figures = _int8_against_keras(int8, array, wanted) if int8 is not None else (None, None)
     xnnpack = _xnnpack_against_reference(int8, few, classes) if int8 is not None else (None, None)
     micro_figures = _tflm_against_reference(float32 if int8 is None else int8, few, micro)
     result = Verification(

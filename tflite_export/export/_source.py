@@ -1,0 +1,78 @@
+"""What an export is made from: a float model, and the model in fixed point where there is one."""
+
+from dataclasses import dataclass
+
+import keras
+from numpy.typing import ArrayLike
+
+from tf_structprune.callbacks import calibrate
+from tf_structprune.fixed_point import FixedPoint
+from tf_structprune.layers import is_fixed_point, is_masked, to_fixed_point
+from tflite_export.quantize import Quantize, float_form
+from tflite_export.shrink import ShrunkModel, shrink
+
+
+@dataclass(frozen=True)
+class Source:
+    """The models of one export.
+
+    Attributes:
+        plain: the float model, to which the float file is held.
+        fixed: the model with grids for weights and signals, from which the integer file is made; None for
+            TensorFlow's own int8 quantization, or none.
+        quantize: "int8", "fixed" or "none".
+    """
+
+    plain: keras.Model
+    fixed: keras.Model | None
+    quantize: str
+
+    @property
+    def keras_model(self) -> keras.Model:
+        """The model that is saved beside the files."""
+        return self.plain if self.fixed is None else self.fixed
+
+
+def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_data: ArrayLike) -> Source:
+    """The models to export.
+
+    Args:
+        model: a Keras model, plain or in fixed point.
+        quantize: as for `export`.
+        calibration_data: samples that set the grids of signals, where a recipe is given.
+
+    Raises:
+        ValueError: an unknown number format, a recipe for a model that is in fixed point already, or a model that
+            has no fixed-point form.
+    """
+    if not isinstance(quantize, FixedPoint) and quantize not in ("none", "int8"):
+        raise ValueError(f"quantize must be 'none', 'int8' or a FixedPoint. Received: quantize={quantize!r}.")
+    if is_fixed_point(model):
+        if isinstance(quantize, FixedPoint):
+            raise ValueError(
+                f"Model '{model.name}' is in fixed point already, with grids of its own. Received: a recipe beside "
+                "it. Leave quantize out, or give the float model."
+            )
+        return Source(
+            float_form(model), None if quantize == "none" else model, "none" if quantize == "none" else "fixed"
+        )
+    if not isinstance(quantize, FixedPoint):
+        return Source(model, None, quantize)
+    fixed = to_fixed_point(model, quantize)
+    calibrate(fixed, calibration_data)
+    return Source(model, fixed, "fixed")
+
+
+def keras_model_of(model: keras.Model | ShrunkModel) -> keras.Model:
+    """The model without masks.
+
+    Raises:
+        TypeError: not a Keras model.
+    """
+    plain = model.model if isinstance(model, ShrunkModel) else model
+    if not isinstance(plain, keras.Model):
+        raise TypeError(
+            f"model must be a keras.Model or what shrink made. Received: {type(model).__name__}. Load "
+            "a file with keras.models.load_model first."
+        )
+    return shrink(plain).model if is_masked(plain) else plain
