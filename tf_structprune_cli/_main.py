@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -89,6 +90,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         min_channels=arguments.min_channels,
         lower=arguments.lower,
         target=arguments.target,
+        fixed_point=_recipe(arguments),
         seed=arguments.seed,
     )
     model = load_model(arguments.model)
@@ -97,6 +99,23 @@ def _compress(arguments: argparse.Namespace) -> None:
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
     _print_summary(summary, arguments.out)
+
+
+def _recipe(arguments: argparse.Namespace) -> Any:
+    """The word lengths that were asked for, None without any."""
+    from tf_structprune.fixed_point import FixedPoint
+
+    words = {"weight_bits": arguments.weight_bits, "signal_bits": arguments.signal_bits}
+    words = {name: bits for name, bits in words.items() if bits is not None}
+    kinds = {"power_of_two": arguments.power_of_two, "per_channel": arguments.per_channel}
+    if arguments.recipe is not None:
+        if words or any(kinds.values()):
+            raise ValueError(
+                f"--recipe says all about fixed point. Received: {arguments.recipe} beside other options of it. "
+                "Change the file, or leave it out."
+            )
+        return FixedPoint.from_json(Path(arguments.recipe).read_text())
+    return FixedPoint(**words, **kinds) if words or any(kinds.values()) else None
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -148,11 +167,44 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
                 f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation error of "
                 f"{100 * stage['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
+    _print_fixed_point(summary["fixed_point"], summary["exact"], console)
     _print_memory(summary["memory"], console)
     _print_npu(summary["npu"], console)
     if summary["multiplications"]:
         _print_multiplications(summary["multiplications"], console)
     console.print(f"Written to {out}", highlight=False, markup=False)
+
+
+def _print_fixed_point(stage: dict[str, Any] | None, exact: dict[str, Any], console: Console) -> None:
+    if stage is None:
+        return
+    recipe = stage["recipe"]
+    told = f"{recipe['weight_bits']}-bit weights, {recipe['signal_bits']}-bit signals"
+    before, after = (100 * stage[f"mcr_{when}_retraining"] for when in ("before", "after"))
+    if not stage["accepted"]:
+        console.print(
+            f"Not reached: fixed point ({told}) left a validation error of {after:.2f} %, beyond the tolerance; the "
+            "integer file is TensorFlow's int8.", highlight=False
+        )  # fmt: skip
+        return
+    console.print(
+        f"Fixed point: {told}; validation error {before:.2f} % before retraining, {after:.2f} % after.", highlight=False
+    )
+    for name, agreement in exact.items():
+        same = "bit for bit alike" if agreement["skipped"] is None else f"compared, except: {agreement['skipped']}"
+        console.print(
+            f"{name}: LiteRT, TFLite Micro and NumPy {same} on {agreement['samples']} samples; XNNPACK at most "
+            f"{agreement['xnnpack_steps']} steps apart, the same class on {100 * agreement['xnnpack_top1']:.1f} %.",
+            highlight=False, markup=False,
+        )  # fmt: skip
+    if stage["int4"]:
+        console.print(
+            f"Packed (int4): {stage['int4']['bytes']:,} bytes, TFLM arena "
+            f"{stage['int4']['arena_bytes'] or 'not measured':,} bytes."
+            if stage["int4"]["arena_bytes"]
+            else f"Packed (int4): {stage['int4']['bytes']:,} bytes.",
+            highlight=False,
+        )
 
 
 _MEMORY_ROWS = {

@@ -66,6 +66,7 @@ def _add_compress(commands: Any) -> None:
     _add_training(compress)
     _add_kept(compress)
     _add_lowering(compress)
+    _add_fixed_point(compress)
     add("--seed", type=int, default=0, help="seed of the split, the search and the training")
 
 
@@ -152,6 +153,21 @@ def _add_lowering(compress: argparse.ArgumentParser) -> None:
         "faster; none: they compute zeros",
     )
     add("--target", default="cpu", metavar="cpu|micro", help="what to lower for: latency on a CPU, or a small arena")
+
+
+def _add_fixed_point(compress: argparse.ArgumentParser) -> None:
+    add = compress.add_argument
+    add(
+        "--weight-bits",
+        type=int,
+        metavar="N",
+        help="put weights in words of 2 to 8 bits after pruning and retrain; with --sparsity 0, do only this. "
+        "Default with any other option of fixed point: 8",
+    )
+    add("--signal-bits", type=int, metavar="N", help="the same for signals behind ReLU, 3 to 8 bits")
+    add("--power-of-two", action="store_true", help="fixed point whose steps are powers of two: rescaling is a shift")
+    add("--per-channel", action="store_true", help="fixed point with a weight step for each output channel")
+    add("--recipe", metavar="FILE.json", help="word lengths by layer, as tf-structprune sensitivity writes them")
 
 
 def _add_inspect(commands: Any) -> None:

@@ -8,6 +8,8 @@ from tflite_export.compress._demo import load_digits as load_digits
 from tflite_export.compress._demo import train_digits as train_digits
 from tflite_export.compress._figures import FIGURES as FIGURES
 from tflite_export.compress._figures import Figure as Figure
+from tflite_export.compress._fixed_point import FixedPointStage as FixedPointStage
+from tflite_export.compress._fixed_point import retrain_in_fixed_point as retrain_in_fixed_point
 from tflite_export.compress._load import load_model as load_model
 from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into

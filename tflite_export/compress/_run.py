@@ -14,16 +14,19 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.graph import PrunableGraph, trace
+from tf_structprune.layers import is_fixed_point
 from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
 from tflite_export.compress._data import Data, check_data
+from tflite_export.compress._fixed_point import FixedPointStage, retrain_in_fixed_point
 from tflite_export.compress._settings import CompressSettings
-from tflite_export.compress._stages import Pruned, prune_in_stages
+from tflite_export.compress._stages import Pruned, RefusedError, epoch_rows, prune_in_stages
 from tflite_export.export import ExportSummary, write_artifacts
+from tflite_export.quantize import float_form
 from tflite_export.runtime import run_litert
 from tflite_export.write import staged_directory
 
 _CALIBRATION = 200
-_VERIFIED = 100
+_VERIFIED = 1000
 _RUNS = 200
 
 
@@ -38,8 +41,9 @@ def compress(
 ) -> dict[str, Any]:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
 
-    It gets `model.keras`, `model_float32.tflite`, `model_int8.tflite`, `micro/`, `history.csv`,
-    `summary.json`, and the dense model's files under `baseline/`, for a comparison on the device.
+    It gets `model.keras`, `model_float32.tflite`, `model_int8.tflite` (in fixed point `model_fixed.tflite` and,
+    packed, `model_fixed_int4.tflite`), `micro/`, `history.csv`, `summary.json`, and the dense model's files under
+    `baseline/`, for a comparison on the device.
 
     Args:
         dense: a trained classifier with one input; it is not changed.
@@ -55,7 +59,7 @@ def compress(
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
         ValueError: data, model or settings that do not fit.
-        RefusedError: no stage stayed within the tolerance.
+        RefusedError: no stage stayed within the tolerance, or fixed point alone did not.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
     check_data(data, dense, augment=settings.augment)
@@ -68,28 +72,64 @@ def compress_into(
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
     pruned = prune_in_stages(dense, data, settings, verbose=verbose)
-    small = pruned.small.model
+    small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
     baseline = _export(dense, baseline_folder, data, settings)
     compressed = _export(small, folder, data, settings)
-    files = [place / f"model_{kind}.tflite" for place in (baseline_folder, folder) for kind in ("float32", "int8")]
+    files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     reports = benchmark_together(files, runs=_RUNS)
     summary = {
         "baseline": _figures(dense, baseline, reports[:2], files[1], data),
         "compressed": _figures(small, compressed, reports[2:], files[3], data),
         **_account(pruned, settings, trace(dense, **settings.demands)),
+        "fixed_point": _fixed_point(stage, compressed),
         "validation": _validation(pruned, files[1], files[3], data, settings),
         "memory": _memory(baseline, compressed),
         "npu": _npu(baseline, compressed),
         "lowered": list(compressed.lowered),
         "multiplications": multiplications_section(compressed.multiplications),
         "verification": asdict(compressed.verification),
+        "exact": {name: asdict(agreement) for name, agreement in compressed.exact.items()},
         "versions": compressed.versions,
     }
-    _write_history(pruned, folder / "history.csv")
+    _write_history([*pruned.history, *rows], folder / "history.csv")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _in_fixed_point(
+    pruned: Pruned, dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int
+) -> tuple[keras.Model, FixedPointStage | None, list[dict[str, Any]]]:
+    """The model to export, what became of the recipe if there is one, and its rows of the history."""
+    small = pruned.small.model
+    if settings.fixed_point is None:
+        return small, None, []
+    model, stage, figures = retrain_in_fixed_point(
+        small, dense, data, settings, mcr_dense=pruned.mcr_dense, verbose=verbose
+    )
+    if model is None and not pruned.stages:
+        raise RefusedError(
+            f"Fixed point left a validation MCR of {100 * stage.mcr_after_retraining:.2f} %, more than the tolerance "
+            f"of {100 * settings.tolerance:.2f} points above the dense model's {100 * pruned.mcr_dense:.2f} %, and "
+            "nothing else was asked for. Use more bits, more --epochs, --distill, or a larger --tolerance. Nothing "
+            "was written."
+        )
+    return small if model is None else model, stage, epoch_rows(len(pruned.stages), "fixed_point", figures)
+
+
+def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
+    """The float and the integer file."""
+    integers = summary.float32 if summary.int8 is None else summary.int8
+    return folder / summary.float32.file, folder / integers.file
+
+
+def _fixed_point(stage: FixedPointStage | None, files: ExportSummary) -> dict[str, Any] | None:
+    """What became of the recipe, and of its file with packed weights."""
+    if stage is None:
+        return None
+    packed = None if files.int4 is None else {"bytes": files.int4.size_bytes, "arena_bytes": files.int4.arena_bytes}
+    return asdict(stage) | {"int4": packed}
 
 
 def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.int64]) -> float:
@@ -114,12 +154,13 @@ def _figures(
     model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, data: Data
 ) -> dict[str, Any]:
     """The figures of one model; accuracies are of the test data."""
-    outputs = np.asarray(model.predict(data.x_test, batch_size=512, verbose=0))
+    plain = float_form(model) if is_fixed_point(model) else model
+    outputs = np.asarray(plain.predict(data.x_test, batch_size=512, verbose=0))
     float32, int8 = reports
     return {
         "accuracy_float": float(np.mean(outputs.argmax(axis=1) == data.y_test)),
         "accuracy_int8": int8_accuracy(int8_file, data.x_test, data.y_test),
-        "parameters": int(model.count_params()),
+        "parameters": int(plain.count_params()),
         "macs": int8.macs,
         "float32_bytes": float32.size_bytes,
         "int8_bytes": int8.size_bytes,
@@ -167,15 +208,15 @@ def _validation(
     accepted = [stage for stage in pruned.stages if stage.accepted]
     return {
         "mcr_dense_float": pruned.mcr_dense,
-        "mcr_compressed_float": accepted[-1].mcr_after_retraining,
+        "mcr_compressed_float": accepted[-1].mcr_after_retraining if accepted else pruned.mcr_dense,
         "mcr_dense_int8": dense,
         "mcr_compressed_int8": small,
         "int8_within_tolerance": bool(within),
     }
 
 
-def _write_history(pruned: Pruned, path: Path) -> None:
+def _write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in pruned.history for name in row)))
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
-        writer.writerows(pruned.history)
+        writer.writerows(rows)

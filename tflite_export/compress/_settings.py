@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 
@@ -38,6 +39,8 @@ class CompressSettings:
         min_channels: least number of channels that a layer is left with.
         lower: "auto" leaves masked-out work out of the files where that pays, "none" leaves zeros.
         target: what the files are lowered for, "cpu" or "micro".
+        fixed_point: word lengths of weights and signals, put in and retrained after pruning; None for TensorFlow's
+            int8 with free scales. With one, a sparsity of 0 leaves pruning out.
         seed: seed of the split, the search and the training.
 
     Raises:
@@ -63,6 +66,7 @@ class CompressSettings:
     min_channels: int = 1
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
+    fixed_point: FixedPoint | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +89,11 @@ class CompressSettings:
         for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
+        if self.fixed_point is not None and None in (self.fixed_point.weight_bits, self.fixed_point.signal_bits):
+            raise ValueError(
+                f"fixed_point must give weights and signals a word length, for an integer file has no others. "
+                f"Received: {self.fixed_point}. Use e.g. FixedPoint(8, 8)."
+            )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32). Received: seed={self.seed}. Use e.g. 0.")
         if not 0 < self.finetune_rate < math.inf:

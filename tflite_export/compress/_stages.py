@@ -94,12 +94,13 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
     goal = 1.0  # fraction of the weights that the accepted stages were to keep; some keep fewer
     stages: list[Stage] = []
     history: list[dict[str, Any]] = []
-    for index, (granularity, share) in enumerate(zip(settings.granularity, shares, strict=True)):
+    granularities = () if settings.fixed_point and not settings.sparsity else settings.granularity
+    for index, (granularity, share) in enumerate(zip(granularities, shares, strict=False)):
         keep = goal * (1 - share)
         logging.info("Stage %d: %s, to a sparsity of %.3f.", index + 1, granularity, 1 - keep)
         masked, demands, before = _prune(present, granularity, keep * total, judge, settings, verbose=verbose)
         figures = retrain(masked, dense, data, settings, verbose=verbose)
-        history += _rows(index, granularity, figures)
+        history += epoch_rows(index, granularity, figures)
         after = -judge.of(masked)
         accepted = after <= mcr_dense + settings.tolerance + 1e-9
         sparsity = 1 - _kept(masked) / total
@@ -107,7 +108,7 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
         logging.info("Stage %d: %s", index + 1, asdict(stages[-1]))
         if accepted:
             present, goal = shrink(masked), keep
-    if not any(stage.accepted for stage in stages):
+    if granularities and not any(stage.accepted for stage in stages):
         raise _refusal(stages, mcr_dense, settings)
     return Pruned(present, tuple(stages), mcr_dense, tuple(history))
 
@@ -171,7 +172,14 @@ def _selector(settings: CompressSettings) -> Search:
     return selector
 
 
-def _rows(index: int, granularity: str, figures: dict[str, list[float]]) -> list[dict[str, Any]]:
+def epoch_rows(index: int, granularity: str, figures: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Figures of a retraining as one row an epoch.
+
+    Args:
+        index: number of the stage, from 0.
+        granularity: what the stage did.
+        figures: by name, one value an epoch.
+    """
     epochs = range(len(next(iter(figures.values()))))
     return [
         {"stage": index + 1, "granularity": granularity, "epoch": epoch + 1}
