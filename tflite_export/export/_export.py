@@ -14,11 +14,11 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import recipe_of
 from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
 from tflite_export.export._integer_files import for_micro, summarize, write_integer_files
-from tflite_export.export._source import keras_model_of, source_of
+from tflite_export.export._source import Source, keras_model_of, source_of
 from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
-from tflite_export.quantize import Quantize, check_samples, convert
+from tflite_export.quantize import Quantize, check_samples, convert, float_form
 from tflite_export.shrink import ShrunkModel
 from tflite_export.verify import verify
 from tflite_export.write import check_identifier, micro_bundle, staged_directory
@@ -71,7 +71,8 @@ def export(
         micro: write `micro/` and run TFLite Micro, when it is installed.
         lower: "auto" turns what kernel and strided masks left out into less work in the `.tflite` files, layer
             by layer where that is measured to pay in that file's number format, see `lower.lower`; "none"
-            leaves zeros. The `.keras` file is the model as given, either way.
+            leaves zeros, and so do dense layers in fixed point, and all layers with a weight step a channel. The
+            `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
@@ -159,13 +160,12 @@ def write_artifacts(
     float_file = folder / f"{name}_float32.tflite"
     float_file.write_bytes(convert(in_float.model))
     files = None
+    if source.quantize != "none":
+        in_int8 = _lowered_for_integers(source, lower, target)
+        lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
+        files = write_integer_files(folder, name, in_int8.model, samples, fixed=source.fixed)
     if source.fixed is not None:
-        files = write_integer_files(folder, name, source.fixed, samples, fixed=True)
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
-    elif source.quantize == "int8":
-        in_int8 = _lowered(plain, lower, target, "int8")
-        lines += [f"int8: {choice}" for choice in in_int8.plan.choices]
-        files = write_integer_files(folder, name, in_int8.model, samples, fixed=False)
     verification = verify(
         plain,
         float_file,
@@ -206,6 +206,17 @@ def _lowered(plain: keras.Model, how: Lower, target: Target, quantize: Quantize)
     if how == "none":
         return LoweredModel(plain, LowerPlan(()))
     return lower_model(plain, target=target, quantize=quantize)
+
+
+def _lowered_for_integers(source: Source, how: Lower, target: Target) -> LoweredModel:
+    """The float model that the integer file computes as."""
+    if source.fixed is None:
+        return _lowered(source.plain, how, target, "int8")
+    plain = float_form(source.fixed)
+    if how == "none" or recipe_of(source.fixed).per_channel:  # channels are reordered, steps of theirs are not
+        return LoweredModel(plain, LowerPlan(()))
+    # A lowered dense layer is a FULLY_CONNECTED, which runtimes round differently.
+    return lower_model(plain, target=target, quantize="int8", dense=False)
 
 
 def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:

@@ -41,25 +41,25 @@ class IntegerFiles:
 
 
 def write_integer_files(
-    folder: Path, name: str, model: keras.Model, samples: NDArray[Any], *, fixed: bool
+    folder: Path, name: str, model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None
 ) -> IntegerFiles:
     """Converts and writes.
 
     Args:
         folder: where to.
         name: stem of the file names.
-        model: a model in fixed point, or a float one, which TensorFlow's converter quantizes.
-        samples: real samples that set the ranges of a float model's signals.
-        fixed: whether it is in fixed point.
+        model: the float model that says what is computed, perhaps lowered.
+        samples: real samples that set the ranges of the signals, where there are no grids.
+        fixed: the model with the grids; None for TensorFlow's int8.
 
     Raises:
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
-    if not fixed:
+    if fixed is None:
         path = folder / f"{name}_int8.tflite"
         path.write_bytes(convert(model, quantize="int8", representative_data=samples))
         return IntegerFiles(path, None, fixed=False)
-    files = fixed_point_files(model)
+    files = fixed_point_files(fixed, computing=model)
     path, packed = folder / f"{name}_fixed.tflite", None
     path.write_bytes(files.int8)
     if files.int4 is not None:

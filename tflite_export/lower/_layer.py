@@ -1,6 +1,6 @@
 """A convolution that computes only what its masks keep, from standard operations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from typing import Any, Self
 
@@ -33,6 +33,9 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         sums: the blocks of output maps, each with the small convolutions that make it, see `Sum`.
         grouped: compute all blocks by one grouped convolution.
         activation: applied to the output; what `keras.activations.get` takes.
+
+    Attributes:
+        rounding: applied to each kernel where it is convolved with; fixed-point conversion sets it.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
         self.sums = tuple(as_sum(each) for each in sums)
         self.grouped = grouped
         self.activation = keras.activations.get(activation)
+        self.rounding: Callable[[Any], Any] = _as_it_is
 
     def build(self, input_shape: Any) -> None:
         """Make one kernel a block and term, and the bias."""
@@ -151,7 +155,9 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
             for part, window in zip(term.parts, how.windows, strict=True)
         ]
         rate = how.dilation if max(how.strides) == 1 else 1
-        return ops.conv(concatenated(parts), kernel, strides=how.strides, padding=how.padding, dilation_rate=rate)
+        return ops.conv(
+            concatenated(parts), self.rounding(kernel), strides=how.strides, padding=how.padding, dilation_rate=rate
+        )
 
     def _padded_for(self, x: Any, windows: Sequence[Any]) -> tuple[Any, tuple[int, int]]:
         """The input with the zeros that all windows need, and how far it moved down and right."""
@@ -163,6 +169,10 @@ class LoweredConv2D(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyp
             for side in (0, 1)
         ]
         return ops.pad(x, [(0, 0), *pads, (0, 0)]), (pads[0][0], pads[1][0])
+
+
+def _as_it_is(kernel: Any) -> Any:
+    return kernel
 
 
 def _seen(x: Any, window: Any, steps: tuple[int, int], part: Part) -> Any:

@@ -52,6 +52,7 @@ def lower(
     target: Target = "cpu",
     form: str = "auto",
     quantize: Quantize = "int8",
+    dense: bool = True,
 ) -> LoweredModel:
     """Replace convolutions and dense layers with zeroed kernels or taps by smaller work in standard operations.
 
@@ -77,6 +78,7 @@ def lower(
         target: "cpu" or "micro".
         form: "auto", or one form for all layers that can have it, without measuring.
         quantize: number format of the file that is measured, "int8" or "none".
+        dense: whether dense layers may be lowered too.
 
     Returns:
         The lowered model and the plan. The given model is not changed; where no layer is lowered it
@@ -98,7 +100,7 @@ def lower(
             f"Model '{given.name}' still has its masks. Received: a masked model. Use lower(shrink(model))."
         )
     plain = reorder(given)  # first: blocks under a permutation show only then
-    options = _options(plain, target)
+    options = {name: pair for name, pair in _options(plain, target).items() if dense or not pair[0].is_dense}
     if not options:
         return LoweredModel(given, LowerPlan(()))
     if form != "auto":

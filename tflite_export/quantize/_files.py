@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.graph import named_layers
 from tf_structprune.layers import quantized_layers, signal_quantizers
-from tflite_export.quantize._fixed_point import convert_fixed_point
-from tflite_export.quantize._grids import signal_grid, weight_grid
+from tflite_export.quantize._fixed_point import convert_fixed_point, float_form
+from tflite_export.quantize._grids import signal_grid
 from tflite_export.quantize._weight_words import packed, slim, without_ties
 from tflite_export.runtime import ModelDescription, TensorDescription, constant_values, describe
 
@@ -33,11 +35,12 @@ class FixedPointFiles:
     int4: bytes | None
 
 
-def fixed_point_files(model: keras.Model) -> FixedPointFiles:
+def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = None) -> FixedPointFiles:
     """Converts a model from `to_fixed_point` and checks what was written.
 
     Args:
         model: calibrated throughout, not masked.
+        computing: see `convert_fixed_point`.
 
     Returns:
         The files.
@@ -46,31 +49,32 @@ def fixed_point_files(model: keras.Model) -> FixedPointFiles:
         RuntimeError: Keras runs on another backend than TensorFlow, or a file does not hold the model's grids.
         ValueError: see `convert_fixed_point`.
     """
-    int8 = slim(without_ties(convert_fixed_point(model, guard_bits=True)))
-    check_file(int8, model)
+    int8 = slim(without_ties(convert_fixed_point(model, computing=computing, guard_bits=True)))
+    check_file(int8, model, computing=computing)
     if all(layer.weight_bits > _INT4_BITS for layer in quantized_layers(model).values()):
         return FixedPointFiles(int8, None)
-    int4 = slim(packed(convert_fixed_point(model)))
-    check_file(int4, model)
+    int4 = slim(packed(convert_fixed_point(model, computing=computing)))
+    check_file(int4, model, computing=computing)
     return FixedPointFiles(int8, int4)
 
 
-def check_file(data: bytes, model: keras.Model) -> None:
+def check_file(data: bytes, model: keras.Model, *, computing: keras.Model | None = None) -> None:
     """Reads a file back: its weights are the model's, to the last bit of each, and its signals have the model's grids.
 
     Args:
         data: the file.
         model: the fixed-point model that it was made from.
+        computing: see `convert_fixed_point`.
 
     Raises:
         RuntimeError: a weight or a scale differs; names the layer.
     """
     description, constants = describe(data), constant_values(data)
-    layers = quantized_layers(model)
-    wanted = {name: _as_tflite(weight_grid(name, layer).kernel, layer) for name, layer in layers.items()}
+    base = named_layers(float_form(model) if computing is None else computing)
+    wanted = {name: _as_tflite(base[name]) for name in quantized_layers(model)}
     held = set()
     for values in _weights(description, constants):
-        equal = {name for name, kernel in wanted.items() if _same(values, kernel)}
+        equal = {name for name, kernels in wanted.items() if any(_same(values, kernel) for kernel in kernels)}
         held |= equal
         if not equal:
             raise RuntimeError(
@@ -115,13 +119,15 @@ def _weights(description: ModelDescription, constants: dict[int, NDArray[np.gene
         yield values.astype(np.float64) * scales
 
 
-def _as_tflite(kernel: NDArray[np.float32], layer: keras.layers.Layer) -> NDArray[np.float32]:
-    """A Keras kernel in the layout of the operator that computes with it."""
-    inner = layer.layer
-    if isinstance(inner, keras.layers.DepthwiseConv2D):
-        return kernel.reshape(1, *kernel.shape[:2], -1)
-    image = kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)  # (height, width, in, out)
-    return np.moveaxis(image, -1, 0)
+def _as_tflite(layer: Any) -> list[NDArray[np.float32]]:
+    """The kernels of a float layer in the layout of the operators that compute with them, and all as one."""
+    *kernels, _ = layer.get_weights()
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return [kernel.reshape(1, *kernel.shape[:2], -1) for kernel in kernels]
+    images = [kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape) for kernel in kernels]  # (h, w, in, out)
+    alike = len({image.shape[:3] for image in images}) == 1
+    together = [np.concatenate(images, axis=-1)] if alike and len(images) > 1 else []
+    return [np.moveaxis(image, -1, 0) for image in (*images, *together)]
 
 
 def _same(values: NDArray[np.float64], wanted: NDArray[np.float32]) -> bool:

@@ -8,14 +8,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_structprune.graph import named_layers
-from tf_structprune.layers import QuantizedLayer, SignalQuantizer, assign_weights, clone
+from tf_structprune.layers import (
+    QuantizedLayer,
+    SignalQuantizer,
+    assign_weights,
+    clone,
+    quantized_layers,
+    signal_quantizers,
+)
 from tflite_export.quantize._convert import check_backend, converted
 from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
 
 _INT8 = (-128, 127)
 
 
-def convert_fixed_point(model: keras.Model, *, guard_bits: bool = False) -> bytes:
+def convert_fixed_point(model: keras.Model, *, computing: keras.Model | None = None, guard_bits: bool = False) -> bytes:
     """Converts a model from `to_fixed_point` to an int8 `.tflite` file of batch size 1.
 
     Weights and signals get the scales that the model has, words of fewer bits lie in int8. A dense layer becomes
@@ -24,6 +31,8 @@ def convert_fixed_point(model: keras.Model, *, guard_bits: bool = False) -> byte
 
     Args:
         model: calibrated throughout, not masked, with one input and one output. It is not changed.
+        computing: a float model that computes what `float_form(model)` does with the same layer names, such as the
+            lowered one; that itself by default.
         guard_bits: whether short words lie in the upper bits of int8, on a finer scale: the same numbers, but finer
             biases, and room for `without_ties`.
 
@@ -36,7 +45,8 @@ def convert_fixed_point(model: keras.Model, *, guard_bits: bool = False) -> byte
     """
     check_backend()
     check_grids(model)
-    return converted(_with_fake_quantization(model, guard_bits=guard_bits), integers=True)
+    base = float_form(model) if computing is None else computing
+    return converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True)
 
 
 def float_form(model: keras.Model) -> keras.Model:
@@ -49,38 +59,38 @@ def float_form(model: keras.Model) -> keras.Model:
         A model of the same layers; a signal's quantizer is an `Identity`.
     """
 
-    def made(name: str, layer: Any) -> Any:
+    def made(_: str, layer: Any) -> Any:
         if isinstance(layer, QuantizedLayer):
             return _copy_of(layer.layer)
         return keras.layers.Identity(name=layer.name) if isinstance(layer, SignalQuantizer) else _copy_of(layer)
 
-    return _filled(model, clone(model, made))
-
-
-def _with_fake_quantization(model: keras.Model, *, guard_bits: bool) -> keras.Model:
-    """The model with the operations by which the converter knows scales and zero points."""
-
-    def made(name: str, layer: Any) -> Any:
-        if isinstance(layer, QuantizedLayer):
-            grid = weight_grid(name, layer)
-            scales = grid.scales / np.float32(guard_factor(grid.largest) if guard_bits else 1)
-            return _Rounded(_copy_of(layer.layer), grid.kernel, scales, name=layer.name)
-        if isinstance(layer, SignalQuantizer):
-            return _RoundedSignal(signal_grid(name, layer), name=layer.name)
-        return _copy_of(layer)
-
-    return _filled(model, clone(model, made))
-
-
-def _filled(model: keras.Model, copy: keras.Model) -> keras.Model:
-    """The copy with the weights of the model, rounded ones where they are rounded."""
+    copy = clone(model, made)
     new = named_layers(copy)
     for name, layer in named_layers(model).items():
         if isinstance(layer, QuantizedLayer):
-            target = new[name].layer if isinstance(new[name], _Rounded) else new[name]
             weights = layer.effective_kernel(), layer.effective_bias()
-            target.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
+            assign_weights(new[name], [keras.ops.convert_to_numpy(weight) for weight in weights])
         elif layer.weights and not isinstance(layer, SignalQuantizer):
+            assign_weights(new[name], layer.get_weights())
+    return copy
+
+
+def _with_fake_quantization(base: keras.Model, model: keras.Model, *, guard_bits: bool) -> keras.Model:
+    """A float model with the operations by which the converter knows scales and zero points."""
+    weights = {name: weight_grid(name, layer) for name, layer in quantized_layers(model).items()}
+    signals = {name: signal_grid(name, layer) for name, layer in signal_quantizers(model).items()}
+
+    def made(name: str, layer: Any) -> Any:
+        if name in weights:
+            grid = weights[name]
+            scales = grid.scales / np.float32(guard_factor(grid.largest) if guard_bits else 1)
+            return _Rounded(_copy_of(layer), layer.get_weights(), scales, name=layer.name)
+        return _RoundedSignal(signals[name], name=layer.name) if name in signals else _copy_of(layer)
+
+    copy = clone(base, made)
+    new = named_layers(copy)
+    for name, layer in named_layers(base).items():
+        if layer.weights and name not in weights:
             assign_weights(new[name], layer.get_weights())
     return copy
 
@@ -103,22 +113,29 @@ class _RoundedSignal(keras.layers.Layer):  # type: ignore[misc]  # Keras is unty
 
 
 class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
-    """A layer that tells the converter the grid of its weights."""
+    """A layer that tells the converter the grid of its weights, all of which but the last, the bias, are kernels.
+
+    A layer with an attribute `rounding` has several, or joins them first: it calls that function itself.
+    """
 
     def __init__(
-        self, layer: keras.layers.Layer, kernel: NDArray[np.float32], scales: NDArray[np.float32], **kwargs: Any
+        self, layer: keras.layers.Layer, weights: list[NDArray[np.float32]], scales: NDArray[np.float32], **kwargs: Any
     ) -> None:
         super().__init__(layer, **kwargs)
-        self.kernel, self.scales = kernel, scales
+        *self.kernels, self.bias = weights
+        self.scales = scales
 
     def call(self, inputs: Any) -> Any:
         """The layer's output."""
-        _, bias = self.layer.trainable_variables
         # A constant of its own for each call: the converter gives up the grid of a variable that is read twice.
-        kernel = tf.constant(self.kernel)
         if isinstance(self.layer, keras.layers.Dense):
-            return self._as_convolution(inputs, self._rounded(tf.reshape(kernel, (1, 1, *kernel.shape))))
-        outputs, _ = self.layer.stateless_call([self._rounded(kernel), bias.value], [], inputs)
+            return self._as_convolution(inputs, self._rounded(tf.constant(self.kernels[0][None, None])))
+        kernels = [tf.constant(kernel) for kernel in self.kernels]
+        if hasattr(self.layer, "rounding"):
+            self.layer.rounding = self._rounded
+        else:
+            kernels = [self._rounded(kernel) for kernel in kernels]
+        outputs, _ = self.layer.stateless_call([*kernels, tf.constant(self.bias)], [], inputs)
         return outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -138,6 +155,6 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
         """A dense layer as a convolution of single pixels, one for each row of features."""
         rows = int(np.prod(inputs.shape[1:-1]))
         pixels = tf.reshape(inputs, (1, 1, rows, inputs.shape[-1]))
-        outputs = tf.nn.conv2d(pixels, kernel, 1, "VALID") + self.layer.bias.value
+        outputs = tf.nn.conv2d(pixels, kernel, 1, "VALID") + self.bias
         outputs = tf.reshape(outputs, (1, *inputs.shape[1:-1], kernel.shape[-1]))
         return self.layer.activation(outputs)
