@@ -47,17 +47,27 @@ def name_of(options: argparse.Namespace) -> str:
     return f"{stem}_w{options.weight_bits}s{options.signal_bits}_{steps}_{kind}_e{options.epochs}_seed{options.seed}"
 
 
+def data_of(options: argparse.Namespace) -> Any:
+    """Training, validation and test data, as the model takes them."""
+    import numpy as np
+
+    from tflite_export.compress import load_data
+
+    data = load_data(options.data, seed=options.seed)
+    if not options.unit:
+        return data
+    parts = {part: getattr(data, part)[..., None] / np.float32(255) for part in ("x_train", "x_val", "x_test")}
+    return dataclasses.replace(data, **parts)
+
+
 def trained(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The model in fixed point and the figures of its epochs."""
     import numpy as np
 
     import tf_structprune as sp
-    from tflite_export.compress import CompressSettings, load_data, load_model, retrain
+    from tflite_export.compress import CompressSettings, load_model, retrain
 
-    data = load_data(options.data, seed=options.seed)
-    if options.unit:
-        parts = {part: getattr(data, part)[..., None] / np.float32(255) for part in ("x_train", "x_val", "x_test")}
-        data = dataclasses.replace(data, **parts)
+    data = data_of(options)
     dense = load_model(options.model)
     teacher = load_model(options.teacher) if options.teacher else dense
     recipe = sp.FixedPoint(options.weight_bits, options.signal_bits, not options.free, options.per_channel)
