@@ -52,13 +52,11 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Round the weights."""
         check_fixed_point(self._student)
-        if self._rounded_weights() != 1:
-            calibrate_weights(self._student)
+        self._round_weights()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Fit the weights' steps, and round the signals when it is time."""
-        if self.refit:
-            calibrate_weights(self._student)
+        self._round_weights(again=self.refit)
         if epoch >= self.signal_epoch and self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
 
@@ -69,7 +67,8 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
             logs["fixed_point_signals"] = self._rounded_signals()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leave no signal in float."""
+        """Leave no weight and no signal in float."""
+        self._round_weights()
         if self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
             logging.warning(
@@ -82,6 +81,11 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     def _student(self) -> keras.Model:
         """The model with the quantizers, also when a `keras.distillation.Distiller` trains it."""
         return getattr(self.model, "student", self.model)
+
+    def _round_weights(self, *, again: bool = False) -> None:
+        """Fit the weights' steps where there are none, as after `StructuredPruning` rolled back to the beginning."""
+        if again or self._rounded_weights() != 1:
+            calibrate_weights(self._student)
 
     def _rounded_weights(self) -> float:
         return _share([layer.calibrated for layer in quantized_layers(self._student).values()])
