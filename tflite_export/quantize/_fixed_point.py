@@ -11,6 +11,7 @@ from tf_structprune.graph import named_layers
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, assign_weights, clone
 from tflite_export.quantize._convert import check_backend, converted
 from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
+from tflite_export.runtime import describe
 
 _INT8 = (-128, 127)
 
@@ -36,7 +37,14 @@ def convert_fixed_point(model: keras.Model, *, guard_bits: bool = False) -> byte
     """
     check_backend()
     check_grids(model)
-    return converted(_with_fake_quantization(model, guard_bits=guard_bits), integers=True)
+    data = converted(_with_fake_quantization(model, guard_bits=guard_bits), integers=True)
+    in_float = sorted(tensor.name for tensor in describe(data).tensors if tensor.dtype == "float32")
+    if in_float:
+        raise ValueError(
+            f"Model '{model.name}' has a signal in float. Received: {', '.join(in_float[:3])}. Give every layer "
+            "signal_bits: a file for integers needs all of them."
+        )
+    return data
 
 
 def float_form(model: keras.Model) -> keras.Model:
@@ -118,6 +126,8 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
         kernel = tf.constant(self.kernel)
         if isinstance(self.layer, keras.layers.Dense):
             return self._as_convolution(inputs, self._rounded(tf.reshape(kernel, (1, 1, *kernel.shape))))
+        if isinstance(self.layer, keras.layers.Conv1D):
+            return self._as_row(inputs, self._rounded(kernel[None]))
         outputs, _ = self.layer.stateless_call([self._rounded(kernel), bias.value], [], inputs)
         return outputs
 
@@ -141,3 +151,13 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
         outputs = tf.nn.conv2d(pixels, kernel, 1, "VALID") + self.layer.bias.value
         outputs = tf.reshape(outputs, (1, *inputs.shape[1:-1], kernel.shape[-1]))
         return self.layer.activation(outputs)
+
+    def _as_row(self, inputs: Any, kernel: Any) -> Any:
+        """A convolution over time as one over an image of one row: the converter cannot reshape rounded weights."""
+        padding, (size,), (dilation,) = self.layer.padding, self.layer.kernel_size, self.layer.dilation_rate
+        if padding == "causal":
+            inputs, padding = tf.pad(inputs, ((0, 0), (dilation * (size - 1), 0), (0, 0))), "valid"
+        row = tf.expand_dims(inputs, 1)
+        strides = (1, *self.layer.strides)
+        outputs = tf.nn.conv2d(row, kernel, strides, padding.upper(), dilations=(1, dilation)) + self.layer.bias.value
+        return self.layer.activation(tf.squeeze(outputs, 1))
