@@ -92,8 +92,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         "Written by `benchmarks/fixed_point.py` from models of `benchmarks/fixed_point_training.py`. Accuracies: whole "
         "test set, LiteRT with XNNPACK, at the last epoch, every model that was trained. Epochs 0: grids fitted, "
-        "nothing retrained. int4: weights two in a byte. Values that differ: scores of 1,000 test images between LiteRT's "
-        "reference kernels, TFLite Micro and the NumPy reference, all pairs, both files.",
+        "nothing retrained. int4: weights two in a byte. Values that differ: scores of 1,000 test images between "
+        "LiteRT's reference kernels, TFLite Micro and the NumPy reference, all pairs, both files.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

@@ -31,6 +31,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--per-channel", action="store_true", help="a weight step for each output channel")
     parser.add_argument("--epochs", type=int, default=0, help="of retraining; 0: the grids only")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--refit-epochs", type=int, default=0, help="first epochs that fit the weight steps anew")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--distill", type=float, default=0.5)
     parser.add_argument("--augment", nargs="*", default=[], choices=("flip", "shift"))
@@ -84,7 +85,7 @@ def trained(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         augment=tuple(options.augment),
         seed=options.seed,
     )
-    callback = sp.FixedPointTraining(calibration_data=data.x_train[chosen])
+    callback = sp.FixedPointTraining(calibration_data=data.x_train[chosen], refit_epochs=options.refit_epochs)
     return model, retrain(model, teacher, data, settings, callbacks=[callback], verbose=2)
 
 

@@ -7,11 +7,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.graph import layer_inputs
+from tf_structprune.graph import layer_inputs, named_layers
 from tf_structprune.layers import (
+    MaskedLayer,
     SignalQuantizer,
     is_fixed_point,
     quantized_layers,
+    quantizer_of,
     signal_quantizers,
     tied_together,
 )
@@ -41,8 +43,12 @@ def calibrate_weights(model: keras.Model) -> None:
     Args:
         model: the model, masked or not.
     """
-    for layer in quantized_layers(model).values():
-        layer.set_steps(layer.fit())
+    for layer in named_layers(model).values():
+        quantizer = quantizer_of(layer)
+        if quantizer is not None:
+            # Weights under a mask count as the zeros that they are.
+            variable = layer.masked_variable() if isinstance(layer, MaskedLayer) else None
+            quantizer.set_steps(quantizer.fit(variable))
 
 
 def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:

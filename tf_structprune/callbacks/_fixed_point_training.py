@@ -33,32 +33,32 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     Args:
         calibration_data: samples, shape (images, ...), some hundred of the training data.
         signal_epoch: epoch, from 0, at whose beginning the signals are rounded too.
-        refit: fit the weights' steps anew at the beginning of each epoch. The best step can jump when weights
-            gather around the levels, and the accuracy with it; worth it only where the weights change a lot, as
-            while `StructuredPruning` prunes.
+        refit_epochs: fit the weights' steps anew at the beginning of each of the first so many epochs. It follows
+            the weights while they still change a lot, under a high learning rate or while `StructuredPruning`
+            prunes; late in the training the best step can jump, and the accuracy with it.
 
     Raises:
         ValueError: no samples, values that are not finite, or an epoch below 0.
     """
 
-    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit: bool = False) -> None:
+    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit_epochs: int = 0) -> None:
         super().__init__()
         self.calibration_data = check_samples(calibration_data)
         if signal_epoch < 0:
             raise ValueError(f"signal_epoch must be 0 or more. Received: signal_epoch={signal_epoch}.")
+        if refit_epochs < 0:
+            raise ValueError(f"refit_epochs must be 0 or more. Received: refit_epochs={refit_epochs}.")
         self.signal_epoch = signal_epoch
-        self.refit = refit
+        self.refit_epochs = refit_epochs
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Round the weights."""
         check_fixed_point(self._student)
-        if self._rounded_weights() != 1:
-            calibrate_weights(self._student)
+        self._round_weights()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Fit the weights' steps, and round the signals when it is time."""
-        if self.refit:
-            calibrate_weights(self._student)
+        self._round_weights(again=epoch < self.refit_epochs)
         if epoch >= self.signal_epoch and self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
 
@@ -69,7 +69,8 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
             logs["fixed_point_signals"] = self._rounded_signals()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leave no signal in float."""
+        """Leave no weight and no signal in float."""
+        self._round_weights()
         if self._rounded_signals() != 1:
             calibrate_signals(self._student, self.calibration_data)
             logging.warning(
@@ -82,6 +83,11 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     def _student(self) -> keras.Model:
         """The model with the quantizers, also when a `keras.distillation.Distiller` trains it."""
         return getattr(self.model, "student", self.model)
+
+    def _round_weights(self, *, again: bool = False) -> None:
+        """Fit the weights' steps where there are none, as after `StructuredPruning` rolled back to the beginning."""
+        if again or self._rounded_weights() != 1:
+            calibrate_weights(self._student)
 
     def _rounded_weights(self) -> float:
         return _share([layer.calibrated for layer in quantized_layers(self._student).values()])

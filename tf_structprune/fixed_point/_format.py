@@ -1,6 +1,7 @@
 """Integers of b bits on a uniform grid: levels, rounding, and the Q-format."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,9 +26,10 @@ def limits(bits: int, *, signed: bool = True) -> tuple[int, int]:
     Raises:
         ValueError: a word length that is not supported.
     """
-    smallest = _SMALLEST_BITS[signed]
+    kind, smallest = "signed" if signed else "unsigned", _SMALLEST_BITS[signed]
+    if not isinstance(bits, Integral):
+        raise ValueError(f"bits of a {kind} word must be a whole number. Received: bits={bits!r}. Use 8 or fewer.")
     if not smallest <= bits <= _LARGEST_BITS:
-        kind = "signed" if signed else "unsigned"
         raise ValueError(
             f"bits of a {kind} word must be from {smallest} to {_LARGEST_BITS}. Received: bits={bits}. "
             "Use 8 bits or fewer, or keep the layer in float."

@@ -56,8 +56,15 @@ class FixedPoint:
     layers: Mapping[str, LayerBits] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks the word lengths."""
+        """Checks the word lengths, and takes a copy of the exceptions, which the caller may change."""
         self.default  # noqa: B018  # its constructor checks
+        for name, bits in self.layers.items():
+            if not isinstance(bits, LayerBits):
+                raise ValueError(
+                    f"recipe, layer {name!r}: must be a LayerBits. Received: {bits!r}. Use LayerBits(weight_bits, "
+                    "signal_bits)."
+                )
+        object.__setattr__(self, "layers", dict(self.layers))
 
     @property
     def default(self) -> LayerBits:
@@ -82,7 +89,7 @@ class FixedPoint:
         """
         known = list(names)
         for pattern in self.layers:
-            if not (pattern in known or fnmatch.filter(known, pattern)):
+            if not (pattern in known or any(fnmatch.fnmatchcase(name, pattern) for name in known)):
                 raise ValueError(
                     f"recipe: no layer with weights or a signal has that name. Received: layer={pattern!r}. "
                     f"Use one of: {', '.join(known)}."
@@ -90,7 +97,7 @@ class FixedPoint:
 
     def to_json(self) -> str:
         """The recipe as JSON text; `from_json` reads it."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(asdict(self), indent=2, default=int) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -114,13 +114,16 @@ class QuantizedLayer(TransparentWrapper):
         """Steps, shape () or that of the output channels' axes of the kernel; 0 until calibrated."""
         return np.asarray(keras.ops.convert_to_numpy(self.steps), np.float64)
 
-    def fit(self) -> NDArray[np.float64]:
+    def fit(self, variable: Any = None) -> NDArray[np.float64]:
         """The steps with the least squared error for the present weights; the layer is not changed.
+
+        Args:
+            variable: values to take in place of the kernel variable's, such as masked ones.
 
         Returns:
             Steps, in the shape of `step_values()`.
         """
-        kernel = self._kept_kernel()
+        kernel = self._kept_kernel(self.kernel_variable if variable is None else variable)
         if not self.per_channel:
             return optimal_step(kernel, self.weight_bits, power_of_two=self.power_of_two)
         shape = tuple(self.steps.shape)
@@ -167,9 +170,8 @@ class QuantizedLayer(TransparentWrapper):
         layer: Self = super().from_config(dict(config), custom_objects)
         return layer
 
-    def _kept_kernel(self) -> NDArray[np.float64]:
-        kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable), np.float64)
-        kernel *= self.gain_value()
+    def _kept_kernel(self, variable: Any) -> NDArray[np.float64]:
+        kernel = np.asarray(keras.ops.convert_to_numpy(variable), np.float64) * self.gain_value()
         return np.where(keras.ops.convert_to_numpy(self.keep), kernel, 0.0)
 
     def gain_value(self) -> float:

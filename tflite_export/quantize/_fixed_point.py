@@ -18,6 +18,7 @@ from tf_structprune.layers import (
 )
 from tflite_export.quantize._convert import check_backend, converted
 from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
+from tflite_export.runtime import describe
 
 _INT8 = (-128, 127)
 
@@ -46,7 +47,14 @@ def convert_fixed_point(model: keras.Model, *, computing: keras.Model | None = N
     check_backend()
     check_grids(model)
     base = float_form(model) if computing is None else computing
-    return converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True)
+    data = converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True)
+    in_float = sorted(tensor.name for tensor in describe(data).tensors if tensor.dtype == "float32")
+    if in_float:
+        raise ValueError(
+            f"Model '{model.name}' has a signal in float. Received: {', '.join(in_float[:3])}. Give every layer "
+            "signal_bits: a file for integers needs all of them."
+        )
+    return data
 
 
 def float_form(model: keras.Model) -> keras.Model:
@@ -130,6 +138,8 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
         # A constant of its own for each call: the converter gives up the grid of a variable that is read twice.
         if isinstance(self.layer, keras.layers.Dense):
             return self._as_convolution(inputs, self._rounded(tf.constant(self.kernels[0][None, None])))
+        if isinstance(self.layer, keras.layers.Conv1D):
+            return self._as_row(inputs, self._rounded(tf.constant(self.kernels[0][None])))
         kernels = [tf.constant(kernel) for kernel in self.kernels]
         if hasattr(self.layer, "rounding"):
             self.layer.rounding = self._rounded
@@ -158,3 +168,13 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
         outputs = tf.nn.conv2d(pixels, kernel, 1, "VALID") + self.bias
         outputs = tf.reshape(outputs, (1, *inputs.shape[1:-1], kernel.shape[-1]))
         return self.layer.activation(outputs)
+
+    def _as_row(self, inputs: Any, kernel: Any) -> Any:
+        """A convolution over time as one over an image of one row: the converter cannot reshape rounded weights."""
+        padding, (size,), (dilation,) = self.layer.padding, self.layer.kernel_size, self.layer.dilation_rate
+        if padding == "causal":
+            inputs, padding = tf.pad(inputs, ((0, 0), (dilation * (size - 1), 0), (0, 0))), "valid"
+        row = tf.expand_dims(inputs, 1)
+        strides = (1, *self.layer.strides)
+        outputs = tf.nn.conv2d(row, kernel, strides, padding.upper(), dilations=(1, dilation)) + self.bias
+        return self.layer.activation(tf.squeeze(outputs, 1))

@@ -1,6 +1,7 @@
 """Weights of few bits inside a full-integer `.tflite` file: room for exact rounding, or two in a byte."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ def without_ties(data: bytes) -> bytes:
     With power-of-two scales a sum often lies exactly between two output values, and there runtimes differ:
     LiteRT's reference kernels and TFLite Micro halve first, which rounds up, then shift; XNNPACK rounds ties to
     even. With weights that are multiples of 4 and biases of the form 4 n + 1 every sum is odd, also after
-    halving, and no tie is left. Biases move by at most two of their last digits.
+    halving, and no tie is left where 8 or more are divided by. Else biases become multiples of 4, and nothing is
+    rounded. Biases move by at most two of their last digits.
 
     Args:
         data: full-integer file.
@@ -28,9 +30,12 @@ def without_ties(data: bytes) -> bytes:
         The file; other convolutions are as they were.
     """
 
-    def moved(weights: Any, integers: NDArray[np.int8], bias: Any, biases: NDArray[np.int32] | None) -> None:
-        if biases is not None and not (integers % _GUARD).any():
-            bias.buffer.data = (biases - (biases + 1) % _GUARD + 2).astype(np.int32).tobytes()
+    def moved(found: _Convolution, integers: NDArray[np.int8]) -> None:
+        if found.bias is not None and not (integers % _GUARD).any():
+            biases = found.bias.values(np.int32)
+            odd, whole = biases - (biases + 1) % _GUARD + 2, (biases + 2) // _GUARD * _GUARD
+            biases = np.where(found.factors() <= 1 / (2 * _GUARD), odd, whole)
+            found.bias.buffer.data = biases.astype(np.int32).tobytes()
 
     return _edited(data, moved)
 
@@ -45,13 +50,13 @@ def packed(data: bytes) -> bytes:
         The file; tensors with larger weights are as they were.
     """
 
-    def halved(weights: Any, integers: NDArray[np.int8], bias: Any, biases: Any) -> None:
+    def halved(found: _Convolution, integers: NDArray[np.int8]) -> None:
         if np.abs(integers).max(initial=0) > _INT4_LARGEST:
             return
         even = np.append(integers, np.zeros(integers.size % 2, np.int8))
         nibbles = (even & 15).astype(np.uint8)
-        weights.buffer.data = (nibbles[::2] | (nibbles[1::2] << 4)).tobytes()
-        weights.tensor.type = schema.TensorType.INT4
+        found.weights.buffer.data = (nibbles[::2] | (nibbles[1::2] << 4)).tobytes()
+        found.weights.tensor.type = schema.TensorType.INT4
 
     return _edited(data, halved)
 
@@ -77,37 +82,57 @@ def slim(data: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+@dataclass(frozen=True)
 class _Stored:
     """A constant tensor and the buffer that holds its values."""
 
-    def __init__(self, tensor: Any, buffer: Any) -> None:
-        self.tensor = tensor
-        self.buffer = buffer
+    tensor: Any
+    buffer: Any
 
     def values(self, dtype: Any) -> NDArray[Any]:
         """The values, flat."""
         return np.frombuffer(bytes(self.buffer.data), dtype)
 
 
-def _edited(data: bytes, edit: Callable[..., None]) -> bytes:
-    """The file with the weights and the bias of every convolution given to a function that may change them."""
+@dataclass(frozen=True)
+class _Convolution:
+    """What a convolution computes with, and the tensor that it makes."""
+
+    weights: _Stored
+    bias: _Stored | None
+    output: Any
+
+    @property
+    def parts(self) -> tuple[_Stored, ...]:
+        """Its constants."""
+        return (self.weights,) if self.bias is None else (self.weights, self.bias)
+
+    def factors(self) -> NDArray[np.float64]:
+        """What sums are multiplied with, shape (1,) or (outputs,)."""
+        scales = () if self.bias is None else self.bias.tensor.quantization.scale
+        return np.asarray(scales, np.float64) / float(self.output.quantization.scale[0])
+
+
+def _edited(data: bytes, edit: Callable[[_Convolution, NDArray[np.int8]], None]) -> bytes:
+    """The file with every convolution and its weights given to a function that may change them."""
     model = schema.ModelT.InitFromPackedBuf(data)
-    for weights, bias in _convolutions(model):
-        if weights.tensor.type == schema.TensorType.INT8:
-            edit(weights, weights.values(np.int8), bias, None if bias is None else bias.values(np.int32))
+    for found in _convolutions(model):
+        if found.weights.tensor.type == schema.TensorType.INT8:
+            edit(found, found.weights.values(np.int8))
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _convolutions(model: Any) -> Iterator[tuple[_Stored, _Stored | None]]:
-    """Weights and bias of each convolution that shares neither with another one."""
+def _convolutions(model: Any) -> Iterator[_Convolution]:
+    """The convolutions that share neither weights nor bias with another one."""
     (graph,) = model.subgraphs
     found = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
         if max(code.builtinCode, code.deprecatedBuiltinCode) in _WEIGHTED:
             indices = [int(at) for at in operator.inputs[1:] if at >= 0]
-            found.append([_Stored(graph.tensors[at], model.buffers[graph.tensors[at].buffer]) for at in indices])
-    buffers = [id(stored.buffer) for parts in found for stored in parts]
-    for parts in found:
-        if all(buffers.count(id(stored.buffer)) == 1 and stored.buffer.data is not None for stored in parts):
-            yield parts[0], parts[1] if len(parts) > 1 else None
+            weights, *bias = [_Stored(graph.tensors[at], model.buffers[graph.tensors[at].buffer]) for at in indices]
+            found.append(_Convolution(weights, bias[0] if bias else None, graph.tensors[operator.outputs[0]]))
+    buffers = [id(stored.buffer) for each in found for stored in each.parts]
+    for each in found:
+        if all(buffers.count(id(stored.buffer)) == 1 and stored.buffer.data is not None for stored in each.parts):
+            yield each

@@ -21,7 +21,7 @@ from tf_structprune.graph import (
     named_layers,
     rule_for,
 )
-from tf_structprune.layers import folded_weights, polarity_of
+from tf_structprune.layers import folded_weights, polarity_of, quantizer_of
 from tf_structprune.masks import MaskSet, masks_by_layer, unit_mask
 from tflite_export.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
 
@@ -108,7 +108,8 @@ class _Reader:
         added: by unit, what it adds to every pixel of the outputs, shape (outputs,).
         uneven: units that do not add the same to every pixel.
         mergeable: whether maps that are proportional may share a kernel: not where another weight,
-            as in a separable convolution, acts on them before.
+            as in a separable convolution, acts on them before, and not in fixed point, where the sum of two
+            words is none.
     """
 
     layer: PrunableLayer
@@ -205,12 +206,14 @@ def _reader(channels: Channels, layer: PrunableLayer, keras_layer: Any, tensors:
     added = _added(keras_layer, values, live, read.axis) if live else {}
     uneven = tuple(unit for unit in live if unit not in added)
     return _Reader(
-        layer, keras_layer, channels.inputs, channels.positions, seen, added, uneven, _has_one_kernel(keras_layer)
+        layer, keras_layer, channels.inputs, channels.positions, seen, added, uneven, _is_mergeable(keras_layer)
     )
 
 
-def _has_one_kernel(keras_layer: Any) -> bool:
+def _is_mergeable(keras_layer: Any) -> bool:
     rule = rule_for(keras_layer)
+    if quantizer_of(keras_layer) is not None:
+        return False
     return rule is not None and sum("in" in roles for roles in rule.weight_axes.values()) == 1
 
 

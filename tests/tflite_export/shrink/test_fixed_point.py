@@ -1,0 +1,142 @@
+"""Shrinking a pruned fixed-point model gives the same function on the same grids."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+import tflite_export as te
+from tests import zoo
+from tf_structprune.fixed_point import limits
+from tf_structprune.layers import quantized_layers, signal_quantizers
+from tflite_export.quantize import fixed_point_files
+
+TOPOLOGIES = ["chain", "flatten_head", "residual_projection", "grouped_convolution"]
+RECIPES = {
+    "a step a layer": sp.FixedPoint(4, 6),
+    "a step a channel": sp.FixedPoint(3, 8, power_of_two=False, per_channel=True),
+}
+recipes = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+topologies = pytest.mark.parametrize("name", TOPOLOGIES)
+granularities = pytest.mark.parametrize("granularity", ["feature_map", "kernel", "intra_kernel"])
+
+
+def masked_at(name, recipe, sparsity, seed=0):
+    """A calibrated model with random masks."""
+    fixed = sp.to_fixed_point(zoo.build(name), recipe)
+    sp.calibrate(fixed, zoo.batch(32))
+    masked = sp.wrap(fixed)
+    sp.set_masks(masked, sp.random_masks(masked, sparsity, seed=seed))
+    return masked
+
+
+def rounded_kernel(layer):
+    return keras.ops.convert_to_numpy(layer.effective_kernel())
+
+
+@recipes
+@granularities
+@topologies
+def test_shrunk_equals_masked(name, granularity, recipe):
+    masked = masked_at(name, recipe, {granularity: 0.4})
+    small = te.shrink(masked).model
+    assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
+    assert (small.count_params() < sp.unwrap(masked).count_params()) == (granularity == "feature_map")
+
+
+@recipes
+@topologies
+def test_all_granularities_together_shrink_to_the_same_function(name, recipe):
+    masked = masked_at(name, recipe, {"feature_map": 0.3, "kernel": 0.3, "intra_kernel": 0.2}, seed=4)
+    assert zoo.largest_difference(masked, te.shrink(masked).model, zoo.batch(24)) < 1e-5
+
+
+@recipes
+@pytest.mark.parametrize("name, killed", [("chain", "b"), ("flatten_head", "b"), ("residual_projection", "main_1")])
+def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
+    """Their constants move into the readers' biases, or, where padding shows, one of them stays."""
+    masked = masked_at(name, recipe, {"kernel": 0.01})
+    kernel = {key: mask.copy() for key, mask in sp.get_masks(masked).kernel.items()}
+    kernel[killed][:, :3] = False
+    sp.set_masks(masked, sp.MaskSet(kernel=kernel))
+    small = te.shrink(masked).model
+    assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
+
+
+@recipes
+@topologies
+def test_shrink_keeps_the_grids(name, recipe):
+    masked = masked_at(name, recipe, {"feature_map": 0.4})
+    small = te.shrink(masked).model
+    signals = {key: layer.values() for key, layer in signal_quantizers(masked).items()}
+    assert {key: layer.values() for key, layer in signal_quantizers(small).items()} == signals
+    old, new = quantized_layers(masked), quantized_layers(small)
+    assert set(new) == set(old)
+    fewer = 0
+    for key, layer in new.items():
+        steps, present = old[key].step_values().ravel(), layer.step_values().ravel()
+        assert (layer.weight_bits, float(layer.input_step)) == (old[key].weight_bits, float(old[key].input_step))
+        assert layer.calibrated and set(present) <= set(steps)
+        fewer += len(present) < len(steps)
+        words = rounded_kernel(layer) / layer.step_values()
+        assert np.allclose(words, np.rint(words), atol=1e-3)
+        assert np.abs(np.rint(words)).max() <= limits(layer.weight_bits)[1]
+    assert bool(fewer) == recipe.per_channel
+
+
+def test_each_channel_keeps_its_own_step():
+    masked = masked_at("chain", RECIPES["a step a channel"], {"kernel": 0.01})
+    (group,) = (group for group in sp.trace(masked).prunable_groups if "b" in group.producers)
+    keep = np.array([True, False, True, True, False, True])
+    sp.set_masks(masked, sp.MaskSet(feature_map={group.name: keep}))
+    small = quantized_layers(te.shrink(masked).model)["b"]
+    assert np.array_equal(small.step_values(), quantized_layers(masked)["b"].step_values()[keep])
+
+
+@granularities
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_unwrapped_equals_masked_and_keeps_the_grids(name, granularity):
+    masked = masked_at(name, RECIPES["a step a channel"], {granularity: 0.4})
+    plain = sp.unwrap(masked)
+    assert zoo.largest_difference(masked, plain, zoo.batch(24)) < 1e-5
+    for key, layer in quantized_layers(plain).items():
+        assert np.array_equal(layer.step_values(), quantized_layers(masked)[key].step_values())
+        assert np.array_equal(rounded_kernel(layer) == 0, _masked_kernel(masked, key) == 0)
+
+
+def _masked_kernel(masked, key):
+    return keras.ops.convert_to_numpy(masked.get_layer(key).effective_kernel())
+
+
+def test_shrunk_model_trains_on_with_its_zeros():
+    small = te.shrink(masked_at("chain", RECIPES["a step a layer"], {"feature_map": 0.3, "kernel": 0.4})).model
+    before = {key: rounded_kernel(layer) for key, layer in quantized_layers(small).items()}
+    floats = {key: np.array(layer.kernel_variable) for key, layer in quantized_layers(small).items()}
+    small.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", run_eagerly=True)
+    small.fit(zoo.batch(24), np.arange(24) % 3, epochs=2, verbose=0)
+    for key, layer in quantized_layers(small).items():
+        assert (rounded_kernel(layer)[floats[key] == 0] == 0).all()
+    assert any((rounded_kernel(layer) != before[key]).any() for key, layer in quantized_layers(small).items())
+    assert any((values == 0).any() for values in floats.values())
+
+
+@recipes
+def test_shrunk_model_is_saved_and_loaded(recipe, tmp_path):
+    small = te.shrink(masked_at("residual_projection", recipe, {"feature_map": 0.4})).model
+    small.save(tmp_path / "small.keras")
+    assert zoo.largest_difference(small, keras.models.load_model(tmp_path / "small.keras"), zoo.batch()) == 0
+
+
+def test_shrunk_model_has_a_smaller_file_with_its_grids():
+    recipe = RECIPES["a step a layer"]
+    masked = masked_at("residual_projection", recipe, {"feature_map": 0.4})
+    small = fixed_point_files(te.shrink(masked).model)  # reads back what it wrote
+    whole = fixed_point_files(sp.unwrap(masked))
+    assert len(small.int8) < len(whole.int8) and len(small.int4) < len(whole.int4)
+
+
+def test_shrink_leaves_the_masked_model_unchanged():
+    masked = masked_at("chain", RECIPES["a step a channel"], {"feature_map": 0.4, "kernel": 0.2})
+    before = [np.array(weight) for weight in masked.get_weights()]
+    te.shrink(masked)
+    assert all(np.array_equal(old, new) for old, new in zip(before, masked.get_weights(), strict=True))
