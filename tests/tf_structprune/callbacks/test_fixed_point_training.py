@@ -283,9 +283,10 @@ def test_bad_calibration_data_are_refused(calibration_data, message):
         sp.FixedPointTraining(calibration_data=calibration_data)
 
 
-def test_negative_epoch_is_refused(data):
-    with pytest.raises(ValueError, match="signal_epoch must be 0 or more. Received: signal_epoch=-1"):
-        sp.FixedPointTraining(calibration_data=data[0], signal_epoch=-1)
+@pytest.mark.parametrize("name", ["signal_epoch", "refit_epochs"])
+def test_negative_epochs_are_refused(data, name):
+    with pytest.raises(ValueError, match=f"{name} must be 0 or more. Received: {name}=-1"):
+        sp.FixedPointTraining(calibration_data=data[0], **{name: -1})
 
 
 @functools.cache
