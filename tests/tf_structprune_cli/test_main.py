@@ -1,5 +1,6 @@
 """The command line: exit statuses, one line for each bad input, what is printed."""
 
+import argparse
 import json
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from absl import logging
 
 from tests.tflite_export.compress import tiny
+from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, main
 from tf_structprune_cli._parser import make_parser
 from tflite_export.compress import FIGURES, _stages
@@ -245,7 +247,50 @@ def empty_summary():
     figures = {figure.key: None for figure in FIGURES}
     nothing = {"baseline": None, "compressed": None}
     sections = {"memory": nothing, "npu": nothing | {"reason": "a [reason]"}, "multiplications": None}
+    sections |= {"fixed_point": None, "exact": {}}
     return {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures} | sections
+
+
+AGREEMENT = {"samples": 100, "xnnpack_steps": 2, "xnnpack_top1": 0.995, "skipped": None}
+STAGE = {
+    "recipe": {"weight_bits": 4, "signal_bits": 6},
+    "mcr_before_retraining": 0.25,
+    "mcr_after_retraining": 0.02,
+    "accepted": True,
+    "int4": {"bytes": 12_345, "arena_bytes": 6_789},
+}
+
+
+def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
+    _main._print_summary(empty_summary() | {"fixed_point": STAGE, "exact": {"model_fixed.tflite": AGREEMENT}}, "out")
+    out = capsys.readouterr().out
+    assert "4-bit weights, 6-bit signals; validation error 25.00 % before retraining, 2.00 % after" in out
+    assert "model_fixed.tflite: LiteRT, TFLite Micro and NumPy bit for bit alike on 100 samples" in out
+    assert "XNNPACK at most 2 steps apart, the same class on 99.5 %" in out
+    assert "Packed (int4): 12,345 bytes, TFLM arena 6,789 bytes." in out
+
+
+def test_fixed_point_beyond_the_tolerance_is_told(capsys):
+    stage = STAGE | {"accepted": False, "mcr_after_retraining": 0.5}
+    _main._print_summary(empty_summary() | {"fixed_point": stage}, "out")
+    out = capsys.readouterr().out
+    assert "Not reached: fixed point (4-bit weights, 6-bit signals) left a validation error of 50.00 %" in out
+
+
+def options(**changes):
+    given = {"weight_bits": None, "signal_bits": None, "power_of_two": False, "per_channel": False, "recipe": None}
+    return argparse.Namespace(**(given | changes))
+
+
+def test_recipe_is_that_of_the_options_or_of_the_file(tmp_path):
+    assert _main._recipe(options()) is None
+    assert _main._recipe(options(signal_bits=5)) == FixedPoint(8, 5, power_of_two=False)
+    assert _main._recipe(options(power_of_two=True)) == FixedPoint(8, 8, power_of_two=True)
+    recipe = FixedPoint(4, 6, layers={"a": LayerBits(2, 8)})
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    assert _main._recipe(options(recipe=tmp_path / "recipe.json")) == recipe
+    with pytest.raises(ValueError, match="--recipe says all about fixed point"):
+        _main._recipe(options(recipe=tmp_path / "recipe.json", weight_bits=4))
 
 
 def test_memory_and_npu_are_printed_with_both_sides(capsys, monkeypatch):

@@ -276,7 +276,15 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     before, names = tiny.tree(watched), tiny.entries(watched)
     if name != "write_artifacts":  # quick: what was exported does not matter here
         exported = SimpleNamespace(
-            verification=SETTINGS, versions={}, lowered=(), multiplications=(), int8=None, npu=None, npu_reason=None
+            verification=SETTINGS,
+            versions={},
+            lowered=(),
+            multiplications=(),
+            float32=SimpleNamespace(file="model_float32.tflite"),
+            int8=None,
+            exact={},
+            npu=None,
+            npu_reason=None,
         )
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})

@@ -217,7 +217,11 @@ def test_disagreement_is_an_error_that_leaves_nothing(model, data, tmp_path, mon
 BAD = {
     "no_model": ({"model": "model.keras"}, TypeError, "model must be a keras.Model or what shrink made"),
     "name": ({"name": "my model"}, ValueError, r"name must be a C\+\+ identifier.*Received: name='my model'"),
-    "quantize": ({"quantize": "int4"}, ValueError, "quantize must be 'none', 'int8' or a FixedPoint. Received: quantize='int4'"),
+    "quantize": (
+        {"quantize": "int4"},
+        ValueError,
+        "quantize must be 'none', 'int8' or a FixedPoint. Received: quantize='int4'",
+    ),
     "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
     "npu": ({"npu": "ethos-u99"}, ValueError, "Unknown NPU. Received: npu='ethos-u99'. Use one of: ethos-u55-32"),

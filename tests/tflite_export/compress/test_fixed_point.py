@@ -1,0 +1,101 @@
+"""Fixed point as the last stage of `compress`."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tflite_export.compress import tiny
+from tf_structprune.fixed_point import FixedPoint
+from tf_structprune.layers import is_fixed_point, quantized_layers
+from tflite_export.compress import CompressSettings, RefusedError, _fixed_point, _stages, compress
+from tflite_export.runtime import tflm_available
+
+RECIPE = FixedPoint(4, 6)
+PRUNED_TOO = CompressSettings(candidates=2, epochs=3, tolerance=0.2, finetune_batch=32, fixed_point=RECIPE)
+ALONE = CompressSettings(sparsity=0, epochs=2, tolerance=0.2, finetune_batch=32, fixed_point=FixedPoint(8, 8))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("fixed") / "out"
+    return out, compress(tiny.fresh(), tiny.data(), out, settings=PRUNED_TOO)
+
+
+def test_files_are_those_of_fixed_point(run):
+    out, _ = run
+    written = {name for name in tiny.tree(out) if not name.startswith(("micro/", "baseline/", "."))}
+    assert written == {
+        "model.keras",
+        "model_float32.tflite",
+        "model_fixed.tflite",
+        "model_fixed_int4.tflite",
+        "model_recipe.json",
+        "history.csv",
+        "summary.json",
+    }
+    assert "model_int8.tflite" in {path.name for path in (out / "baseline").iterdir()}
+
+
+def test_saved_model_is_in_fixed_point_with_the_words_asked_for(run):
+    model = keras.models.load_model(run[0] / "model.keras")
+    assert is_fixed_point(model)
+    assert {layer.weight_bits for layer in quantized_layers(model).values()} == {4}
+
+
+def test_summary_says_what_became_of_the_recipe(run):
+    out, summary = run
+    assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    stage = summary["fixed_point"]
+    assert stage["accepted"] and stage["recipe"]["weight_bits"] == 4
+    assert stage["mcr_after_retraining"] <= summary["validation"]["mcr_dense_float"] + 0.2
+    assert stage["int4"]["bytes"] == (out / "model_fixed_int4.tflite").stat().st_size
+    assert summary["compressed"]["int8_bytes"] == (out / "model_fixed.tflite").stat().st_size
+    assert set(summary["exact"]) == {"model_fixed.tflite", "model_fixed_int4.tflite"}
+    pairs = ("numpy_litert", "numpy_tflm", "litert_tflm") if tflm_available() else ("numpy_litert",)
+    assert all(agreement[pair] == 0 for agreement in summary["exact"].values() for pair in pairs)
+
+
+def test_history_has_the_epochs_of_fixed_point_last(run):
+    rows = (run[0] / "history.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["feature_map"] * 3 + ["fixed_point"] * 3
+
+
+def test_sparsity_of_0_leaves_pruning_out(tmp_path):
+    summary = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
+    assert summary["stages"] == [] and summary["sparsity"] == 0.0
+    assert summary["compressed"]["macs"] == summary["baseline"]["macs"]
+    assert not (tmp_path / "out" / "model_fixed_int4.tflite").exists() and summary["fixed_point"]["int4"] is None
+
+
+def spoil(monkeypatch):
+    """Let the retraining in fixed point ruin the model."""
+
+    def retrain(model, *_, **__):
+        for layer in quantized_layers(model).values():
+            layer.kernel_variable.assign(np.zeros(layer.kernel_variable.shape))
+        return {"loss": [0.5]}
+
+    monkeypatch.setattr(_fixed_point, "retrain", retrain)
+
+
+def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: {"loss": [0.5]})
+    settings = CompressSettings(sparsity=0.1, candidates=2, epochs=1, tolerance=0.3, fixed_point=RECIPE)
+    summary = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings)
+    assert not summary["fixed_point"]["accepted"] and summary["fixed_point"]["int4"] is None
+    assert (tmp_path / "out" / "model_int8.tflite").exists()
+
+
+def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path, monkeypatch):
+    spoil(monkeypatch)
+    with pytest.raises(RefusedError, match="Fixed point left a validation MCR of .* and nothing else was asked for"):
+        compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
+    assert tiny.entries(tmp_path) == []
+
+
+def test_words_are_needed_for_weights_and_signals():
+    with pytest.raises(ValueError, match="fixed_point must give weights and signals a word length"):
+        CompressSettings(fixed_point=FixedPoint(4, None))
