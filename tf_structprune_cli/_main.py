@@ -197,14 +197,10 @@ def _print_fixed_point(stage: dict[str, Any] | None, exact: dict[str, Any], cons
             f"{agreement['xnnpack_steps']} steps apart, the same class on {100 * agreement['xnnpack_top1']:.1f} %.",
             highlight=False, markup=False,
         )  # fmt: skip
-    if stage["int4"]:
-        console.print(
-            f"Packed (int4): {stage['int4']['bytes']:,} bytes, TFLM arena "
-            f"{stage['int4']['arena_bytes'] or 'not measured':,} bytes."
-            if stage["int4"]["arena_bytes"]
-            else f"Packed (int4): {stage['int4']['bytes']:,} bytes.",
-            highlight=False,
-        )
+    for kind, title in (("int4", "Two weights in a byte"), ("lut", "Weights as indices into tables, TFLM only")):
+        if (file := stage[kind]) is not None:
+            arena = "not measured" if file["arena_bytes"] is None else f"{file['arena_bytes']:,} bytes"
+            console.print(f"{title}: {file['bytes']:,} bytes, TFLM arena {arena}.", highlight=False)
 
 
 _MEMORY_ROWS = {

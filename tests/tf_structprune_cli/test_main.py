@@ -258,6 +258,7 @@ STAGE = {
     "mcr_after_retraining": 0.02,
     "accepted": True,
     "int4": {"bytes": 12_345, "arena_bytes": 6_789},
+    "lut": {"bytes": 1_234, "arena_bytes": None},
 }
 
 
@@ -267,7 +268,8 @@ def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
     assert "4-bit weights, 6-bit signals; validation error 25.00 % before retraining, 2.00 % after" in out
     assert "model_fixed.tflite: LiteRT, TFLite Micro and NumPy bit for bit alike on 100 samples" in out
     assert "XNNPACK at most 2 steps apart, the same class on 99.5 %" in out
-    assert "Packed (int4): 12,345 bytes, TFLM arena 6,789 bytes." in out
+    assert "Two weights in a byte: 12,345 bytes, TFLM arena 6,789 bytes." in out
+    assert "TFLM only: 1,234 bytes, TFLM arena not measured." in out
 
 
 def test_fixed_point_beyond_the_tolerance_is_told(capsys):

@@ -18,8 +18,8 @@ from tf_structprune.layers._to_fixed_point import signal_owner as signal_owner
 from tf_structprune.layers._to_fixed_point import signal_quantizers as signal_quantizers
 from tf_structprune.layers._to_fixed_point import to_fixed_point as to_fixed_point
 from tf_structprune.layers._weights import assign_weights as assign_weights
+from tf_structprune.layers._weights import folded_weights as folded_weights
 from tf_structprune.layers._weights import renew_copies as renew_copies
-from tf_structprune.layers._wrap import folded_weights as folded_weights
 from tf_structprune.layers._wrap import get_masks as get_masks
 from tf_structprune.layers._wrap import is_masked as is_masked
 from tf_structprune.layers._wrap import polarity_of as polarity_of

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import inner_layer, named_layers
+from tf_structprune.graph import inner_layer, kernel_variable, named_layers
+from tf_structprune.layers._masked_layer import MaskedLayer
+from tf_structprune.layers._quantized_layer import quantizer_of, take_state
 
 
 def assign_weights(layer: Any, weights: Sequence[NDArray[Any]]) -> None:
@@ -26,3 +29,30 @@ def renew_copies(model: keras.Model) -> None:
     for layer in named_layers(model).values():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
+
+
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give a layer, inside its wrappers, the weights of another one with masks folded in, and its fixed-point grids."""
+    weights = folded_weights(source)
+    assign_weights(target, weights)
+    old, new = quantizer_of(source), quantizer_of(target)
+    if old is not None and new is not None:
+        take_state(new, old, weights[_kernel_at(source)])
+
+
+def folded_weights(layer: keras.layers.Layer) -> list[NDArray[Any]]:
+    """Weights of the layer inside the wrappers, masks folded in; those that are rounded as they are in float."""
+    weights = list(inner_layer(layer).get_weights())
+    quantizer = quantizer_of(layer)
+    if isinstance(layer, MaskedLayer):
+        weights[_kernel_at(layer)] = keras.ops.convert_to_numpy(layer.masked_variable())
+    if quantizer is not None:
+        weights[_kernel_at(layer)] = weights[_kernel_at(layer)] * np.float32(quantizer.gain_value())
+    return weights
+
+
+def _kernel_at(layer: keras.layers.Layer) -> int:
+    """Index of the kernel among the weights of the layer inside the wrappers."""
+    kernel = kernel_variable(layer)
+    (at,) = (i for i, weight in enumerate(inner_layer(layer).weights) if weight is kernel)
+    return at

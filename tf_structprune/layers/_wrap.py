@@ -12,8 +12,6 @@ from tf_structprune.graph import (
     Group,
     PerLayer,
     PrunableGraph,
-    inner_layer,
-    kernel_variable,
     named_layers,
     rule_for,
     trace,
@@ -21,8 +19,7 @@ from tf_structprune.graph import (
 from tf_structprune.layers._clone import clone
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization
-from tf_structprune.layers._quantized_layer import quantizer_of, take_state
-from tf_structprune.layers._weights import assign_weights
+from tf_structprune.layers._weights import copy_weights
 from tf_structprune.masks import (
     FEATURE_MAP,
     GRANULARITIES,
@@ -139,33 +136,6 @@ def _without_masks(layer: Any) -> Any:
     while isinstance(layer, MaskedLayer | MaskedNormalization):
         layer = layer.layer
     return layer.__class__.from_config(layer.get_config())
-
-
-def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
-    """Give a layer, inside its wrappers, the weights of another one with masks folded in, and its fixed-point grids."""
-    weights = folded_weights(source)
-    assign_weights(target, weights)
-    old, new = quantizer_of(source), quantizer_of(target)
-    if old is not None and new is not None:
-        take_state(new, old, weights[_kernel_at(source)])
-
-
-def folded_weights(layer: keras.layers.Layer) -> list[NDArray[Any]]:
-    """Weights of the layer inside the wrappers, masks folded in; those that are rounded as they are in float."""
-    weights = list(inner_layer(layer).get_weights())
-    quantizer = quantizer_of(layer)
-    if isinstance(layer, MaskedLayer):
-        weights[_kernel_at(layer)] = keras.ops.convert_to_numpy(layer.masked_variable())
-    if quantizer is not None:
-        weights[_kernel_at(layer)] = weights[_kernel_at(layer)] * np.float32(quantizer.gain_value())
-    return weights
-
-
-def _kernel_at(layer: keras.layers.Layer) -> int:
-    """Index of the kernel among the weights of the layer inside the wrappers."""
-    kernel = kernel_variable(layer)
-    (at,) = (i for i, weight in enumerate(inner_layer(layer).weights) if weight is kernel)
-    return at
 
 
 def is_masked(model: keras.Model) -> bool:

@@ -125,11 +125,15 @@ def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
 
 
 def _fixed_point(stage: FixedPointStage | None, files: ExportSummary) -> dict[str, Any] | None:
-    """What became of the recipe, and of its file with packed weights."""
+    """What became of the recipe, and of its files with packed weights."""
     if stage is None:
         return None
-    packed = None if files.int4 is None else {"bytes": files.int4.size_bytes, "arena_bytes": files.int4.arena_bytes}
-    return asdict(stage) | {"int4": packed}
+    packed = {"int4": files.int4, "lut": files.lut}
+    figures = {
+        kind: None if file is None else {"bytes": file.size_bytes, "arena_bytes": file.arena_bytes}
+        for kind, file in packed.items()
+    }
+    return asdict(stage) | figures | {"lut_reason": files.lut_reason}
 
 
 def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.int64]) -> float:

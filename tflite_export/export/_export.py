@@ -50,10 +50,11 @@ def export(
     shapes, scales and arena, a program that runs one inference and how to build it, see `write.micro_bundle`.
     It appears complete or, on any error, not at all.
 
-    In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8, and, where weights have 4
-    bits or fewer, `NAME_fixed_int4.tflite`, with two of them in a byte; `micro/` holds the one that takes less flash
-    and RAM together. `NAME_recipe.json` names every layer's word lengths. LiteRT's reference kernels, TFLite Micro
-    and the NumPy reference compute these files bit for bit alike, or the export fails.
+    In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8; where weights have 4 bits or
+    fewer, `NAME_fixed_int4.tflite`, with two of them in a byte; and where they have 3 bits or fewer and one step a
+    layer, `NAME_fixed_lut.tflite`, for TFLite Micro alone, if that gives the same integers. `micro/` holds the one that
+    takes least flash and RAM together. `NAME_recipe.json` names every layer's word lengths. LiteRT's reference kernels,
+    TFLite Micro and the NumPy reference compute these files bit for bit alike, or the export fails.
 
     Args:
         model: what `shrink` made, a Keras model, plain or from `to_fixed_point`, with one input and one output,
@@ -163,7 +164,7 @@ def write_artifacts(
     if source.quantize != "none":
         in_int8 = _lowered_for_integers(source, lower, target)
         lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
-        files = write_integer_files(folder, name, in_int8.model, samples, fixed=source.fixed)
+        files = write_integer_files(folder, name, in_int8.model, samples, fixed=source.fixed, micro=micro)
     if source.fixed is not None:
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     verification = verify(
@@ -178,9 +179,9 @@ def write_artifacts(
     )
     exact = {} if files is None else files.verified(checked, micro=micro)
     float32 = summarize_file(float_file, micro=micro)
-    int8, int4 = summarize(files, micro=micro)
+    int8, int4, lut = summarize(files, micro=micro)
     if micro:
-        _write_micro(folder, float32 if int8 is None else for_micro(int8, int4), name)
+        _write_micro(folder, float32 if int8 is None else for_micro(int8, int4, lut), name)
     source.keras_model.save(folder / f"{name}.keras")
     estimate, reason = summarize_npu(None if files is None else files.int8, npu)
     return ExportSummary(
@@ -190,6 +191,8 @@ def write_artifacts(
         float32=float32,
         int8=int8,
         int4=int4,
+        lut=lut,
+        lut_reason="There is no integer file." if files is None else files.lut_reason,
         npu=estimate,
         npu_reason=reason,
         lowered=tuple(lines),

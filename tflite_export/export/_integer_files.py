@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.layers import quantized_layers
 from tflite_export.export._summary import FileSummary, summarize_file
-from tflite_export.quantize import convert, fixed_point_files
+from tflite_export.quantize import convert, fixed_point_files, lut_compressed
+from tflite_export.runtime import run_tflm, tflm_available
 from tflite_export.verify import ExactAgreement, verify_exact
+
+_LUT_BITS = 3  # an int4 tensor is as small for longer words
+_LUT_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,20 @@ class IntegerFiles:
     Attributes:
         int8: every value in int8, for all runtimes.
         int4: weights of 4 bits and fewer two in a byte; None if there are none.
+        lut: weights as indices into tables, for TFLite Micro alone; None where it does not apply or did not verify.
+        lut_reason: why there is no such file; None with one.
         fixed: whether the grids are the model's own.
     """
 
     int8: Path
     int4: Path | None
+    lut: Path | None
+    lut_reason: str | None
     fixed: bool
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files."""
+        """The files that every runtime takes."""
         return (self.int8,) if self.int4 is None else (self.int8, self.int4)
 
     def verified(self, samples: NDArray[Any], *, micro: bool) -> dict[str, ExactAgreement]:
@@ -41,7 +51,7 @@ class IntegerFiles:
 
 
 def write_integer_files(
-    folder: Path, name: str, model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None
+    folder: Path, name: str, model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None, micro: bool
 ) -> IntegerFiles:
     """Converts and writes.
 
@@ -51,6 +61,7 @@ def write_integer_files(
         model: the float model that says what is computed, perhaps lowered.
         samples: real samples that set the ranges of the signals, where there are no grids.
         fixed: the model with the grids; None for TensorFlow's int8.
+        micro: whether TFLite Micro may be run, without which no file for it alone is verified and written.
 
     Raises:
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
@@ -58,26 +69,56 @@ def write_integer_files(
     if fixed is None:
         path = folder / f"{name}_int8.tflite"
         path.write_bytes(convert(model, quantize="int8", representative_data=samples))
-        return IntegerFiles(path, None, fixed=False)
+        return IntegerFiles(path, None, None, "It is for fixed point.", fixed=False)
     files = fixed_point_files(fixed, computing=model)
     path, packed = folder / f"{name}_fixed.tflite", None
     path.write_bytes(files.int8)
     if files.int4 is not None:
         packed = folder / f"{name}_fixed_int4.tflite"
         packed.write_bytes(files.int4)
-    return IntegerFiles(path, packed, fixed=True)
+    lut, reason = _write_lut(folder / f"{name}_fixed_lut.tflite", files.int8, fixed, samples, micro=micro)
+    return IntegerFiles(path, packed, lut, reason, fixed=True)
 
 
-def for_micro(int8: FileSummary, int4: FileSummary | None) -> FileSummary:
-    """The file that takes less flash and RAM together in TFLite Micro, which unpacks int4 weights into the arena."""
-    if int4 is None or int8.arena_bytes is None or int4.arena_bytes is None:
-        return int8
-    return min(int4, int8, key=lambda file: file.size_bytes + (file.arena_bytes or 0))
+def _write_lut(
+    path: Path, int8: bytes, fixed: keras.Model, samples: NDArray[Any], *, micro: bool
+) -> tuple[Path | None, str | None]:
+    """The file with tables, if some words are shorter than those of an int4 tensor and TFLite Micro gives the integers
+    of the int8 file; else the reason why not."""
+    layers = quantized_layers(fixed).values()
+    if min(layer.weight_bits for layer in layers) > _LUT_BITS:
+        return None, f"No weights have {_LUT_BITS} bits or fewer, and an int4 file is as small."
+    if any(layer.per_channel for layer in layers):
+        return None, "Weights have a step for each channel, which the tables do not take."
+    if not (micro and tflm_available()):
+        return None, "TFLite Micro, which alone runs it, did not run."
+    try:
+        data = lut_compressed(int8)
+        if len(data) >= len(int8):
+            return None, f"It would have {len(data):,} bytes, not fewer than the int8 file."
+        few = samples[:_LUT_SAMPLES]
+        differing = int(np.count_nonzero(run_tflm(data, few) != run_tflm(int8, few)))
+    except (ImportError, ValueError) as error:
+        return None, str(error)
+    if differing:
+        return None, f"TFLite Micro gave {differing} other integers than for the int8 file, on {len(few)} samples."
+    path.write_bytes(data)
+    return path, None
 
 
-def summarize(files: IntegerFiles | None, *, micro: bool) -> tuple[FileSummary | None, FileSummary | None]:
-    """Figures of the int8 and the int4 file."""
-    if files is None:
-        return None, None
-    int8 = summarize_file(files.int8, micro=micro)
-    return int8, None if files.int4 is None else summarize_file(files.int4, micro=micro)
+def for_micro(*files: FileSummary | None) -> FileSummary:
+    """The file that takes least flash and RAM together in TFLite Micro, which unpacks short weights into the arena.
+
+    Args:
+        files: the int8 file, then others that may be missing; where an arena is not known, the first is taken.
+    """
+    known = [file for file in files if file is not None]
+    if any(file.arena_bytes is None for file in known):
+        return known[0]
+    return min(known, key=lambda file: file.size_bytes + (file.arena_bytes or 0))
+
+
+def summarize(files: IntegerFiles | None, *, micro: bool) -> tuple[FileSummary | None, ...]:
+    """Figures of the int8, the int4 and the LUT file."""
+    paths = (None,) * 3 if files is None else (files.int8, files.int4, files.lut)
+    return tuple(None if path is None else summarize_file(path, micro=micro) for path in paths)

@@ -64,6 +64,8 @@ class ExportSummary:
         float32: the float file.
         int8: the full-integer file, or None.
         int4: the fixed-point file with packed weights, or None.
+        lut: the fixed-point file with weights as indices into tables, for TFLite Micro alone, or None.
+        lut_reason: why there is none; None with one.
         npu: Vela's estimate of the int8 file on an Ethos-U, or None.
         npu_reason: why there is no estimate; None with one.
         lowered: what became of each layer with masked-out work, by file, in words.
@@ -80,6 +82,8 @@ class ExportSummary:
     float32: FileSummary
     int8: FileSummary | None
     int4: FileSummary | None
+    lut: FileSummary | None
+    lut_reason: str | None
     npu: NpuEstimate | None
     npu_reason: str | None
     lowered: tuple[str, ...]

@@ -11,10 +11,10 @@ import pytest
 import tf_structprune as sp
 from tests import zoo
 from tf_structprune.layers import quantized_layers, signal_quantizers
-from tflite_export.export import export
+from tflite_export.export import _integer_files, export
 from tflite_export.export._integer_files import for_micro
-from tflite_export.quantize import check_file, fixed_point_files
-from tflite_export.runtime import arena_bytes, run_litert, tflm_available
+from tflite_export.quantize import check_file, fixed_point_files, float_form
+from tflite_export.runtime import arena_bytes, run_litert, run_tflm, tflm_available
 
 X = zoo.batch(64)
 RECIPE = sp.FixedPoint(4, 6, per_channel=True, layers={"classifier": sp.LayerBits(8, 8)})
@@ -241,3 +241,51 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(case, tmp_path):
     with pytest.raises(ValueError, match=message):
         export(make(), tmp_path / "out", **ARGUMENTS, **arguments, micro=False)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def wide():
+    inputs = keras.Input(zoo.INPUT_SHAPE)
+    x = zoo.conv(zoo.conv(inputs, 16, name="a"), 32, name="b")
+    return zoo.randomize(keras.Model(inputs, zoo._head(x)))
+
+
+def test_words_of_3_bits_have_a_file_with_tables_that_tflm_computes_alike(wide, tmp_path):
+    summary = export(wide, tmp_path / "out", quantize=sp.FixedPoint(3, 8), **ARGUMENTS)
+    if not tflm_available():
+        assert summary.lut is None and "TFLite Micro" in summary.lut_reason
+        return
+    assert summary.lut_reason is None and summary.lut.size_bytes < summary.int4.size_bytes < summary.int8.size_bytes
+    assert summary.lut.operators["TFLM_DECODE"] >= 2
+    few = zoo.batch(100, seed=9)
+    assert np.array_equal(
+        run_tflm(tmp_path / "out" / summary.lut.file, few), run_tflm(tmp_path / "out" / summary.int8.file, few)
+    )
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["lut"]["file"] == "model_fixed_lut.tflite"
+
+
+@pytest.mark.parametrize(
+    "recipe, micro, reason",
+    [
+        (sp.FixedPoint(4, 8), True, "No weights have 3 bits or fewer"),
+        (sp.FixedPoint(3, 8, per_channel=True), True, "a step for each channel"),
+        (sp.FixedPoint(3, 8), False, "TFLite Micro, which alone runs it, did not run"),
+    ],
+    ids=["4 bits", "a step a channel", "without TFLM"],
+)
+def test_why_there_is_no_file_with_tables(wide, tmp_path, recipe, micro, reason):
+    summary = export(wide, tmp_path / "out", quantize=recipe, **ARGUMENTS, micro=micro)
+    assert summary.lut is None and reason in summary.lut_reason
+    assert "model_fixed_lut.tflite" not in visible(tmp_path / "out")
+
+
+def test_file_with_tables_that_computes_something_else_is_not_written(wide, tmp_path, monkeypatch):
+    outputs = iter(range(2))
+    monkeypatch.setattr(_integer_files, "tflm_available", lambda: True)
+    monkeypatch.setattr(_integer_files, "lut_compressed", lambda data: data[:-16])
+    monkeypatch.setattr(_integer_files, "run_tflm", lambda *_: np.array([next(outputs)]))
+    fixed = sp.to_fixed_point(wide, sp.FixedPoint(3, 8))
+    sp.calibrate(fixed, X)
+    files = _integer_files.write_integer_files(tmp_path, "model", float_form(fixed), X, fixed=fixed, micro=True)
+    assert files.lut is None and "TFLite Micro gave 1 other integers" in files.lut_reason
+    assert not (tmp_path / "model_fixed_lut.tflite").exists()
