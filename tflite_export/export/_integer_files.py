@@ -110,12 +110,13 @@ def for_micro(*files: FileSummary | None) -> FileSummary:
     """The file that takes least flash and RAM together in TFLite Micro, which unpacks short weights into the arena.
 
     Args:
-        files: the int8 file, then others that may be missing; where an arena is not known, the first is taken.
+        files: the int8 file, then others that may be missing; where an arena is not known, the first is taken, and of
+            files that take as much, the one with less flash.
     """
     known = [file for file in files if file is not None]
     if any(file.arena_bytes is None for file in known):
         return known[0]
-    return min(known, key=lambda file: file.size_bytes + (file.arena_bytes or 0))
+    return min(known, key=lambda file: (file.size_bytes + (file.arena_bytes or 0), file.size_bytes))
 
 
 def summarize(files: IntegerFiles | None, *, micro: bool) -> tuple[FileSummary | None, ...]:
