@@ -81,8 +81,6 @@ def role_of(call: LayerCall) -> Role:
         role = Role.RECTIFIER if plain else None
     elif covers_map(call):
         role = Role.OWN
-    elif kind is _L.UpSampling2D:
-        role = Role.PASS if layer.interpolation == "nearest" else Role.AVERAGE
     else:
         role = _ROLES.get(kind) or _OPERATIONS.get(kind.__name__ if kind.__module__.startswith("keras.src.ops") else "")
     if role is None:

@@ -218,3 +218,27 @@ def test_first_convolution_of_a_quantized_model_is_kept():
 def test_wrong_settings_are_refused(make_it, message):
     with pytest.raises(ValueError, match=message):
         make_it()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: _L.UpSampling2D(2),
+        lambda: _L.Conv2DTranspose(4, 3),
+        lambda: _L.ReLU(negative_slope=0.1),
+        lambda: _L.Activation("silu"),
+        lambda: _L.LayerNormalization(),
+    ],
+    ids=["upsampling", "transposed convolution", "leaky ReLU", "silu", "layer normalization"],
+)
+def test_layers_without_a_reference_in_integers_are_refused(layer):
+    model = make(lambda x: zoo._head(layer()(zoo.conv(x, 4, name="a"))))
+    with pytest.raises(ValueError, match="has no fixed-point form. Received: a model with such a layer. Replace it"):
+        sp.to_fixed_point(model)
+
+
+def test_rescaling_in_front_becomes_a_convolution_of_single_pixels():
+    model = make(lambda x: zoo._head(zoo.conv(_L.Rescaling(1 / 127, offset=-1, name="scale")(x), 4, name="a")))
+    fixed = sp.to_fixed_point(model, sp.FixedPoint(3, 6))
+    assert quantized_layers(fixed)["scale"].weight_bits == 8
+    assert zoo.largest_difference(model, fixed, 255 * np.abs(zoo.batch())) < 1e-4
