@@ -114,8 +114,21 @@ def _recipe(arguments: argparse.Namespace) -> Any:
                 f"--recipe says all about fixed point. Received: {arguments.recipe} beside other options of it. "
                 "Change the file, or leave it out."
             )
-        return FixedPoint.from_json(Path(arguments.recipe).read_text())
+        return FixedPoint.from_json(_text_of(Path(arguments.recipe)))
     return FixedPoint(**words, **kinds) if words or any(kinds.values()) else None
+
+
+def _text_of(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No recipe there. Received: {path}. Write one with tf-structprune sensitivity, or FixedPoint.to_json."
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no JSON text. Received: {error}. Write a recipe with tf-structprune sensitivity."
+        ) from error
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -293,6 +293,11 @@ def test_recipe_is_that_of_the_options_or_of_the_file(tmp_path):
     assert _main._recipe(options(recipe=tmp_path / "recipe.json")) == recipe
     with pytest.raises(ValueError, match="--recipe says all about fixed point"):
         _main._recipe(options(recipe=tmp_path / "recipe.json", weight_bits=4))
+    with pytest.raises(FileNotFoundError, match="No recipe there. Received: .*missing.json. Write one with"):
+        _main._recipe(options(recipe=tmp_path / "missing.json"))
+    (tmp_path / "noise.json").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ValueError, match="noise.json is no JSON text"):
+        _main._recipe(options(recipe=tmp_path / "noise.json"))
 
 
 def test_memory_and_npu_are_printed_with_both_sides(capsys, monkeypatch):

@@ -135,7 +135,7 @@ BAD = {
     "data missing": ({"data": "none.npz"}, (), "No data file there. Received: "),
     "channel axis missing": ({"data": "flat.npz"}, (), "Use shape (8, 8, 1) (add the channel axis)."),
     "one bit": ({}, ("--weight-bits=1",), "weight_bits: bits of a signed word must be from 2 to 8. Received: bits=1."),
-    "two bits": ({}, ("--signal-bits=2",), "signal_bits: bits of a unsigned word must be from 3 to 8. Received"),
+    "two bits": ({}, ("--signal-bits=2",), "signal_bits: bits of an unsigned word must be from 3 to 8. Received"),
     "no samples": ({}, ("--samples=0",), "samples must be at least 1. Received: samples=0."),
     "tolerance in percent": ({}, ("--tolerance=2",), "tolerance must be in [0, 1]. Received: tolerance=2.0."),
     "no bytes": ({}, ("--size-bytes=0",), "size_bytes must be positive. Received: size_bytes=0."),

@@ -26,12 +26,12 @@ def limits(bits: int, *, signed: bool = True) -> tuple[int, int]:
     Raises:
         ValueError: a word length that is not supported.
     """
-    kind, smallest = "signed" if signed else "unsigned", _SMALLEST_BITS[signed]
+    kind, smallest = "a signed" if signed else "an unsigned", _SMALLEST_BITS[signed]
     if not isinstance(bits, Integral):
-        raise ValueError(f"bits of a {kind} word must be a whole number. Received: bits={bits!r}. Use 8 or fewer.")
+        raise ValueError(f"bits of {kind} word must be a whole number. Received: bits={bits!r}. Use 8 or fewer.")
     if not smallest <= bits <= _LARGEST_BITS:
         raise ValueError(
-            f"bits of a {kind} word must be from {smallest} to {_LARGEST_BITS}. Received: bits={bits}. "
+            f"bits of {kind} word must be from {smallest} to {_LARGEST_BITS}. Received: bits={bits}. "
             "Use 8 bits or fewer, or keep the layer in float."
         )
     largest = 2 ** (bits - 1) - 1 if signed else 2**bits - 1

@@ -16,7 +16,7 @@ def test_limits_hold_the_levels_of_the_paper(bits, signed):
 @pytest.mark.parametrize("bits, signed", [(1, True), (9, True), (2, False), (9, False)])
 def test_limits_refuse_other_words(bits, signed):
     kind = "signed" if signed else "unsigned"
-    with pytest.raises(ValueError, match=rf"bits of a {kind} word must be from \d to 8. Received: bits={bits}"):
+    with pytest.raises(ValueError, match=rf"bits of an? {kind} word must be from \d to 8. Received: bits={bits}"):
         limits(bits, signed=signed)
 
 
