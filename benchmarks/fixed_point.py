@@ -5,7 +5,7 @@
 
 Exports every model of MODELS, which compares LiteRT's reference kernels, TFLite Micro and the NumPy reference value
 by value on 1,000 test images, and tests both files in LiteRT on the whole test set. Every model of the folder gives
-a row; none is picked. The float network's accuracy stands beside it.
+a row; none is picked. The float network's accuracy stands beside it. Models that OUT.json has are not measured again.
 """
 
 import argparse
@@ -132,9 +132,13 @@ def main() -> None:
     paths = sorted(options.models.glob("*.keras"))
     if not paths:
         raise SystemExit(f"{options.models} has no .keras file. Train some with benchmarks.fixed_point_training.")
-    rows = [measured(path) for path in paths]
-    options.out_prefix.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    options.out_prefix.with_suffix(".md").write_text(table(rows))
+    store = options.out_prefix.with_suffix(".json")
+    rows = json.loads(store.read_text()) if store.exists() else []
+    for path in paths:
+        if path.stem not in {row["model"] for row in rows}:
+            rows.append(measured(path))
+            store.write_text(json.dumps(rows, indent=2) + "\n")
+            options.out_prefix.with_suffix(".md").write_text(table(rows))
 
 
 if __name__ == "__main__":
