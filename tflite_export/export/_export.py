@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from absl import logging
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import recipe_of
 from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
-from tflite_export.export._integer_files import for_micro, summarize, write_integer_files
+from tflite_export.export._integer_files import IntegerFiles, for_micro, summarize, write_integer_files
 from tflite_export.export._source import Source, keras_model_of, source_of
 from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
 from tflite_export.lower import LoweredModel, LowerPlan, Target
@@ -178,29 +178,38 @@ def write_artifacts(
         micro=micro,
     )
     exact = {} if files is None else files.verified(checked, micro=micro)
-    float32 = summarize_file(float_file, micro=micro)
-    int8, int4, lut = summarize(files, micro=micro)
-    if micro:
-        _write_micro(folder, float32 if int8 is None else for_micro(int8, int4, lut), name)
     source.keras_model.save(folder / f"{name}.keras")
-    estimate, reason = summarize_npu(None if files is None else files.int8, npu)
     return ExportSummary(
         directory=os.fspath(directory),
         quantize=source.quantize,
         representative_samples=0 if files is None else len(samples),
-        float32=float32,
-        int8=int8,
-        int4=int4,
-        lut=lut,
-        lut_reason="There is no integer file." if files is None else files.lut_reason,
-        npu=estimate,
-        npu_reason=reason,
+        **_figures(float_file, files, name, micro=micro, npu=npu),
         lowered=tuple(lines),
         multiplications=_multiplications(plain),
         verification=verification,
         exact=exact,
         versions=runtime_versions(),
     )
+
+
+def _figures(
+    float_file: Path, files: IntegerFiles | None, name: str, *, micro: bool, npu: str | None
+) -> dict[str, Any]:
+    """The fields of the summary about each file; the microcontroller's is chosen by them, and its bundle written."""
+    float32 = summarize_file(float_file, micro=micro)
+    int8, int4, lut = summarize(files, micro=micro)
+    if micro:
+        _write_micro(float_file.parent, float32 if int8 is None else for_micro(int8, int4, lut), name)
+    estimate, reason = summarize_npu(None if files is None else files.int8, npu)
+    return {
+        "float32": float32,
+        "int8": int8,
+        "int4": int4,
+        "lut": lut,
+        "lut_reason": "There is no integer file." if files is None else files.lut_reason,
+        "npu": estimate,
+        "npu_reason": reason,
+    }
 
 
 def _lowered(plain: keras.Model, how: Lower, target: Target, quantize: Quantize) -> LoweredModel:
