@@ -48,9 +48,9 @@ def _add_compress(commands: Any) -> None:
         description="Prune MODEL to the sparsity asked for, one granularity after the other, retrain after each, and "
         "keep only what stays within the tolerance on validation data: x_val and y_val of DATA, which MODEL should "
         "not have been trained on, or else a part split off x_train. The test part is used for the final figures "
-        "only. OUT gets model.keras, model_float32.tflite, model_int8.tflite (in fixed point model_fixed.tflite, packed "
-        "variants of it and model_recipe.json), micro/ (C sources), history.csv, summary.json and, under baseline/, "
-        "the dense model's files.",
+        "only. OUT gets model.keras, model_float32.tflite, model_int8.tflite (in fixed point model_fixed.tflite, "
+        "packed variants of it and model_recipe.json), micro/ (C sources), history.csv, summary.json and, "
+        "under baseline/, the dense model's files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = compress.add_argument
