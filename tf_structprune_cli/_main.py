@@ -193,6 +193,8 @@ def _print_fixed_point(stage: dict[str, Any] | None, exact: dict[str, Any], cons
         return
     recipe = stage["recipe"]
     told = f"{recipe['weight_bits']}-bit weights, {recipe['signal_bits']}-bit signals"
+    if recipe["layers"]:
+        told += f", exceptions for {len(recipe['layers'])} names"
     before, after = (100 * stage[f"mcr_{when}_retraining"] for when in ("before", "after"))
     if not stage["accepted"]:
         console.print(

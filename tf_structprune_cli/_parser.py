@@ -54,14 +54,7 @@ def _add_compress(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = compress.add_argument
-    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
-    add(
-        "--data",
-        required=True,
-        default=argparse.SUPPRESS,
-        metavar="DATA.npz",
-        help="x_train, y_train, x_test, y_test as the model takes them",
-    )
+    _add_model_and_data(compress)
     _add_out(compress)
     _add_pruning(compress)
     _add_training(compress)
@@ -194,14 +187,7 @@ def _add_sensitivity(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = sensitivity.add_argument
-    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
-    add(
-        "--data",
-        required=True,
-        default=argparse.SUPPRESS,
-        metavar="DATA.npz",
-        help="x_train, y_train, x_test, y_test as the model takes them; validation data as for compress",
-    )
+    _add_model_and_data(sensitivity)
     _add_out(sensitivity)
     add("--weight-bits", type=_counts, default="2,3,4,5,6,7,8", metavar="B[,B...]", help="of weights, from 2 to 8")
     add("--signal-bits", type=_counts, default="3,4,5,6,7,8", metavar="B[,B...]", help="of rectified signals, 3 to 8")
@@ -234,6 +220,18 @@ def _add_sensitivity(commands: Any) -> None:
     )
     add("--samples", type=int, default=2000, metavar="N", help="largest number of validation samples to score on")
     add("--seed", type=int, default=0, help="seed of the split and of the draw of samples")
+
+
+def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
+    add(
+        "--data",
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="DATA.npz",
+        help="x_train, y_train, x_test, y_test and perhaps x_val, y_val, as the model takes them",
+    )
 
 
 def _add_kept(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from absl import logging
 
 from tests.tflite_export.compress import tiny
 from tf_structprune.fixed_point import FixedPoint, LayerBits
@@ -34,14 +33,6 @@ class Doubled(keras.layers.Layer):
 
     def call(self, inputs):
         return inputs * 2.0
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """The command line sets absl's verbosity and handler for its process."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +244,7 @@ def empty_summary():
 
 AGREEMENT = {"samples": 100, "xnnpack_steps": 2, "xnnpack_top1": 0.995, "skipped": None}
 STAGE = {
-    "recipe": {"weight_bits": 4, "signal_bits": 6},
+    "recipe": {"weight_bits": 4, "signal_bits": 6, "layers": {}},
     "mcr_before_retraining": 0.25,
     "mcr_after_retraining": 0.02,
     "accepted": True,
@@ -277,6 +268,12 @@ def test_fixed_point_beyond_the_tolerance_is_told(capsys):
     _main._print_summary(empty_summary() | {"fixed_point": stage}, "out")
     out = capsys.readouterr().out
     assert "Not reached: fixed point (4-bit weights, 6-bit signals) left a validation error of 50.00 %" in out
+
+
+def test_exceptions_of_a_recipe_are_counted(capsys):
+    recipe = STAGE["recipe"] | {"layers": {"a": {}, "b*": {}}}
+    _main._print_summary(empty_summary() | {"fixed_point": STAGE | {"recipe": recipe}}, "out")
+    assert "4-bit weights, 6-bit signals, exceptions for 2 names;" in capsys.readouterr().out
 
 
 def options(**changes):

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from absl import logging
 
 import tf_structprune as sp
 from tests.tflite_export.compress import tiny
@@ -15,14 +14,6 @@ from tf_structprune_cli import main
 
 WORDS = ("--weight-bits=2,8", "--signal-bits=3", "--samples=20")
 FILES = [".tf_structprune.json", "recipe.json", "sensitivity.json", "sensitivity.md", "sensitivity.png"]
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    """The command line sets absl's verbosity and handler for its process."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ class FixedPoint:
         Raises:
             ValueError: a name or pattern that fits none of them.
         """
-        known = list(names)
+        known = list(dict.fromkeys(names))
         for pattern in self.layers:
             if not (pattern in known or any(fnmatch.fnmatchcase(name, pattern) for name in known)):
                 raise ValueError(

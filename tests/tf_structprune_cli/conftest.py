@@ -1,0 +1,12 @@
+"""What the tests of the command line share."""
+
+import pytest
+from absl import logging
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """The command line sets absl's verbosity and handler for its process."""
+    verbosity = logging.get_verbosity()
+    yield
+    logging.set_verbosity(verbosity)
