@@ -49,13 +49,17 @@ def toy_score(masks):
     return float(sum(values))
 
 
+def toy_scores(candidates):
+    return [toy_score(masks) for masks in candidates]
+
+
 def search(name, granularity, seed=0):
     """The result and every candidate that was scored."""
     space, seen = mask_space(GRAPH, granularity, SPARSITY), []
 
-    def score(masks):
-        seen.append(masks)
-        return toy_score(masks)
+    def score(candidates):
+        seen.extend(candidates)
+        return toy_scores(candidates)
 
     return find(made(name), space, score, importance=importance_of(name, space), seed=seed), seen
 
@@ -144,7 +148,7 @@ def test_population_learns_from_its_scores(name, granularity):
     space, settings = mask_space(GRAPH, granularity, SPARSITY), {"particles": 16, "generations": 12, "sharpness": 5.0}
     gains = []
     for seed in range(4):
-        scores = find(SEARCHES[name](**settings), space, toy_score, seed=seed).scores
+        scores = find(SEARCHES[name](**settings), space, toy_scores, seed=seed).scores
         gains.append(np.mean(scores[-16:]) - np.mean(scores[:16]))
     assert np.mean(gains) > 0
 
@@ -171,19 +175,37 @@ def test_number_of_candidates_is_what_the_settings_say(name):
 def test_score_that_is_no_number_is_refused(name):
     space = mask_space(GRAPH, FEATURE_MAP, SPARSITY)
     with pytest.raises(ValueError, match=r"candidate's score is not a number\. Received: nan\. Check the model's out"):
-        find(made(name), space, lambda _: float("nan"), importance=importance_of(name, space))
+        find(
+            made(name),
+            space,
+            lambda candidates: [float("nan")] * len(candidates),
+            importance=importance_of(name, space),
+        )
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_infinitely_bad_scores_still_give_a_candidate(name):
     space = mask_space(GRAPH, FEATURE_MAP, SPARSITY)
-    result = find(made(name), space, lambda _: -np.inf, importance=importance_of(name, space))
+    result = find(
+        made(name), space, lambda candidates: [-np.inf] * len(candidates), importance=importance_of(name, space)
+    )
     assert sparsity_of(GRAPH, result.masks) >= SPARSITY
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_on_scored_hears_every_score(name):
+def test_on_round_hears_every_round(name):
     space, heard = mask_space(GRAPH, FEATURE_MAP, SPARSITY), []
     importance = importance_of(name, space)
-    result = find(made(name), space, toy_score, importance=importance, on_scored=heard.append)
-    assert tuple(heard) == result.scores
+    result = find(made(name), space, toy_scores, importance=importance, on_round=heard.append)
+    assert [state.round for state in heard] == list(range(1, len(heard) + 1))
+    assert heard[-1].done
+    assert heard[-1].best_score == result.score == max(result.scores)
+
+
+@pytest.mark.parametrize("name", ["particle_filter", "evolutionary"])
+def test_enough_ends_the_search_after_the_round(name):
+    space = mask_space(GRAPH, FEATURE_MAP, SPARSITY)
+    whole = find(made(name), space, toy_scores)
+    early = find(made(name), space, toy_scores, enough=-np.inf)
+    assert early.scores == whole.scores[: len(early.scores)]
+    assert 0 < len(early.scores) < len(whole.scores)

@@ -8,7 +8,7 @@ import pytest
 
 import tf_structprune as sp
 from tests.tflite_export.compress import tiny
-from tf_structprune.callbacks import Validation
+from tf_structprune.scoring import Validation
 from tf_structprune.sensitivity import _plot
 from tf_structprune_cli import main
 

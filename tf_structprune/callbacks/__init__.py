@@ -1,4 +1,4 @@
-"""Room 7: the joint of search, layers and `fit`."""
+"""Room 9: the joint of search, layers and `fit`."""
 
 from tf_structprune.callbacks._calibrate import calibrate as calibrate
 from tf_structprune.callbacks._calibrate import calibrate_signals as calibrate_signals
@@ -6,12 +6,7 @@ from tf_structprune.callbacks._calibrate import calibrate_weights as calibrate_w
 from tf_structprune.callbacks._calibrate import check_samples as check_samples
 from tf_structprune.callbacks._calibrate import fit_signals as fit_signals
 from tf_structprune.callbacks._calibrate import sample_signals as sample_signals
-from tf_structprune.callbacks._find_masks import Validation as Validation
-from tf_structprune.callbacks._find_masks import check_validation as check_validation
 from tf_structprune.callbacks._find_masks import find_masks as find_masks
 from tf_structprune.callbacks._fixed_point_training import FixedPointTraining as FixedPointTraining
-from tf_structprune.callbacks._score import as_score as as_score
-from tf_structprune.callbacks._score import class_labels as class_labels
-from tf_structprune.callbacks._score import misclassification_rate as misclassification_rate
 from tf_structprune.callbacks._structured_pruning import StageReport as StageReport
 from tf_structprune.callbacks._structured_pruning import StructuredPruning as StructuredPruning

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from tf_structprune.callbacks._find_masks import Validation, check_validation, find_masks
-from tf_structprune.callbacks._score import as_score
+from tf_structprune.callbacks._find_masks import find_masks
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
 from tf_structprune.masks import (
@@ -22,6 +21,7 @@ from tf_structprune.masks import (
     stage_shares,
 )
 from tf_structprune.schedule import OneShot, Schedule, StepSchedule, as_schedule
+from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import BestOfN, Search
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same

@@ -1,4 +1,4 @@
-"""Room 5: words of 3 to 8 bits, the step that suits them best, and TFLite's integer kernels bit for bit. NumPy only."""
+"""Room 4: words of 3 to 8 bits, the step that suits them best, and TFLite's integer kernels bit for bit. NumPy only."""
 
 from tf_structprune.fixed_point._allocate import allocate_bits as allocate_bits
 from tf_structprune.fixed_point._allocate import weight_bytes as weight_bytes

@@ -10,6 +10,7 @@ from tf_structprune.graph._calls import list_calls as list_calls
 from tf_structprune.graph._calls import named_layers as named_layers
 from tf_structprune.graph._cut import LayerCut as LayerCut
 from tf_structprune.graph._cut import TensorCut as TensorCut
+from tf_structprune.graph._evaluate import input_arrays as input_arrays
 from tf_structprune.graph._evaluate import layer_inputs as layer_inputs
 from tf_structprune.graph._graph import Channels as Channels
 from tf_structprune.graph._graph import Group as Group

@@ -25,7 +25,7 @@ def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, 
     wanted = frozenset(names)
     uses = Counter(key for call in found.calls for key in call.inputs)
     values: dict[TensorKey, Any] = {}
-    batch = iter(_ordered(model, x))
+    batch = iter(input_arrays(model, x))
     seen: dict[str, list[Any]] = {name: [] for name in names}
     for call in found.calls:
         if call.name in wanted:
@@ -46,8 +46,13 @@ def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, 
     return seen
 
 
-def _ordered(model: keras.Model, x: Any) -> list[Any]:
-    """One array an input of the model, in the order of `model.inputs`."""
+def input_arrays(model: keras.Model, x: Any) -> list[Any]:
+    """One array an input of the model, in the order of `model.inputs`.
+
+    Args:
+        model: a Sequential or functional model.
+        x: an array for one input, or a list or dictionary of arrays.
+    """
     if isinstance(x, Mapping):
         return [x[name] for name in _given_names(model, x)]
     return list(keras.tree.flatten(x))

@@ -186,8 +186,36 @@ def set_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | Non
         ValueError: a model that is not masked, an unknown group or layer, a wrong shape, a group or
             layer that is kept, or a granularity without masks. Nothing is written then.
     """
+    for variable, value in _writes(masked, masks, graph or trace(masked)):
+        variable.assign(value)
+
+
+def check_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | None = None) -> None:
+    """Refuse masks that `set_masks` would refuse; nothing is written.
+
+    Args:
+        masked: a model from `wrap`.
+        masks: the masks.
+        graph: `trace(masked)` where the caller has it already.
+
+    Raises:
+        ValueError: see `set_masks`.
+    """
+    _writes(masked, masks, graph or trace(masked))
+
+
+def keep_everything(masks: MaskSet) -> MaskSet:
+    """Masks of the same names and shapes that remove nothing."""
+    return MaskSet(
+        {name: np.ones_like(mask) for name, mask in masks.feature_map.items()},
+        {name: np.ones_like(mask) for name, mask in masks.kernel.items()},
+        {name: np.tile(np.array([[1, 0]], np.int32), (len(p), 1)) for name, p in masks.intra_kernel.items()},
+    )
+
+
+def _writes(masked: keras.Model, masks: MaskSet, graph: PrunableGraph) -> list[tuple[Any, NDArray[Any]]]:
+    """The mask variables of a model that a set of masks sets, and their values."""
     _check_masked(masked)
-    graph = graph or trace(masked)
     layers = _masked_layers(masked)
     merged = get_masks(masked, graph=graph) if masks.feature_map else MaskSet()
     unit_keep = unit_mask(graph, merged.updated(FEATURE_MAP, masks.feature_map))
@@ -200,9 +228,7 @@ def set_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | Non
             if isinstance(layer, MaskedNormalization)
         ]
     writes += _kernel_writes(layers, masks)
-    writes += _pattern_writes(layers, masks)
-    for variable, value in writes:
-        variable.assign(value)
+    return writes + _pattern_writes(layers, masks)
 
 
 def _feature_map_writes(

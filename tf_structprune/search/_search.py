@@ -1,6 +1,6 @@
 """What every selector is: propose candidates, hear their scores, remember the best."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -111,43 +111,46 @@ def remember_best(state: SearchState, candidates: tuple[MaskSet, ...], scores: t
 def find(
     search: Search,
     space: MaskSpace,
-    score: Callable[[MaskSet], float],
+    score: Callable[[tuple[MaskSet, ...]], Sequence[float]],
     *,
     importance: Importance | None = None,
     seed: int = 0,
-    on_scored: Callable[[float], None] | None = None,
+    enough: float | None = None,
+    on_round: Callable[[SearchState], None] | None = None,
 ) -> SearchResult:
     """Run a selector to its end.
 
     Args:
         search: the selector.
         space: the candidates it may propose.
-        score: score of one candidate, higher is better.
+        score: scores of the candidates of one round, higher is better; the best of a round must have its exact one.
         importance: numbers of the measure that the selector asks for.
         seed: seed of all its draws.
-        on_scored: called with each score, e.g. by a progress bar.
+        enough: score at which the search ends early; None to let the selector decide.
+        on_round: called with the state after each round.
 
     Raises:
-        ValueError: a score that is not a number.
+        ValueError: a score that is not a number, or a selector that proposes nothing.
     """
     rng = np.random.default_rng(seed)
     state = search.init(space, importance or {}, rng)
     history: list[float] = []
     while not state.done:
         candidates = search.propose(space, state, rng)
-        scores = []
-        for candidate in candidates:
-            value = float(score(candidate))
-            if np.isnan(value):
-                raise ValueError(
-                    "A candidate's score is not a number. Received: nan. Check the model's outputs on the "
-                    "validation data, or the score function."
-                )
-            scores.append(value)
-            if on_scored is not None:
-                on_scored(value)
+        scores = tuple(float(value) for value in score(candidates)) if candidates else ()
+        if not scores:
+            break
+        if np.isnan(scores).any():
+            raise ValueError(
+                "A candidate's score is not a number. Received: nan. Check the model's outputs on the "
+                "validation data, or the score function."
+            )
         history += scores
-        state = search.update(state, candidates, tuple(scores))
+        state = search.update(state, candidates, scores)
+        if on_round is not None:
+            on_round(state)
+        if enough is not None and state.best_score >= enough:
+            break
     if state.best is None:
         raise ValueError(f"{type(search).__name__} ended without a candidate. Let it propose at least one.")
     return SearchResult(state.best, state.best_score, tuple(history))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.callbacks import Validation
+from tf_structprune.scoring import Validation
 
 _FORMAT = 1  # of the cache and of how scores come about; counted up when either changes
 

@@ -10,9 +10,10 @@ import keras
 from numpy.typing import ArrayLike
 from rich.progress import Progress
 
-from tf_structprune.callbacks import as_score, calibrate, check_samples, check_validation
+from tf_structprune.callbacks import calibrate, check_samples
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import to_fixed_point
+from tf_structprune.scoring import as_score, check_validation
 from tf_structprune.sensitivity._bench import Bench
 from tf_structprune.sensitivity._cache import MeasurementCache, open_cache
 from tf_structprune.sensitivity._fingerprint import fingerprint, score_name

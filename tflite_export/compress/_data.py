@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.callbacks import class_labels
 from tf_structprune.graph import trace
+from tf_structprune.scoring import class_labels
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")

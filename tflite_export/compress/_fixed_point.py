@@ -7,9 +7,10 @@ import keras
 import numpy as np
 from absl import logging
 
-from tf_structprune.callbacks import FixedPointTraining, Validation, as_score, calibrate, check_validation
+from tf_structprune.callbacks import FixedPointTraining, calibrate
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import to_fixed_point
+from tf_structprune.scoring import Validation, as_score, check_validation
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain

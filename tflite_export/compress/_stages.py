@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from absl import logging
 
-from tf_structprune.callbacks import Validation, as_score, check_validation, find_masks
+from tf_structprune.callbacks import find_masks
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
+from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
@@ -132,13 +133,12 @@ def _prune(
     base = get_masks(masked, graph=graph)
     demands = constrain(graph, granularity, sparsity, share=1 - keep / kept, base=base, settings=settings)
     logging.info("Demands of the masks: %s", demands)
-    images = Validation(judge.x[:_SEARCH_IMAGES], judge.y[:_SEARCH_IMAGES], judge.score, judge.batch_size)
     found = find_masks(
         masked,
         demands,
         sparsity,
         search=_selector(settings),
-        validation=images,
+        validation=judge.first(_SEARCH_IMAGES),
         seed=settings.seed,
         verbose=bool(verbose),
     )

@@ -12,8 +12,8 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from tf_structprune.graph import Channels, Group, PrunableGraph, kernel_view, named_layers, trace
+from tf_structprune.layers import rebuild
 from tflite_export.lower._structure import Block, blocks_of, even_edges
-from tflite_export.shrink import rebuild
 
 _SWEEPS = 2  # a layer's inputs can be ordered well only once its outputs are
 _SLICE = 256  # multiplications of an output pixel that one more slice takes

@@ -2,6 +2,5 @@
 
 from tflite_export.shrink._plan import ShrinkPlan as ShrinkPlan
 from tflite_export.shrink._plan import plan_shrink as plan_shrink
-from tflite_export.shrink._rebuild import rebuild as rebuild
 from tflite_export.shrink._shrink import ShrunkModel as ShrunkModel
 from tflite_export.shrink._shrink import shrink as shrink

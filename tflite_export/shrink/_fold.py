@@ -21,7 +21,7 @@ from tf_structprune.graph import (
     named_layers,
     rule_for,
 )
-from tf_structprune.layers import folded_weights, polarity_of, quantizer_of
+from tf_structprune.layers import FoldedIn, folded_weights, polarity_of, quantizer_of
 from tf_structprune.masks import MaskSet, masks_by_layer, unit_mask
 from tflite_export.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
 
@@ -35,14 +35,12 @@ class Folding:
 
     Attributes:
         removed: units that go, shape (unit count,).
-        bias: by layer, what is added to its bias, shape (outputs,).
-        kernels: by layer, the kernel that takes the place of the old one, shape as Keras holds it.
+        folded: what goes into the biases and kernels of the readers.
         merged: by layer, (kept, gone) input maps: the kernels of the latter were added to the former.
     """
 
     removed: Units
-    bias: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    kernels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    folded: FoldedIn = field(default_factory=FoldedIn)
     merged: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
@@ -79,8 +77,10 @@ def fold_dead_maps(masked: keras.Model, graph: PrunableGraph, masks: MaskSet) ->
     merged = {reader.layer.name: tuple(reader.pairs(merges)) for reader in readers}
     return Folding(
         removed=removed,
-        bias={name: value for name, value in bias.items() if value.any()},
-        kernels={r.layer.name: r.merged_kernel(merges) for r in readers if merged[r.layer.name]},
+        folded=FoldedIn(
+            bias={name: value for name, value in bias.items() if value.any()},
+            kernels={r.layer.name: r.merged_kernel(merges) for r in readers if merged[r.layer.name]},
+        ),
         merged={name: pairs for name, pairs in merged.items() if pairs},
     )
 

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 
 from tf_structprune.graph import PrunableGraph, trace
-from tf_structprune.layers import get_masks
+from tf_structprune.layers import get_masks, rebuild
 from tf_structprune.masks import MaskSet
 from tflite_export.shrink._fold import Folding, fold_dead_maps
 from tflite_export.shrink._plan import ShrinkPlan, plan_shrink
-from tflite_export.shrink._rebuild import rebuild
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def shrink(masked: keras.Model) -> ShrunkModel:
     masks = get_masks(masked, graph=graph)
     folding = fold_dead_maps(masked, graph, masks)
     plan = plan_shrink(graph, masks, folding.removed)
-    model = rebuild(masked, plan.cuts, folding)
+    model = rebuild(masked, plan.cuts, folding.folded)
     return ShrunkModel(model, _left_over(graph, masks, plan, folding), plan)
 
 

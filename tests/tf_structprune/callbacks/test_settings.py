@@ -7,8 +7,9 @@ import rich
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.callbacks import as_score, check_validation, find_masks
+from tf_structprune.callbacks import find_masks
 from tf_structprune.masks import GRANULARITIES
+from tf_structprune.scoring import as_score, check_validation
 
 X, Y = zoo.batch(6), np.arange(6) % 3
 
@@ -45,7 +46,10 @@ def test_settings_are_stored():
         ({"tolerance": float("nan")}, r"tolerance must be at least 0\. Received: tolerance=nan"),
         ({"patience": 0}, r"patience must be at least 1\. Received: patience=0"),
         ({"retrain_epochs": 0}, r"retrain_epochs must be at least 1\. Received: retrain_epochs=0"),
-        ({"score": "accurracy"}, r"Unknown score\. Received: score='accurracy'\. Use 'mcr', the name of a Keras loss"),
+        (
+            {"score": "accurracy"},
+            r"Unknown score\. Received: score='accurracy'\. Use 'mcr', 'kl', the name of a Keras loss",
+        ),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

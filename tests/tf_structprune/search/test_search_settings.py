@@ -69,7 +69,7 @@ def test_activation_vote_refuses_other_granularities(granularity):
     with pytest.raises(
         ValueError, match=rf"ranks feature maps only\. Received: granularity='{granularity}'\. Use Best"
     ):
-        find(ActivationVote(), space, lambda _: 0.0)
+        find(ActivationVote(), space, lambda candidates: [0.0] * len(candidates))
 
 
 def test_activation_vote_removes_the_maps_with_most_votes():
@@ -78,7 +78,7 @@ def test_activation_vote_removes_the_maps_with_most_votes():
     # two of three images have their least sum in map 2, although map 0 has the least mean
     sums = np.array([[9.0, 9, 1], [9.0, 9, 1], [0.0, 90, 90]])
     importance = {"layer_1": sums, "layer_2": np.ones((3, 4))}
-    masks = find(ActivationVote(), space, lambda _: 0.0, importance=importance).masks
+    masks = find(ActivationVote(), space, lambda candidates: [0.0] * len(candidates), importance=importance).masks
     assert masks.feature_map["layer_1"].tolist() == [True, True, False]
 
 
@@ -86,14 +86,14 @@ def test_activation_vote_breaks_ties_by_the_mean():
     space = mask_space(chain_graph([2, 4, 3, 4, 3]), "feature_map", 0.3)
     sums = np.array([[1.0, 9, 8], [9.0, 0, 8]])  # one vote each for maps 0 and 1; map 1 is the weaker
     importance = {"layer_1": sums, "layer_2": np.ones((2, 4))}
-    masks = find(ActivationVote(), space, lambda _: 0.0, importance=importance).masks
+    masks = find(ActivationVote(), space, lambda candidates: [0.0] * len(candidates), importance=importance).masks
     assert masks.feature_map["layer_1"].tolist() == [True, False, True]
 
 
 def test_magnitude_keeps_the_largest():
     space = mask_space(chain_graph([2, 4, 3, 4, 3]), "feature_map", 0.3)
     importance = {"layer_1": np.array([3.0, 1, 2]), "layer_2": np.ones(4)}
-    masks = find(Magnitude(), space, lambda _: 0.0, importance=importance).masks
+    masks = find(Magnitude(), space, lambda candidates: [0.0] * len(candidates), importance=importance).masks
     assert masks.feature_map["layer_1"].tolist() == [True, False, True]
 
 
@@ -120,4 +120,6 @@ class _Silent(RandomMask):
 
 def test_selector_without_a_candidate_is_refused():
     with pytest.raises(ValueError, match=r"_Silent ended without a candidate\. Let it propose at least one"):
-        find(_Silent(), mask_space(chain_graph([2, 4, 4, 4, 3]), KERNEL, 0.5), lambda _: 0.0)
+        find(
+            _Silent(), mask_space(chain_graph([2, 4, 4, 4, 3]), KERNEL, 0.5), lambda candidates: [0.0] * len(candidates)
+        )

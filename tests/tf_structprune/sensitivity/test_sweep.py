@@ -6,8 +6,9 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.callbacks import Validation, calibrate_signals
+from tf_structprune.callbacks import calibrate_signals
 from tf_structprune.layers import quantized_layers, signal_quantizers
+from tf_structprune.scoring import Validation
 
 _L = keras.layers
 X, CALIBRATION = zoo.batch(24), zoo.batch(16, seed=2)

@@ -217,7 +217,12 @@ def test_searches_score_no_more_candidates_than_allowed(name, candidates):
     space = mask_space(sp.trace(tiny.trained()), "kernel", 0.5)
     selector = _stages._selector(settings_of(search=name, candidates=candidates))
     scored = []
-    find(selector, space, lambda masks: 0.0, on_scored=scored.append)
+
+    def score(candidates):
+        scored.extend(candidates)
+        return [0.0] * len(candidates)
+
+    find(selector, space, score)
     assert candidates / 2 < len(scored) <= candidates
 
 

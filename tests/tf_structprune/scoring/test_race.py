@@ -1,0 +1,118 @@
+"""The race on made-up scores, against scoring everything."""
+
+import numpy as np
+import pytest
+
+from tf_structprune.scoring import race
+from tf_structprune.scoring._race import stages
+
+BATCH = 50
+
+
+class Table:
+    """Scores that are known, and how many were asked for."""
+
+    def __init__(self, scores):
+        self.scores, self.asked = scores, 0
+        self.sizes = [len(part) for part in np.array_split(scores[0], -(-scores.shape[1] // BATCH))]
+        self.edges = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def __call__(self, candidates, batches):
+        found = np.concatenate([self.scores[candidates, self.edges[b] : self.edges[b + 1]] for b in batches], axis=1)
+        self.asked += found.size
+        return found
+
+
+def table(rates, samples=1000, seed=0, common=0.7):
+    """Wrong answers of candidates at given rates, which agree on the hard samples."""
+    rng = np.random.default_rng(seed)
+    hard = rng.random(samples)
+    own = rng.random((len(rates), samples))
+    mixed = common * hard + (1 - common) * own
+    ranks = mixed.argsort(axis=1).argsort(axis=1) / samples
+    return Table(-(ranks < np.array(rates)[:, None]).astype(float)[:, rng.permutation(samples)])
+
+
+def run(found, **settings):
+    return race(found, len(found.scores), found.sizes, **settings)
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 5, 16, 31])
+def test_stages_cover_all_batches_once(batches):
+    runs = list(stages(batches))
+    assert [batch for run in runs for batch in run] == list(range(batches))
+    assert len(runs) <= 2 + int(np.log2(batches))
+
+
+def test_clear_losers_stop_early_and_the_winner_is_exact():
+    found = table([0.2, 0.8, 0.75, 0.9, 0.21])
+    raced = run(found)
+    assert raced.scores.argmax() == 0
+    assert raced.scores[0] == found.scores[0].mean()
+    assert raced.samples[0] == 1000
+    assert (raced.samples[1:4] <= 200).all()
+    assert found.asked == raced.samples.sum()
+
+
+def test_same_winner_as_without_a_race():
+    """Of 200 races with close candidates, at least 95 % have the same winner, and all one nearly as good."""
+    same, lost = [], []
+    for seed in range(200):
+        rates = np.random.default_rng(1000 + seed).uniform(0.3, 0.6, 30)
+        found = table(rates, samples=2000, seed=seed)
+        means, winner = found.scores.mean(axis=1), run(found).scores.argmax()
+        same.append(winner == means.argmax())
+        lost.append(means.max() - means[winner])
+    assert np.mean(same) >= 0.95
+    assert max(lost) <= 0.002
+
+
+def test_equal_candidates_all_finish_and_the_first_wins():
+    found = Table(np.repeat(table([0.5]).scores, 4, axis=0))
+    raced = run(found)
+    assert raced.scores.argmax() == 0
+    assert (raced.samples == 1000).all()
+
+
+def test_stopped_candidates_rank_behind_the_winner_and_near_their_score():
+    found = table(np.linspace(0.2, 0.9, 20), seed=3)
+    raced = run(found)
+    stopped = raced.samples < 1000
+    assert stopped.any()
+    assert (raced.scores[stopped] < raced.scores.max()).all()
+    assert np.abs(raced.scores - found.scores.mean(axis=1)).max() < 0.12
+
+
+def test_infinitely_bad_scores_lose():
+    scores = np.full((3, 1000), -np.inf)
+    scores[1] = -1.0
+    with np.errstate(invalid="ignore"):
+        raced = run(Table(scores))
+    assert raced.scores.argmax() == 1
+
+
+def test_enough_stops_the_others():
+    found = table([0.40, 0.41, 0.42, 0.43], seed=1)
+    raced = run(found, enough=-0.45)
+    winner = int(raced.scores.argmax())
+    assert raced.samples[winner] == 1000
+    assert raced.scores[winner] >= -0.45
+    assert (np.delete(raced.samples, winner) < 1000).all()
+
+
+def test_enough_that_is_never_reached_changes_nothing():
+    first, second = table([0.4, 0.42, 0.6], seed=2), table([0.4, 0.42, 0.6], seed=2)
+    raced, plain = run(first, enough=-0.1), run(second)
+    assert raced.scores == pytest.approx(plain.scores)
+    assert (raced.samples == plain.samples).all()
+
+
+def test_enough_that_is_promised_but_not_kept_goes_on():
+    """The first samples flatter: the leader is finished alone, falls short, and the others race on."""
+    scores = np.full((2, 1000), -0.5)
+    scores[0, :100] = 0.0
+    scores[1] = -0.48
+    scores[1, ::7] -= 0.01
+    raced = run(Table(scores), enough=-0.2)
+    assert raced.samples[0] == 1000
+    assert raced.scores.argmax() == int(scores.mean(axis=1).argmax())

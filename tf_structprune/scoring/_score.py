@@ -1,0 +1,235 @@
+"""How good a model's outputs are; higher is always better."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+_SUM_ERROR = 1e-3  # outputs whose rows add up to one within this are probabilities
+_LEAST = 1e-7  # of a probability, as Keras's losses bound it
+
+
+class Score(ABC):
+    """A number for the outputs of a model on samples with known targets; higher is better.
+
+    Attributes:
+        by_sample: whether each sample has a score by itself, whose mean is the score of all; only then candidates
+            can be compared on a part of the samples.
+    """
+
+    by_sample = False
+
+    @abstractmethod
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        """The score of all samples together."""
+
+    def samples(self, y_true: Any, y_pred: Any) -> Values:
+        """A score for each sample, shape (samples,).
+
+        Raises:
+            ValueError: samples have none by themselves.
+        """
+        del y_true, y_pred
+        raise ValueError(f"Samples have no score by themselves. Received: {type(self).__name__}. Use SampleScore.")
+
+
+class SampleScore(Score):
+    """The mean of a score that each sample has by itself.
+
+    Attributes:
+        of_samples: function of (targets, outputs) that gives one value a sample, shape (samples, ...); what is left
+            of further axes is averaged.
+    """
+
+    by_sample = True
+
+    def __init__(self, of_samples: Callable[[Any, Any], Any]) -> None:
+        self.of_samples = of_samples
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        return float(self.samples(y_true, y_pred).mean())
+
+    def samples(self, y_true: Any, y_pred: Any) -> Values:
+        """A score for each sample, shape (samples,)."""
+        values = np.asarray(keras.ops.convert_to_numpy(self.of_samples(y_true, y_pred)), np.float64)
+        if values.ndim == 0 or len(values) != len(y_pred):
+            raise ValueError(
+                f"A score needs one value for each sample. Received: shape={values.shape} for {len(y_pred)} samples. "
+                "Leave the reduction to the score, or give a function of all samples that returns one number."
+            )
+        return np.asarray(values.reshape(len(values), -1).mean(axis=1))
+
+
+class _Mcr(Score):
+    """Minus the misclassification rate."""
+
+    by_sample = True
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        return -misclassification_rate(y_true, y_pred)
+
+    def samples(self, y_true: Any, y_pred: Any) -> Values:
+        """Minus one for each wrong prediction, shape (samples,)."""
+        return -_wrong(y_true, y_pred).astype(np.float64)
+
+
+class _Metric(Score):
+    """A Keras metric, which sees all samples at once."""
+
+    def __init__(self, metric: keras.metrics.Metric) -> None:
+        self.metric = metric
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        self.metric.reset_state()
+        self.metric.update_state(y_true, y_pred)
+        return float(keras.ops.convert_to_numpy(self.metric.result()))
+
+
+class _Function(Score):
+    """A function of all samples; of several values the mean is taken."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        return float(np.mean(keras.ops.convert_to_numpy(self.function(y_true, y_pred))))
+
+
+class _Outputs(Score):
+    """The mean over the outputs of a model, one score for each; None leaves an output out."""
+
+    def __init__(self, scores: Sequence[Score | None]) -> None:
+        self.scores = scores
+        self.by_sample = all(score.by_sample for score in scores if score is not None)
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        return float(np.mean([score(*pair) for score, pair in self._pairs(y_true, y_pred)]))
+
+    def samples(self, y_true: Any, y_pred: Any) -> Values:
+        """A score for each sample, shape (samples,)."""
+        return np.asarray(np.mean([score.samples(*pair) for score, pair in self._pairs(y_true, y_pred)], axis=0))
+
+    def _pairs(self, y_true: Any, y_pred: Any) -> list[tuple[Score, tuple[Any, Any]]]:
+        if not len(self.scores) == len(y_true) == len(y_pred):
+            raise ValueError(
+                f"Scores, targets and outputs must be as many. Received: {len(self.scores)} scores, {len(y_true)} "
+                f"targets, {len(y_pred)} outputs. Give one of each for every output, None for a score to leave it out."
+            )
+        pairs = zip(self.scores, zip(y_true, y_pred, strict=True), strict=True)
+        return [(score, pair) for score, pair in pairs if score is not None]
+
+
+def misclassification_rate(y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
+    """Share of wrong predictions (MCR), in [0, 1].
+
+    Args:
+        y_true: labels, shape (images,) or (images, 1), or one-hot or probabilities, shape (images, classes).
+        y_pred: outputs, shape (images, classes), or (images, 1) with the positive class above 0.5.
+
+    Raises:
+        ValueError: outputs that are not one row of scores an image, or labels of another length.
+    """
+    return float(_wrong(y_true, y_pred).mean())
+
+
+def _wrong(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which predictions are wrong, shape (images,)."""
+    if y_pred.ndim != 2 or len(y_true) != len(y_pred):
+        raise ValueError(
+            "The MCR needs one row of class scores for each label. Received: outputs of shape "
+            f"{y_pred.shape}, labels of shape {y_true.shape}. Give another score for other tasks."
+        )
+    if y_pred.shape[1] == 1:
+        positive = y_true[:, 0] if y_true.shape[1:] == (1,) else y_true if y_true.ndim == 1 else class_labels(y_true)
+        return np.asarray((y_pred[:, 0] > 0.5) != (positive > 0.5))
+    return np.asarray(y_pred.argmax(axis=1) != class_labels(y_true))
+
+
+def class_labels(y: NDArray[Any]) -> NDArray[np.int64]:
+    """Class indices, shape (images,), of labels that may be one-hot or a column."""
+    flat = y if y.ndim == 1 else y[:, 0] if y.shape[1:] == (1,) else y.argmax(axis=-1)
+    return np.asarray(flat, np.int64)
+
+
+def divergence(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Values:
+    """Kullback-Leibler divergence of the outputs from the targets, shape (samples,), in nats.
+
+    Rows that are no probabilities are taken for logits.
+
+    Args:
+        y_true: probabilities or logits, shape (samples, ..., classes).
+        y_pred: the same of the model that is judged.
+    """
+    target, output = _probabilities(y_true), _probabilities(y_pred)
+    values = (target * (np.log(target) - np.log(output))).sum(axis=-1)
+    return np.asarray(values.reshape(len(values), -1).mean(axis=1))
+
+
+def _probabilities(values: NDArray[Any]) -> Values:
+    rows = np.asarray(values, np.float64)
+    if (rows < 0).any() or np.abs(rows.sum(axis=-1) - 1).max(initial=0) > _SUM_ERROR:
+        rows = np.exp(rows - rows.max(axis=-1, keepdims=True))
+        rows = rows / rows.sum(axis=-1, keepdims=True)
+    return np.clip(rows, _LEAST, 1.0)
+
+
+def as_score(score: Any) -> Score:
+    """A score of any kind as an object whose higher values are better.
+
+    Args:
+        score: "mcr" for minus the misclassification rate; "kl" for minus the divergence from targets that are
+            outputs themselves; a Keras loss or its name, negated; a Keras metric whose higher values are better; a
+            function of (targets, outputs) for all samples together, or `SampleScore(function)` of one that gives each
+            sample its own; a sequence of these, or None, one for each output, of which the mean is taken.
+
+    Raises:
+        ValueError: an unknown name.
+        TypeError: none of these.
+    """
+    if isinstance(score, Score):
+        return score
+    if isinstance(score, str) and score in _BY_NAME:
+        return _BY_NAME[score]
+    if isinstance(score, str):
+        return _named(score)
+    if isinstance(score, keras.losses.Loss):
+        return _loss(score)
+    if isinstance(score, keras.metrics.Metric):
+        return _Metric(score)
+    if isinstance(score, Sequence) and score:
+        return _Outputs([None if each is None else as_score(each) for each in score])
+    if callable(score) and not isinstance(score, type | Mapping):
+        return _Function(score)
+    raise TypeError(
+        f"score must be a name, a Keras loss or metric, or a function. Received: score={score!r}. Use e.g. 'mcr'."
+    )
+
+
+def _named(name: str) -> Score:
+    try:
+        loss = keras.losses.get(name)
+    except ValueError as error:
+        raise ValueError(
+            f"Unknown score. Received: score={name!r}. Use 'mcr', 'kl', the name of a Keras loss, a "
+            "Keras loss or metric, or a function of (labels, outputs)."
+        ) from error
+    return _loss(loss) if isinstance(loss, keras.losses.Loss) else SampleScore(lambda *pair: -loss(*pair))
+
+
+def _loss(loss: keras.losses.Loss) -> Score:
+    """The loss of each sample, whatever the loss makes of them; of all samples where it does not tell."""
+    config = loss.get_config()
+    if config.get("reduction") not in ("sum_over_batch_size", "mean"):
+        return _Function(lambda y_true, y_pred: -np.mean(keras.ops.convert_to_numpy(loss(y_true, y_pred))))
+    alone = loss.__class__.from_config({**config, "reduction": None})
+    return SampleScore(lambda y_true, y_pred: -alone(y_true, y_pred))
+
+
+_BY_NAME: dict[str, Score] = {
+    "mcr": _Mcr(),
+    "kl": SampleScore(lambda y_true, y_pred: -divergence(y_true, y_pred)),
+}

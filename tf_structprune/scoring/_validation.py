@@ -1,0 +1,143 @@
+"""Held-out samples on which candidates are judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.graph import input_arrays
+from tf_structprune.scoring._score import Score, as_score
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out samples, and how outputs on them are scored.
+
+    Attributes:
+        x: inputs as the model takes them: an array, shape (samples, ...), or a list or dictionary of arrays.
+        y: targets, one array for each output of the model, an array for one output; None until `with_outputs_of`
+            has set them: then the dense model's outputs are the targets, and no labels are needed.
+        score: of (targets, outputs), higher is better.
+        batch_size: samples a prediction step.
+    """
+
+    x: Any
+    y: Any
+    score: Score
+    batch_size: int = 256
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(keras.tree.flatten(self.x)[0])
+
+    def of(self, model: keras.Model) -> float:
+        """Score of a model as it is.
+
+        Raises:
+            ValueError: no targets, or outputs that do not fit them.
+        """
+        if self.y is None:
+            raise ValueError(
+                "Without labels the outputs of the dense model are the targets. Received: none of both. Use "
+                "with_outputs_of(model)."
+            )
+        return self.score(self.y, self.outputs_of(model))
+
+    def outputs_of(self, model: keras.Model) -> Any:
+        """Outputs of a model, an array or a list of them in the order of its outputs."""
+        outputs = model.predict(self.x, batch_size=self.batch_size, verbose=0)
+        return _single([np.asarray(output) for output in _by_output(model, outputs)])
+
+    def with_outputs_of(self, dense: keras.Model) -> "Validation":
+        """The same with that model's outputs as targets, if there are no others."""
+        return replace(self, y=self.outputs_of(dense)) if self.y is None else self
+
+    def inputs(self, model: keras.Model) -> list[NDArray[Any]]:
+        """The inputs in the order of the model's."""
+        return [np.asarray(array) for array in input_arrays(model, self.x)]
+
+    def first(self, count: int) -> "Validation":
+        """The first samples only."""
+        part = lambda array: array[:count]  # noqa: E731
+        targets = None if self.y is None else keras.tree.map_structure(part, self.y)
+        return replace(self, x=keras.tree.map_structure(part, self.x), y=targets)
+
+
+def check_validation(validation_data: Any, score: Any, batch_size: int, model: keras.Model | None = None) -> Validation:
+    """Validation data as arrays.
+
+    Args:
+        validation_data: pair (x, y) of arrays, or of lists or dictionaries of arrays as the model takes and gives
+            them; y None for targets that are the dense model's outputs.
+        score: how outputs are scored, as `as_score` takes it.
+        batch_size: samples a prediction step.
+        model: gives the order of outputs by name; needed where y is a dictionary.
+
+    Raises:
+        TypeError: not a pair, or a score of another kind.
+        ValueError: no samples, lengths that differ, or values that are not numbers.
+    """
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        raise TypeError(
+            "validation_data must be a pair of arrays (x, y). Received: "
+            f"{type(validation_data).__name__}. Collect a data set into arrays first."
+        )
+    x = _arrays(validation_data[0])
+    y = None if validation_data[1] is None else _targets(validation_data[1], model)
+    sizes = [len(array) for array in keras.tree.flatten(x)]
+    targets = [len(array) for array in keras.tree.flatten(y)] if y is not None else []
+    if not sizes or not sizes[0] or len({*sizes, *targets}) > 1:
+        raise ValueError(
+            f"validation_data needs one label for each sample. Received: {_told(sizes)} samples, {_told(targets)} "
+            "labels. Split some training data off."
+        )
+    if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
+        raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
+    return Validation(x, y, as_score(score), batch_size)
+
+
+def _told(sizes: list[int]) -> str:
+    return ", ".join(str(size) for size in sizes) or "no"
+
+
+def _arrays(x: Any) -> Any:
+    """An array, or a list or dictionary of them: a list of numbers or images is one array."""
+    if isinstance(x, Mapping):
+        return {name: np.asarray(array) for name, array in x.items()}
+    if isinstance(x, (list, tuple)) and x and all(hasattr(array, "shape") and array.ndim for array in x):
+        return [np.asarray(array) for array in x]
+    return np.asarray(x)
+
+
+def _targets(y: Any, model: keras.Model | None) -> Any:
+    arrays = _arrays(y)
+    if not isinstance(arrays, Mapping):
+        return _single(arrays) if isinstance(arrays, list) else arrays
+    if model is None:
+        raise ValueError(
+            f"Targets by name need the model that names them. Received: {', '.join(arrays)}. Give a list in the order "
+            "of the model's outputs."
+        )
+    return _single(_by_output(model, arrays))
+
+
+def _by_output(model: keras.Model, values: Any) -> list[Any]:
+    """Values of the outputs in the order of `model.outputs`."""
+    if not isinstance(values, Mapping):
+        return list(values) if isinstance(values, (list, tuple)) else [values]
+    structure = getattr(model, "output", None)
+    names = list(structure) if isinstance(structure, Mapping) else list(model.output_names)
+    if set(names) != set(values):
+        raise ValueError(
+            f"Targets must have the names of the model's outputs. Received: {', '.join(map(str, values))}. Use: "
+            f"{', '.join(names)}."
+        )
+    return [values[name] for name in (sorted(names) if isinstance(structure, Mapping) else names)]
+
+
+def _single(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
