@@ -13,6 +13,7 @@ ROOMS = {
         "masks",
         "measure",
         "search",
+        "allocation",
         "fixed_point",
         "schedule",
         "layers",
@@ -31,7 +32,7 @@ ROOMS = {
         "compress",
     ),
 }
-NUMPY_ONLY = ("masks", "search", "fixed_point", "schedule")
+NUMPY_ONLY = ("masks", "search", "allocation", "fixed_point", "schedule")
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 
