@@ -100,8 +100,8 @@ def table(rows: list[dict]) -> str:
         "",
         f"Written by `benchmarks/allocation.py`. {pathlib.Path(FLAGS.model).stem}, channels taken by L1 norm, no "
         f"retraining. MCR on the {FLAGS.images:,} training images that candidates were scored on, and on the test "
-        "images, which decide nothing. int8 files in LiteRT with XNNPACK, one thread, all in turn in one process; medians, "
-        'in brackets the 10th and 90th percentile. "kept" is the number of channels of each group in order.',
+        "images, which decide nothing. int8 files in LiteRT with XNNPACK, one thread, all in turn in one process; "
+        'medians, in brackets the 10th and 90th percentile. "kept" is the number of channels of each group in order.',
         "",
         "| budget | method | kept | MACs | parameters | MCR (%) | test MCR (%) | int8 us | int8 bytes | found in |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -37,8 +37,8 @@ class Sensitivity:
         Args:
             choices: what the groups may keep.
             score: of the model with all units, higher is better.
-            scores: for each group, the score by the number of steps that it alone went down. A gain counts as
-                no loss.
+            scores: for each group, the score by the number of steps that it alone went down, all of them
+                included. A gain counts as no loss.
         """
         rises = [np.maximum(0.0, score - np.array(list(row.values()), np.float64)) for row in scores]
         finite = [rise for row in rises for rise in row.tolist() if np.isfinite(rise)]
