@@ -4,7 +4,9 @@
 
 Channels are taken by L1 norm, nothing is retrained: the figures are those by which allocations are found. The search
 sees 2,000 training images; the test images, which decide nothing, tell whether its gain is one of these images only.
-All files run in turn in one process.
+All files run in turn in one process. On a CPU with AMX few channels cost an int8 layer as much as many; as on others:
+
+    python -m benchmarks._without_amx benchmarks/allocation.py --budgets macs=0.5,latency=0.7 --cpu "AMX denied" ...
 """
 
 import json
@@ -31,6 +33,7 @@ flags.DEFINE_string("out", "benchmarks/results/allocation", "Results without suf
 flags.DEFINE_list("budgets", ["macs=0.75", "macs=0.5"], "Budgets, as KIND=FRACTION.")
 flags.DEFINE_list("methods", ["uniform", "greedy", "evolutionary"], "Methods of allocation.")
 flags.DEFINE_integer("images", 2000, "Training images that candidates are scored on.")
+flags.DEFINE_string("cpu", "as it is", "What the table says of the CPU.")
 flags.DEFINE_integer("seed", 0, "Seed of the images and the search.")
 flags.DEFINE_integer("runs", 500, "Timed runs of each file.")
 
@@ -57,10 +60,22 @@ def measure(dense: keras.Model) -> list[dict]:
     rows = [{"budget": "none", "method": "dense", "mcr": -search.of(dense), "mcr_test": -test.of(dense)}]
     models = [dense]
     for budget in map(sp.Budget.parse, FLAGS.budgets):
+        masked = sp.wrap(dense, granularity="feature_map", keep_first=False)
+        cost = None
+        if budget.kind == "latency":
+            cost = te.latency_cost(masked, quantize="int8", representative_data=search.x[:16])
         for method in FLAGS.methods:
             masked = sp.wrap(dense, granularity="feature_map", keep_first=False)
             start = time.monotonic()
-            found = allocate(masked, budget, method, search)
+            found = sp.allocate(
+                masked,
+                budget,
+                validation_data=(search.x, search.y),
+                method=method,
+                cost=cost,
+                seed=FLAGS.seed,
+                batch_size=search.batch_size,
+            )
             seconds = time.monotonic() - start
             apply(masked, found, search)
             told = f"{budget.kind} {100 * budget.fraction:g} %"
@@ -69,16 +84,6 @@ def measure(dense: keras.Model) -> list[dict]:
             models.append(te.shrink(masked).model)
             print(rows[-1], flush=True)
     return [row | figures for row, figures in zip(rows, files_of(models, search), strict=True)]
-
-
-def allocate(masked: keras.Model, budget: sp.Budget, method: str, search: Validation) -> sp.Allocation:
-    """One allocation; a latency is that of the int8 file."""
-    cost = None
-    if budget.kind == "latency":
-        cost = te.latency_cost(masked, quantize="int8", representative_data=search.x[:16])
-    return sp.allocate(
-        masked, budget, validation_data=(search.x, search.y), method=method, cost=cost, seed=FLAGS.seed, batch_size=500
-    )
 
 
 def files_of(models: list[keras.Model], images: Validation) -> list[dict]:
@@ -101,6 +106,7 @@ def table(rows: list[dict]) -> str:
         f"Written by `benchmarks/allocation.py`. {pathlib.Path(FLAGS.model).stem}, channels taken by L1 norm, no "
         f"retraining. MCR on the {FLAGS.images:,} training images that candidates were scored on, and on the test "
         "images, which decide nothing. int8 files in LiteRT with XNNPACK, one thread, all in turn in one process; "
+        f"CPU: {FLAGS.cpu}; "
         'medians, in brackets the 10th and 90th percentile. "kept" is the number of channels of each group in order.',
         "",
         "| budget | method | kept | MACs | parameters | MCR (%) | test MCR (%) | int8 us | int8 bytes | found in |",

@@ -19,8 +19,9 @@ class Budget:
             "parameters": all weights as Keras counts them, biases and normalizations included. "bytes": kernels
             of convolutions and dense layers in words of `weight_bits`, each kernel packed to whole bytes, and a
             bias of 32 bits for each of their output maps, into which a batch normalization is folded;
-            the file's own overhead is not counted. "latency": microseconds of one inference, as measured by a
-            function of the caller's, such as `tflite_export.latency_cost`.
+            normalizations that stay by themselves, slopes of a PReLU and the file's overhead are not counted.
+            "latency": microseconds of one inference, as measured by a function of the caller's, such as
+            `tflite_export.latency_cost`.
         fraction: largest cost, as a fraction of the cost of the model as it is without masks, in (0, 1].
         weight_bits: bits of a weight, 2 to 32, for "bytes".
 

@@ -38,10 +38,9 @@ def test_budget_is_met_and_coupled_groups_keep_the_same(name, method):
     sp.set_masks(masked, kept_space(graph, found.kept).top(l1(masked, graph, "feature_map", X)))
     for group in graph.prunable_groups:
         for producer in group.producers:
-            outputs = np.array(masked.get_layer(producer).output_keep)
-            assert outputs[np.isin(graph.channels[producer].outputs, group.units)].sum() == (
-                found.kept[group.name] * group.unit_channels
-            )
+            mine = np.isin(graph.channels[producer].outputs, group.units)
+            kept = np.array(masked.get_layer(producer).output_keep)[mine]
+            assert kept.mean() == pytest.approx(found.kept[group.name] / found.units[group.name])
 
 
 def test_score_is_that_of_the_masks_by_magnitude(masked):
@@ -54,7 +53,7 @@ def test_score_is_that_of_the_masks_by_magnitude(masked):
     assert found.metric == "sparse_categorical_crossentropy"
 
 
-def test_group_without_a_reader_of_weight_gives_most(masked):
+def test_group_whose_maps_hardly_matter_gives_most(masked):
     """Maps of "b" that "c" reads with zeros make no difference."""
     wrapped = masked.get_layer("c").layer
     kernel, bias = wrapped.get_weights()
@@ -65,8 +64,7 @@ def test_group_without_a_reader_of_weight_gives_most(masked):
     first[..., -1] *= 100  # the one that matters stays by magnitude
     producer.set_weights([first, offset])
     found = allocated(masked, sp.Budget("macs", 0.5), score="sparse_categorical_crossentropy", levels=5)
-    assert found.kept == {"b": 2, "c": 5} or found.kept["b"] / 6 < found.kept["c"] / 5
-    assert found.score == pytest.approx(found.score_before)
+    assert found.kept["b"] / 6 < found.kept["c"] / 5
 
 
 def test_model_is_left_as_it_was(masked):

@@ -53,7 +53,7 @@ def test_counts_are_those_of_the_shrunk_model(name):
     assert counts(masked, graph, whole)["parameters"] == model.count_params()
 
 
-@pytest.mark.parametrize("name", ["chain", "residual_projection", "flatten_head", "sequential"])
+@pytest.mark.parametrize("name", ["chain", "batch_norm_chain", "flatten_head", "residual_twice"])
 def test_bytes_are_those_of_the_weights_and_biases_in_the_int8_file(name):
     masked, graph, kept = allocated(zoo.build(name), seed=3)
     file = convert(shrink(masked).model, quantize="int8", representative_data=zoo.batch(20))
