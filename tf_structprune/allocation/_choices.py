@@ -16,6 +16,9 @@ _ROUNDING = 1e-9  # so that half of 10 MACs are 5
 Steps = NDArray[np.int64]
 """How many steps each group has gone down its `counts`, shape (groups,)."""
 
+Pick = Callable[[Steps, NDArray[np.int64]], int]
+"""Which of several groups, given by index, goes next, from the steps of all."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -93,36 +96,50 @@ def first_within(length: int, fits: Callable[[int], bool]) -> int | None:
     return low
 
 
-def lowered(
-    choices: Choices, steps: Steps, cost: Cost, limit: float, pick: Callable[[Steps, NDArray[np.int64]], int]
-) -> Steps:
-    """Go down until the limit is met, then up again wherever it allows: no group can go up a step after that.
+@dataclass(frozen=True)
+class Limit:
+    """A largest cost, and how an allocation is brought to it.
 
-    Args:
-        choices: what the groups may keep.
-        steps: where they are.
+    Attributes:
+        choices: what the groups may keep; their last choices meet the limit.
         cost: what they cost.
-        limit: largest cost; the last choices of all groups must meet it.
-        pick: which of several groups, given by index, goes next, from the steps of all.
+        most: largest cost.
     """
-    steps = steps.copy()
-    while not meets(cost(choices.kept(steps)), limit):
-        steps[pick(steps, np.flatnonzero(steps < choices.most))] += 1
-    return raised(choices, steps, cost, limit, pick)
 
+    choices: Choices
+    cost: Cost
+    most: float
 
-def raised(
-    choices: Choices, steps: Steps, cost: Cost, limit: float, pick: Callable[[Steps, NDArray[np.int64]], int]
-) -> Steps:
-    """Go up where the limit allows, until no group can go up a step, see `lowered`."""
-    steps = steps.copy()
-    while True:
-        up = steps - np.eye(len(steps), dtype=np.int64)
-        fitting = np.flatnonzero(steps > 0)
-        fitting = fitting[meets(cost(choices.kept(up[fitting])), limit)] if len(fitting) else fitting
-        if not len(fitting):
-            return steps
-        steps[pick(steps, fitting)] -= 1
+    def met_by(self, steps: Steps) -> NDArray[np.bool_]:
+        """Whether allocations are within the limit, shape (...), from steps of shape (..., groups)."""
+        return meets(self.cost(self.choices.kept(steps)), self.most)
+
+    def lowered(self, steps: Steps, pick: Pick) -> Steps:
+        """Down until the limit is met, then up again wherever it allows, see `raised`.
+
+        Args:
+            steps: where the groups are.
+            pick: which group goes next.
+        """
+        steps = steps.copy()
+        while not self.met_by(steps):
+            steps[pick(steps, np.flatnonzero(steps < self.choices.most))] += 1
+        return self.raised(steps, pick)
+
+    def raised(self, steps: Steps, pick: Pick) -> Steps:
+        """Up where the limit allows; no group can go up a step after that.
+
+        Args:
+            steps: where the groups are.
+            pick: which group goes next.
+        """
+        steps = steps.copy()
+        while True:
+            fitting = np.flatnonzero(steps > 0)
+            fitting = fitting[self.met_by(steps - np.eye(len(steps), dtype=np.int64)[fitting])]
+            if not len(fitting):
+                return steps
+            steps[pick(steps, fitting)] -= 1
 
 
 def joined(choices: Choices, picked: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.allocation._allocation import Allocation
 from tf_structprune.allocation._budget import Budget
-from tf_structprune.allocation._choices import Choices, Steps, first_within, joined, meets, raised
+from tf_structprune.allocation._choices import Choices, Limit, Steps, first_within, joined, meets
 from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
 from tf_structprune.allocation._space import AllocationSpace
@@ -233,7 +233,7 @@ def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
         saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12 * run.whole)
         return int(groups[saved[groups].argmax()])
 
-    return raised(choices, steps, count, run.limit, pick)
+    return Limit(choices, count, run.limit).raised(steps, pick)
 
 
 def _evolved(
@@ -241,8 +241,14 @@ def _evolved(
 ) -> Steps:
     """The allocation of the best score among all that the filter scored and that meet the budget."""
     problem, rng = run.problem, np.random.default_rng(seed)
-    limit = run.limit if problem.measure is None else float(estimate(run.choices.kept(starts[0])))
-    space = AllocationSpace(problem.graph, problem.base, run.choices, estimate, limit, problem.importance, starts)
+    most = run.limit if problem.measure is None else float(estimate(run.choices.kept(starts[0])))
+    space = AllocationSpace(
+        graph=problem.graph,
+        base=problem.base,
+        limit=Limit(run.choices, estimate, most),
+        importance=problem.importance,
+        starts=starts,
+    )
     state = search.init(space, {}, rng)
     found: list[tuple[float, Steps]] = []
     while not state.done:

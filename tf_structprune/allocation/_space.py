@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.allocation._choices import Choices, Steps, lowered
-from tf_structprune.allocation._cost import Cost
+from tf_structprune.allocation._choices import Limit, Steps
 from tf_structprune.graph import PrunableGraph
 from tf_structprune.masks import FEATURE_MAP, Importance, MaskSet, MaskSpace, SubsetSpace, kept_space
 
@@ -26,18 +25,14 @@ class AllocationSpace(MaskSpace):
     Attributes:
         graph: the traced model.
         base: masks that are there already.
-        choices: what the groups may keep.
-        cost: what they cost.
-        limit: largest cost.
+        limit: what the groups may keep and cost.
         importance: by group, shape (units,).
         starts: allocations near which candidates are drawn, at least one.
     """
 
     graph: PrunableGraph
     base: MaskSet
-    choices: Choices
-    cost: Cost
-    limit: float
+    limit: Limit
     importance: Importance
     starts: tuple[Steps, ...]
     granularity: str = FEATURE_MAP
@@ -47,7 +42,7 @@ class AllocationSpace(MaskSpace):
 
     def space_of(self, steps: Steps) -> SubsetSpace:
         """All masks of one allocation."""
-        return kept_space(self.graph, self.choices.by_name(steps), base=self.base)
+        return kept_space(self.graph, self.limit.choices.by_name(steps), base=self.base)
 
     def masks_of(self, steps: Steps) -> MaskSet:
         """The candidate of an allocation: the masks that keep its most important units."""
@@ -55,7 +50,9 @@ class AllocationSpace(MaskSpace):
 
     def steps_of(self, masks: MaskSet) -> Steps:
         """The allocation of a candidate."""
-        return self.choices.steps_of({name: int(masks.feature_map[name].sum()) for name in self.choices.names})
+        return self.limit.choices.steps_of(
+            {name: int(masks.feature_map[name].sum()) for name in self.limit.choices.names}
+        )
 
     def sample(self, rng: np.random.Generator) -> MaskSet:
         """A candidate near one of the starts."""
@@ -80,15 +77,15 @@ class AllocationSpace(MaskSpace):
         return self.space_of(self.starts[0]).top(importance)
 
     def _moved(self, steps: Steps, moves: NDArray[np.bool_], fraction: float, rng: np.random.Generator) -> MaskSet:
-        reach = np.maximum(1, np.ceil(fraction * self.choices.most)).astype(np.int64)
+        reach = np.maximum(1, np.ceil(fraction * self.limit.choices.most)).astype(np.int64)
         moved = np.where(moves, steps + rng.integers(-reach, reach + 1), steps)
-        return self.masks_of(self._repaired(np.clip(moved, 0, self.choices.most), rng))
+        return self.masks_of(self._repaired(np.clip(moved, 0, self.limit.choices.most), rng))
 
     def _repaired(self, steps: Steps, rng: np.random.Generator) -> Steps:
         """The allocation that meets the budget, groups drawn by the number of steps that they have in all."""
 
         def pick(_: Steps, groups: NDArray[np.int64]) -> int:
-            share = self.choices.most[groups] / self.choices.most[groups].sum()
+            share = self.limit.choices.most[groups] / self.limit.choices.most[groups].sum()
             return int(rng.choice(groups, p=share))
 
-        return lowered(self.choices, steps, self.cost, self.limit, pick)
+        return self.limit.lowered(steps, pick)

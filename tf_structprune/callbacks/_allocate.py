@@ -69,13 +69,13 @@ def allocate(
     base = get_masks(masked, graph=graph)
     _check_wrapped(graph, base)
     problem = Problem(
-        graph,
-        base,
-        budget,
-        CountedCost.of(budget, graph, weight_shapes(masked, graph)),
-        l1(masked, graph, FEATURE_MAP, validation.x),
-        _scorer(masked, graph, validation),
-        cost,
+        graph=graph,
+        base=base,
+        budget=budget,
+        count=CountedCost.of(budget, graph, weight_shapes(masked, graph)),
+        importance=l1(masked, graph, FEATURE_MAP, validation.x),
+        score=_scorer(masked, graph, validation),
+        measure=cost,
     )
     try:
         return find_allocation(problem, method, levels=levels, seed=seed, metric=_name_of(score))

@@ -45,4 +45,7 @@ def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, m
     score = Planted(dict(zip(NAMES, prices, strict=True)))
     importance = {group.name: np.arange(group.size, dtype=float) for group in graph.prunable_groups}
     count = CountedCost.of(budget, graph, ())
-    return Problem(graph, MaskSet() if base is None else base, budget, count, importance, score, measure)
+    base = MaskSet() if base is None else base
+    return Problem(
+        graph=graph, base=base, budget=budget, count=count, importance=importance, score=score, measure=measure
+    )

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import chain_graph, graphs
@@ -42,6 +42,7 @@ def allocated(draw):
     return graph, choices.kept(steps), keep
 
 
+@settings(deadline=None)
 @given(allocated())
 def test_macs_are_those_of_the_layers_that_are_left(case):
     graph, kept, keep = case
@@ -49,11 +50,13 @@ def test_macs_are_those_of_the_layers_that_are_left(case):
     assert count_of(graph)(kept) == expected
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_macs_of_all_units_are_those_of_the_graph(graph):
     assert count_of(graph)(np.array([group.size for group in graph.prunable_groups], np.int64)) == graph.macs
 
 
+@settings(deadline=None)
 @given(allocated(), st.integers(2, 32))
 def test_bytes_are_packed_kernels_and_biases(case, bits):
     graph, kept, keep = case
@@ -64,6 +67,7 @@ def test_bytes_are_packed_kernels_and_biases(case, bits):
     assert count_of(graph, Budget("bytes", 1, weight_bits=bits))(kept) == expected
 
 
+@settings(deadline=None)
 @given(allocated())
 def test_parameters_follow_their_maps(case):
     graph, kept, keep = case

@@ -53,6 +53,12 @@ def test_limits_are_respected(method):
 
 
 @every_method
+def test_group_without_a_choice_stays_whole(method):
+    found = find_allocation(problem_of((0, 0, 0), Budget("macs", 0.9), graph=limited(min_channels=11)), method)
+    assert found.kept[NAMES[2]] == 10 and min(found.kept.values()) >= 10
+
+
+@every_method
 def test_units_that_are_gone_stay_gone_and_count_towards_the_budget(method):
     base = MaskSet({NAMES[1]: np.arange(16) < 6})
     found = find_allocation(problem_of(budget=Budget("macs", 0.4), base=base), method)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import chain_graph
@@ -18,6 +18,7 @@ SCORES = st.tuples(st.dictionaries(st.integers(1, 6), st.floats(-1, 0.5)), st.fl
 )
 
 
+@settings(deadline=None)
 @given(st.lists(SCORES, min_size=3, max_size=3))
 def test_losses_are_convex_and_below_what_was_measured(scores):
     sensitivity = Sensitivity.of(CHOICES, 0.0, scores)

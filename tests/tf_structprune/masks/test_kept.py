@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graphs import chain_graph, graphs
@@ -13,6 +13,7 @@ from tf_structprune.masks import FEATURE_MAP, MaskSet, kept_space, unit_counts
 GRAPH = chain_graph([2, 4, 6, 8, 3])
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_every_candidate_keeps_the_counts(graph, data):
     kept = {group.name: data.draw(st.integers(1, group.size)) for group in graph.prunable_groups}
