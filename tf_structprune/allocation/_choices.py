@@ -85,10 +85,8 @@ def meets(cost: float | NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
     return np.asarray(np.asarray(cost) <= limit * (1 + _ROUNDING))
 
 
-def first_within(length: int, fits: Callable[[int], bool]) -> int | None:
-    """The first place of a path, from 0 to `length`, from which on it fits; None if its end does not."""
-    if not fits(length):
-        return None
+def first_within(length: int, fits: Callable[[int], bool]) -> int:
+    """The first place of a path from 0 to `length` from which on it fits, by bisection; its end is taken to fit."""
     low, high = 0, length
     while low < high:
         middle = (low + high) // 2

@@ -72,19 +72,24 @@ class _Run:
 
     @property
     def limit(self) -> float:
+        """Largest cost."""
         return self.problem.budget.fraction * self.whole
 
     def cost_of(self, steps: Steps) -> float:
+        """Cost of an allocation, measured if the budget is."""
         return self.cost(tuple(self.choices.kept(steps).tolist()))
 
     def fits(self, steps: Steps) -> bool:
+        """Whether it is within the limit."""
         return bool(meets(self.cost_of(steps), self.limit))
 
     def masks_of(self, steps: Steps) -> MaskSet:
+        """The masks that keep its most important units."""
         space = kept_space(self.problem.graph, self.choices.by_name(steps), base=self.problem.base)
         return space.top(self.problem.importance)
 
     def score(self, candidates: Sequence[Steps]) -> list[float]:
+        """Scores of several allocations."""
         keys = [tuple(steps.tolist()) for steps in candidates]
         new = list(dict.fromkeys(key for key in keys if key not in self.scores))
         if new:
@@ -135,14 +140,14 @@ def find_allocation(
     if type(levels) is not int or levels < 1:
         raise ValueError(f"levels must be a whole number of at least 1. Received: levels={levels!r}. Use e.g. 8.")
     run = _begun(problem)
-    uniform = _along(run, run.choices.even_path())
     if name == "uniform":
-        return _result(run, uniform, name, metric)
+        return _result(run, _along(run, run.choices.even_path()), name, metric)
     greedy, estimate = _greedy(run, levels)
     if name == "greedy":
         return _result(run, greedy, name, metric)
     search = method if isinstance(method, EvolutionaryParticleFilter) else EvolutionaryParticleFilter()
-    return _result(run, _evolved(run, search, (greedy, uniform), estimate, seed), name, metric)
+    starts = (greedy, _along(run, run.choices.even_path()))
+    return _result(run, _evolved(run, search, starts, estimate, seed), name, metric)
 
 
 def _method_name(method: Method) -> MethodName:
@@ -184,9 +189,8 @@ def _checked_cost(cost: float) -> float:
 
 
 def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
-    """The first place of a path that meets the budget; its end does, or counts as if it did."""
-    length = first_within(len(path), lambda length: run.fits(run.choices.after(path, length)))
-    return run.choices.after(path, len(path) if length is None else length)
+    """The first place of a path that meets the budget, which its end does."""
+    return run.choices.after(path, first_within(len(path), lambda at: run.fits(run.choices.after(path, at))))
 
 
 def _greedy(run: _Run, levels: int) -> tuple[Steps, Cost]:

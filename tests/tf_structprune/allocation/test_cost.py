@@ -12,6 +12,8 @@ from tf_structprune.allocation import Budget, Choices, CountedCost, FittedCost
 from tf_structprune.graph import WeightShape
 from tf_structprune.masks import kept_space, unit_mask
 
+LAWS = settings(max_examples=100, deadline=None, derandomize=True)
+
 MACS = Budget("macs", 1)
 
 
@@ -42,7 +44,7 @@ def allocated(draw):
     return graph, choices.kept(steps), keep
 
 
-@settings(deadline=None)
+@LAWS
 @given(allocated())
 def test_macs_are_those_of_the_layers_that_are_left(case):
     graph, kept, keep = case
@@ -50,13 +52,13 @@ def test_macs_are_those_of_the_layers_that_are_left(case):
     assert count_of(graph)(kept) == expected
 
 
-@settings(deadline=None)
+@LAWS
 @given(graphs())
 def test_macs_of_all_units_are_those_of_the_graph(graph):
     assert count_of(graph)(np.array([group.size for group in graph.prunable_groups], np.int64)) == graph.macs
 
 
-@settings(deadline=None)
+@LAWS
 @given(allocated(), st.integers(2, 32))
 def test_bytes_are_packed_kernels_and_biases(case, bits):
     graph, kept, keep = case
@@ -67,7 +69,7 @@ def test_bytes_are_packed_kernels_and_biases(case, bits):
     assert count_of(graph, Budget("bytes", 1, weight_bits=bits))(kept) == expected
 
 
-@settings(deadline=None)
+@LAWS
 @given(allocated())
 def test_parameters_follow_their_maps(case):
     graph, kept, keep = case

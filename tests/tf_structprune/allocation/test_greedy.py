@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from tests.graphs import chain_graph
 from tf_structprune.allocation import Budget, Choices, CountedCost, Sensitivity, greedy_path
 
+LAWS = settings(max_examples=100, deadline=None, derandomize=True)
+
 GRAPH = chain_graph([2, 4, 8, 8, 8, 3])
 CHOICES = Choices.of(GRAPH)
 COUNT = CountedCost.of(Budget("macs", 0.5), GRAPH, ())
@@ -18,7 +20,7 @@ SCORES = st.tuples(st.dictionaries(st.integers(1, 6), st.floats(-1, 0.5)), st.fl
 )
 
 
-@settings(deadline=None)
+@LAWS
 @given(st.lists(SCORES, min_size=3, max_size=3))
 def test_losses_are_convex_and_below_what_was_measured(scores):
     sensitivity = Sensitivity.of(CHOICES, 0.0, scores)

@@ -9,6 +9,8 @@ from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, probl
 from tf_structprune.allocation import AllocationSpace, Budget, Choices, Limit
 from tf_structprune.masks import MaskSet, unit_mask
 
+LAWS = settings(max_examples=100, deadline=None, derandomize=True)
+
 
 def space_of(fraction=0.5, graph=GRAPH, base=None):
     problem = problem_of(budget=Budget("macs", fraction), graph=graph, base=base)
@@ -27,7 +29,7 @@ def candidates(space, rng):
     return [one, two, space.perturb(one, 0.3, rng), space.cross(one, two, rng)]
 
 
-@settings(deadline=None)
+@LAWS
 @given(st.integers(0, 10**6), st.sampled_from([0.2, 0.5, 0.9]), st.sampled_from([1, 3]), st.booleans())
 def test_candidates_use_the_budget_up_and_keep_the_most_important(seed, fraction, round_to, some_gone):
     graph = limited(round_to=round_to)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from tests.graphs import chain_graph, graphs
 from tf_structprune.masks import FEATURE_MAP, MaskSet, kept_space, unit_counts
 
+LAWS = settings(max_examples=100, deadline=None, derandomize=True)
+
 GRAPH = chain_graph([2, 4, 6, 8, 3])
 
 
-@settings(deadline=None)
+@LAWS
 @given(graphs(), st.data())
 def test_every_candidate_keeps_the_counts(graph, data):
     kept = {group.name: data.draw(st.integers(1, group.size)) for group in graph.prunable_groups}
