@@ -7,13 +7,16 @@ not those of a phone.
 A process asks the Linux kernel for AMX before its first use (arch_prctl, ARCH_REQ_XCOMP_PERM). A
 seccomp filter refuses that one request; XNNPACK and oneDNN then take the kernels that they have for
 CPUs without AMX. Call `deny_amx` before TensorFlow or LiteRT is imported: a permission once granted
-cannot be taken back. Child processes inherit the refusal.
+cannot be taken back. Child processes inherit the refusal. For any script:
+
+    python -m benchmarks._without_amx SCRIPT.py ARGUMENTS
 """
 
 import ctypes
 import errno
 import pathlib
 import platform
+import runpy
 import struct
 import sys
 
@@ -87,3 +90,9 @@ def _install(libc: ctypes.CDLL, program: bytes) -> None:
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_), 0, 0
     ):
         raise OSError(ctypes.get_errno(), "The kernel refused the seccomp filter. Measure without --no-amx.")
+
+
+if __name__ == "__main__":
+    deny_amx()
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")

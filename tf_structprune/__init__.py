@@ -6,9 +6,12 @@ Keras 3, any backend; TensorFlow is not needed. `tflite_export` takes it from he
 from tf_structprune import fixed_point as fixed_point
 from tf_structprune import schedule as schedule
 from tf_structprune import search as search
+from tf_structprune.allocation import Allocation as Allocation
+from tf_structprune.allocation import Budget as Budget
 from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
 from tf_structprune.callbacks import StageReport as StageReport
 from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+from tf_structprune.callbacks import allocate as allocate
 from tf_structprune.callbacks import calibrate as calibrate
 from tf_structprune.callbacks import find_masks as find_masks
 from tf_structprune.fixed_point import FixedPoint as FixedPoint

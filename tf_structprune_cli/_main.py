@@ -71,7 +71,8 @@ def _compress(arguments: argparse.Namespace) -> None:
     from tflite_export.compress import CompressSettings, compress, load_data, load_model
 
     settings = CompressSettings(
-        sparsity=arguments.sparsity,
+        sparsity=_amount(arguments),
+        allocation=getattr(arguments, "allocation", "greedy"),
         granularity=arguments.granularity,
         kernel_groups=arguments.kernel_groups,
         strides=arguments.strides,
@@ -99,6 +100,20 @@ def _compress(arguments: argparse.Namespace) -> None:
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
     _print_summary(summary, arguments.out)
+
+
+def _amount(arguments: argparse.Namespace) -> Any:
+    """The sparsity or the budget that was asked for."""
+    from tf_structprune.allocation import Budget
+
+    if "budget" in arguments:
+        return Budget.parse(arguments.budget)
+    if "allocation" in arguments:
+        raise ValueError(
+            f"--allocation says how a budget is allocated. Received: --allocation {arguments.allocation} without "
+            "--budget. Add e.g. --budget macs=0.5."
+        )
+    return arguments.sparsity
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:
@@ -175,6 +190,8 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
     console = Console(soft_wrap=True)
     console.print(table)
     for stage in summary["stages"]:
+        if stage["allocation"] is not None:
+            _print_allocation(stage["allocation"], console)
         if not stage["accepted"]:
             console.print(
                 f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation error of "
@@ -186,6 +203,16 @@ def _print_summary(summary: dict[str, Any], out: str) -> None:
     if summary["multiplications"]:
         _print_multiplications(summary["multiplications"], console)
     console.print(f"Written to {out}", highlight=False, markup=False)
+
+
+def _print_allocation(allocation: dict[str, Any], console: Console) -> None:
+    budget = allocation["budget"]
+    table = Table(title=f"{budget['kind']} of at most {100 * budget['fraction']:g} %, {allocation['method']}")
+    for column in ("group", "units", "kept"):
+        table.add_column(column, justify="left" if column == "group" else "right", overflow="fold")
+    for name, kept in allocation["kept"].items():
+        table.add_row(name, f"{allocation['units'][name]:,}", f"{kept:,}")
+    console.print(table)
 
 
 def _print_fixed_point(stage: dict[str, Any] | None, exact: dict[str, Any], console: Console) -> None:

@@ -66,7 +66,24 @@ def _add_compress(commands: Any) -> None:
 
 def _add_pruning(compress: argparse.ArgumentParser) -> None:
     add = compress.add_argument
-    add("--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)")
+    amount = compress.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)"
+    )
+    amount.add_argument(
+        "--budget",
+        default=argparse.SUPPRESS,
+        metavar="KIND=FRACTION",
+        help="instead: the fraction of the model's macs, parameters, bytes or latency that may stay, allocated among "
+        "the layers by how much each loses, e.g. macs=0.5; latency is measured in LiteRT, int8, one thread. Feature "
+        "maps only",
+    )
+    add(
+        "--allocation",
+        default=argparse.SUPPRESS,
+        metavar="uniform|greedy|evolutionary",
+        help="how a --budget is allocated; greedy if not given",
+    )
     add(
         "--granularity",
         type=_names,

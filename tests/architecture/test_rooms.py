@@ -17,6 +17,7 @@ ROOMS = {
         "layers",
         "scoring",
         "search",
+        "allocation",
         "callbacks",
         "sensitivity",
     ),
@@ -32,7 +33,7 @@ ROOMS = {
         "compress",
     ),
 }
-NUMPY_ONLY = ("masks", "search", "fixed_point", "schedule")
+NUMPY_ONLY = ("masks", "search", "allocation", "fixed_point", "schedule")
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 

@@ -42,6 +42,11 @@ assert [report.accepted for report in callback.reports] == [True] * 3
 assert history["prune_sparsity"][-1] >= 0.5
 assert history["loss"][-1] < history["loss"][0]
 
+few = sp.search.EvolutionaryParticleFilter(particles=3, generations=2, elites=1)
+budget = sp.Budget("parameters", 0.7)
+allocation = sp.allocate(sp.wrap(model), budget, validation_data=(x[:32], y[:32]), method=few, levels=2)
+assert allocation.cost_after <= 0.7 * allocation.cost_before == 0.7 * model.count_params()
+
 falling = iter(range(0, -99, -1))  # each look is worse than the one before
 impossible = sp.StructuredPruning(
     validation_data=(x[:32], y[:32]), granularity="kernel", search=sp.search.RandomMask(),

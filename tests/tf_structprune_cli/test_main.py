@@ -86,6 +86,11 @@ OPTIONS = {
     "sparsity negative": ("--sparsity=-0.1", "sparsity must be in [0, 1). Received: sparsity=-0.1."),
     "sparsity nan": ("--sparsity=nan", "sparsity must be in [0, 1). Received: sparsity=nan."),
     "sparsity out of reach": ("--sparsity=0.999", "Granularity 'feature_map' cannot remove that much here."),
+    "budget of another form": ("--budget=half", "A budget is a kind and a fraction. Received: 'half'. Use e.g. macs="),
+    "budget unknown": ("--budget=flops=0.5", "Unknown kind of budget. Received: kind='flops'. Use one of: macs, "),
+    "budget in percent": ("--budget=macs=50", "Budget 'macs': fraction must be in (0, 1]. Received: fraction=50.0."),
+    "budget out of reach": ("--budget=macs=0.01", "Budget 'macs': removing feature maps does not make the network"),
+    "allocation of nothing": ("--allocation=greedy", "--allocation says how a budget is allocated. Received: --all"),
     "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
     "granularity none": ("--granularity=", "granularity names each kind once. Received: ''."),
@@ -114,6 +119,28 @@ OPTIONS = {
 def test_bad_option_is_refused_in_one_line(compress, tmp_path, option, message):
     assert message in refusal(compress(option))
     assert tiny.entries(tmp_path) == []
+
+
+CONTRADICTIONS = {
+    "allocation unknown": (
+        ("--budget=macs=0.5", "--allocation=luck"),
+        "Unknown allocation. Received: allocation='luck'",
+    ),
+    "budget of kernels": (("--budget=macs=0.5", "--granularity=kernel"), "A budget is allocated to feature maps, and"),
+}
+
+
+@pytest.mark.parametrize("options, message", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_contradicting_options_are_refused_in_one_line(compress, tmp_path, options, message):
+    assert message in refusal(compress(*options))
+    assert tiny.entries(tmp_path) == []
+
+
+def test_budget_beside_a_sparsity_is_a_usage_error(compress, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        compress("--budget=macs=0.5", "--sparsity=0.5")
+    assert exit_.value.code == 2
+    assert "argument --sparsity: not allowed with argument --budget" in capsys.readouterr().err
 
 
 INPUTS = {
@@ -231,6 +258,24 @@ def test_compress_writes_and_prints(compress, done):
         assert all(f"{layer[way]:,}" in out for way in ("direct", "im2col", "fft"))
     kernel = keras.models.load_model(done / "model.keras").get_layer("b").get_weights()[0]
     assert np.all(kernel != 0)
+
+
+def test_budget_is_told_in_summary_and_print(compress, tmp_path):
+    options = "--budget macs=0.6 --search magnitude --tolerance 1 --epochs 1"
+    status, out, _ = compress(*options.split())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    (stage,) = summary["stages"]
+    allocation = stage["allocation"]
+    assert status == 0
+    assert allocation["method"] == "greedy"
+    assert allocation["budget"] == {"kind": "macs", "fraction": 0.6, "weight_bits": 8}
+    assert summary["settings"]["sparsity"] == allocation["budget"]
+    assert allocation["cost_after"] == summary["compressed"]["macs"] <= 0.6 * summary["baseline"]["macs"]
+    assert allocation["cost_before"] == summary["baseline"]["macs"]
+    assert "macs of at most 60 %, greedy" in out
+    for name, kept in allocation["kept"].items():
+        (row,) = [line for line in out.splitlines() if line.startswith(f"│ {name} ")]
+        assert [cell.strip() for cell in row.split("│")[2:4]] == [str(allocation["units"][name]), str(kept)]
 
 
 def empty_summary():

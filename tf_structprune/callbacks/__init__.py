@@ -1,5 +1,6 @@
-"""Room 9: the joint of search, layers and `fit`."""
+"""Room 10: the joint of search, layers and `fit`."""
 
+from tf_structprune.callbacks._allocate import allocate as allocate
 from tf_structprune.callbacks._calibrate import calibrate as calibrate
 from tf_structprune.callbacks._calibrate import calibrate_signals as calibrate_signals
 from tf_structprune.callbacks._calibrate import calibrate_weights as calibrate_weights

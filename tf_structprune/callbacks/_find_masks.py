@@ -5,9 +5,19 @@ from typing import Any
 import keras
 from rich.progress import Progress
 
-from tf_structprune.graph import trace
+from tf_structprune.allocation import Allocation
+from tf_structprune.graph import PrunableGraph, trace
 from tf_structprune.layers import get_masks, polarity_of
-from tf_structprune.masks import Granularity, MaskSet, PatternOptions, as_granularity, mask_space
+from tf_structprune.masks import (
+    FEATURE_MAP,
+    Granularity,
+    MaskSet,
+    MaskSpace,
+    PatternOptions,
+    as_granularity,
+    kept_space,
+    mask_space,
+)
 from tf_structprune.measure import MEASURES
 from tf_structprune.scoring import LOCAL, Scorer, Validation
 from tf_structprune.search import Search, SearchResult, find
@@ -16,7 +26,7 @@ from tf_structprune.search import Search, SearchResult, find
 def find_masks(
     masked: keras.Model,
     granularity: Granularity,
-    sparsity: float,
+    sparsity: float | Allocation,
     *,
     search: Search,
     validation: Validation,
@@ -33,7 +43,8 @@ def find_masks(
     Args:
         masked: a model from `wrap`.
         granularity: what the candidates prune, by name or with demands such as `masks.Kernel(groups=4)`.
-        sparsity: total fraction of the prunable weights removed in the end, in [0, 1).
+        sparsity: total fraction of the prunable weights removed in the end, in [0, 1), or an `Allocation`, whose
+            unit counts all candidates then have; for feature maps only.
         search: the selector.
         validation: data and score of the candidates.
         seed: seed of the selector's draws.
@@ -43,18 +54,24 @@ def find_masks(
         verbose: show a progress bar.
 
     Raises:
-        ValueError: a sparsity out of range or reach, or a selector that cannot do the granularity.
+        ValueError: a sparsity out of range or reach, an allocation of another model or for another granularity, or a
+            selector that cannot do the granularity.
     """
     # Ten names: a search is its settings, and scripts give them by keyword.
     graph = trace(masked)
     base = get_masks(masked, graph=graph)
     name = as_granularity(granularity).name
-    space = mask_space(graph, granularity, sparsity, base=base, patterns=PatternOptions(polarity=polarity_of(masked)))
+    if isinstance(sparsity, Allocation):
+        space, told = _allocated_space(graph, name, sparsity, base), f"{sparsity.method} allocation"
+    else:
+        options = PatternOptions(polarity=polarity_of(masked))
+        space = mask_space(graph, granularity, sparsity, base=base, patterns=options)
+        told = f"sparsity {sparsity:.2f}"
     importance = MEASURES[search.measure](masked, graph, name, validation.x) if search.measure else {}
     scorer = Scorer(masked, validation, racing=racing, enough=enough, seed=seed, executor=executor)
     try:
         with Progress(transient=True, disable=not verbose) as progress:
-            task = progress.add_task(f"search {name} masks, sparsity {sparsity:.2f}", total=None)
+            task = progress.add_task(f"search {name} masks, {told}", total=None)
 
             def score(candidates: tuple[MaskSet, ...]) -> list[float]:
                 values: list[float] = scorer.score(
@@ -65,3 +82,23 @@ def find_masks(
             return find(search, space, score, importance=importance, seed=seed, enough=enough)
     finally:
         scorer.close()
+
+
+def _allocated_space(graph: PrunableGraph, granularity: str, allocation: Allocation, base: MaskSet) -> MaskSpace:
+    """All feature map masks with the counts of an allocation."""
+    check_allocated(granularity)
+    allocation.check(graph)
+    return kept_space(graph, allocation.kept, base=base)
+
+
+def check_allocated(granularity: str) -> None:
+    """Refuse an allocation for another granularity than feature maps.
+
+    Raises:
+        ValueError: another granularity.
+    """
+    if granularity != FEATURE_MAP:
+        raise ValueError(
+            f"An allocation gives the number of feature maps in each group. Received: granularity={granularity!r}. Use "
+            "it for 'feature_map', and a fraction for kernels and patterns."
+        )

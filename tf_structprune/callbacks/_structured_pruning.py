@@ -1,13 +1,16 @@
 """The callback that prunes inside `model.fit`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
+from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._find_masks import find_masks
+from tf_structprune.callbacks._stages import Sparsity, Stage, check_at_least, check_sparsities, stages_of
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
 from tf_structprune.masks import (
@@ -16,11 +19,10 @@ from tf_structprune.masks import (
     IntraKernelStrided,
     Kernel,
     as_granularity,
-    check_sparsity,
+    kept_space,
     sparsity_of,
-    stage_shares,
 )
-from tf_structprune.schedule import OneShot, Schedule, StepSchedule, as_schedule
+from tf_structprune.schedule import OneShot, Schedule, as_schedule
 from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import BestOfN, Search
 
@@ -48,19 +50,11 @@ class StageReport:
     accepted: bool
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """One granularity, the demands on its masks, and the fraction that it removes of the weights it finds."""
-
-    demands: FeatureMap | Kernel | IntraKernelStrided
-    share: float
-
-
 @dataclass
 class _Run:
     """Where one `fit` stands; made anew when training begins."""
 
-    stages: tuple[_Stage, ...]
+    stages: tuple[Stage, ...]
     baseline: float
     accepted_weights: list[Any]
     stage: int = 0
@@ -98,7 +92,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         search: the selector; `search.BestOfN(50)` by default.
         sparsity: fraction in [0, 1) of the prunable weights removed in the end, shared among
             several granularities by `masks.stage_shares`; a mapping gives each its own fraction of
-            what it finds instead. None only with a schedule that names its own.
+            what it finds instead. For feature maps, alone or in a mapping, an `Allocation` from `allocate` may
+            take the fraction's place; all are then removed at once. None only with a schedule that names its own.
         schedule: `schedule.OneShot()` by default, `schedule.Gradual(...)`, or a tfmot
             `PruningSchedule`, whose sparsities then count (one granularity only).
         tolerance: accepted loss of score, 0.01 by default: one point of MCR.
@@ -123,7 +118,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         validation_data: tuple[Any, Any],
         granularity: Granularity | Sequence[Granularity] = "feature_map",
         search: Search | None = None,
-        sparsity: float | Mapping[str, float] | None = None,
+        sparsity: Sparsity = None,
         schedule: Schedule | Any = None,
         tolerance: float = 0.01,
         patience: int = 5,
@@ -142,10 +137,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.validation: Validation = check_validation(validation_data, as_score(score), batch_size)
         self.search: Search = BestOfN() if search is None else search
         self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
-        self.sparsity = _check_sparsities(sparsity, self.granularity, self.schedule)
-        self.tolerance = _check_at_least("tolerance", tolerance, 0)
-        self.patience = int(_check_at_least("patience", patience, 1))
-        self.retrain_epochs = int(_check_at_least("retrain_epochs", retrain_epochs, 1))
+        self.sparsity = check_sparsities(sparsity, self.granularity, self.schedule)
+        self.tolerance = check_at_least("tolerance", tolerance, 0)
+        self.patience = int(check_at_least("patience", patience, 1))
+        self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 1))
         self.seed = seed
         self.verbose = verbose
         self.reports: tuple[StageReport, ...] = ()
@@ -159,7 +154,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             )
         self.reports = ()
         present = self._present_sparsity()
-        stages = _stages(self.demands, self.sparsity, present)
+        stages = stages_of(self.demands, self.sparsity, present)
         self._run = _Run(stages, self.validation.of(self.model), self.model.get_weights())
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -169,7 +164,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             return
         stage = run.stages[run.stage]
         if run.stage_epoch == 0:
-            run.stage_sparsity = 1 - (1 - self._present_sparsity()) * (1 - stage.share)
+            run.stage_sparsity = self._sparsity_after(stage)
         target = self.schedule.sparsity_at(run.stage_epoch, self._steps_per_epoch(), run.stage_sparsity)
         run.reached = target is not None and target >= run.stage_sparsity
         if target is None or target <= self._present_sparsity() + _ROUNDING:
@@ -177,7 +172,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         result = find_masks(
             self.model,
             stage.demands,
-            target,
+            stage.share if isinstance(stage.share, Allocation) else target,
             search=self.search,
             validation=self.validation,
             seed=self.seed + epoch,
@@ -261,51 +256,14 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def _present_sparsity(self) -> float:
         return sparsity_of(trace(self.model), get_masks(self.model), polarity_of(self.model))
 
+    def _sparsity_after(self, stage: Stage) -> float:
+        """Total sparsity at the end of a stage that begins now."""
+        if isinstance(stage.share, Allocation):
+            graph = trace(self.model)
+            stage.share.check(graph)
+            space = kept_space(graph, stage.share.kept, base=get_masks(self.model, graph=graph))
+            return sparsity_of(graph, space.sample(np.random.default_rng(self.seed)), polarity_of(self.model))
+        return 1 - (1 - self._present_sparsity()) * (1 - stage.share)
+
     def _steps_per_epoch(self) -> int:
         return int((self.params or {}).get("steps") or 1)
-
-
-def _stages(
-    demands: tuple[FeatureMap | Kernel | IntraKernelStrided, ...],
-    sparsity: float | Mapping[str, float] | None,
-    present: float,
-) -> tuple[_Stage, ...]:
-    """The stages; a plain sparsity counts what is gone when training begins."""
-    granularity = tuple(kind.name for kind in demands)
-    if sparsity is None:
-        shares: Sequence[float] = (1.0,)  # the schedule names every sparsity
-    elif isinstance(sparsity, Mapping):
-        shares = [sparsity[kind] for kind in granularity]
-    else:
-        shares = stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity)
-    return tuple(_Stage(kind, share) for kind, share in zip(demands, shares, strict=True))
-
-
-def _check_sparsities(
-    sparsity: float | Mapping[str, float] | None, granularity: tuple[str, ...], schedule: Schedule
-) -> float | Mapping[str, float] | None:
-    own = isinstance(schedule, StepSchedule)
-    if own != (sparsity is None):
-        raise ValueError(
-            "sparsity is needed, except with a tfmot schedule, which names its own. Received: "
-            f"sparsity={sparsity}, schedule={schedule}. Give exactly one of them."
-        )
-    if own and len(granularity) != 1:
-        raise ValueError(
-            f"A tfmot schedule names the sparsity of one granularity. Received: granularity={granularity}. "
-            "Use one callback for each granularity."
-        )
-    if isinstance(sparsity, Mapping):
-        if set(sparsity) != set(granularity):
-            raise ValueError(
-                f"sparsity must name every granularity once. Received: sparsity={dict(sparsity)}, "
-                f"granularity={granularity}. Use the same names."
-            )
-        return {kind: check_sparsity(value, f"Granularity '{kind}': ") for kind, value in sparsity.items()}
-    return None if sparsity is None else check_sparsity(sparsity)
-
-
-def _check_at_least(name: str, value: float, least: float) -> float:
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}. Received: {name}={value}. Use e.g. {max(least, 1)}.")
-    return value

@@ -33,4 +33,6 @@ from tf_structprune.graph._rules import LayerRule as LayerRule
 from tf_structprune.graph._rules import inner_layer as inner_layer
 from tf_structprune.graph._rules import register_rule as register_rule
 from tf_structprune.graph._trace import trace as trace
+from tf_structprune.graph._weights import WeightShape as WeightShape
+from tf_structprune.graph._weights import weight_shapes as weight_shapes
 from tf_structprune.graph._wrapper import TransparentWrapper as TransparentWrapper

@@ -7,6 +7,7 @@ from tf_structprune.masks._counting import kept_weights as kept_weights
 from tf_structprune.masks._counting import masks_by_layer as masks_by_layer
 from tf_structprune.masks._counting import sparsity_of as sparsity_of
 from tf_structprune.masks._counting import unit_mask as unit_mask
+from tf_structprune.masks._drops import Drops as Drops
 from tf_structprune.masks._granularity import COLUMNS as COLUMNS
 from tf_structprune.masks._granularity import FeatureMap as FeatureMap
 from tf_structprune.masks._granularity import Granularity as Granularity
@@ -14,6 +15,8 @@ from tf_structprune.masks._granularity import IntraKernelStrided as IntraKernelS
 from tf_structprune.masks._granularity import Kernel as Kernel
 from tf_structprune.masks._granularity import as_granularity as as_granularity
 from tf_structprune.masks._granularity import lowerable as lowerable
+from tf_structprune.masks._kept import kept_space as kept_space
+from tf_structprune.masks._kept import unit_counts as unit_counts
 from tf_structprune.masks._mask_set import FEATURE_MAP as FEATURE_MAP
 from tf_structprune.masks._mask_set import GRANULARITIES as GRANULARITIES
 from tf_structprune.masks._mask_set import INTRA_KERNEL as INTRA_KERNEL

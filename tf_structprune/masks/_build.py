@@ -10,6 +10,7 @@ from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, sparsity_of, unit_mask
 from tf_structprune.masks._drops import Drops
 from tf_structprune.masks._granularity import COLUMNS, Granularity, IntraKernelStrided, Kernel, as_granularity
+from tf_structprune.masks._kept import unit_counts
 from tf_structprune.masks._kernel_spaces import kernel_space, tiled_space
 from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, MaskSet, check_sparsity
 from tf_structprune.masks._patterns import column_strides, default_strides, patterns_by_count, positions_kept
@@ -102,7 +103,7 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
         )
     unit_keep = unit_mask(graph, base)
     alive = [unit_keep[group.units] for group in groups]
-    drops = Drops.of([_unit_counts(group, int(mask.sum())) for group, mask in zip(groups, alive, strict=True)])
+    drops = Drops.of([unit_counts(group, int(mask.sum())) for group, mask in zip(groups, alive, strict=True)])
     after = _sparsity_after(graph, groups, alive, drops, base, options)
     count = _first_reaching(len(drops.owners), after, sparsity)
     if count is None:
@@ -113,14 +114,6 @@ def _feature_map_space(graph: PrunableGraph, sparsity: float, base: MaskSet, opt
         for group, mask, lost in zip(groups, alive, dropped, strict=True)
     }
     return SubsetSpace(FEATURE_MAP, base, blocks)
-
-
-def _unit_counts(group: Group, alive: int) -> NDArray[np.int64]:
-    """Numbers of units that the group may keep, from all that are alive down."""
-    fewer = np.arange(alive - 1, 0, -1)
-    channels = fewer * group.unit_channels
-    allowed = (channels % group.round_to == 0) & (channels >= group.min_channels)
-    return np.concatenate([[alive], fewer[allowed]])
 
 
 def _sparsity_after(

@@ -4,6 +4,7 @@ from tflite_export.bench._benchmark import BenchReport as BenchReport
 from tflite_export.bench._benchmark import benchmark as benchmark
 from tflite_export.bench._benchmark import benchmark_together as benchmark_together
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications
+from tflite_export.bench._latency_cost import latency_cost as latency_cost
 from tflite_export.bench._memory import MEMORY_NOTE as MEMORY_NOTE
 from tflite_export.bench._memory import MemoryTable as MemoryTable
 from tflite_export.bench._memory import memory_table as memory_table

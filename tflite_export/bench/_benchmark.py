@@ -94,12 +94,25 @@ def benchmark_together(
     """
     if isinstance(paths, str | bytes) or not paths:
         raise ValueError(f"paths must be a non-empty sequence of models. Received: {paths!r:.60}. Pass a list.")
+    check_runs(runs, warmup)
+    models = [read_model(path) for path in paths]
+    latencies = latencies_us(models, threads=threads, runs=runs, warmup=warmup)
+    return tuple(_report(model, latency, threads) for model, latency in zip(models, latencies, strict=True))
+
+
+def check_runs(runs: int, warmup: int) -> None:
+    """Refuse numbers of runs that time nothing.
+
+    Raises:
+        ValueError: no timed run, or a negative number of others.
+    """
     if runs < 1 or warmup < 0:
         raise ValueError(f"runs must be at least 1 and warmup at least 0. Received: runs={runs}, warmup={warmup}.")
-    models = [read_model(path) for path in paths]
-    calls = [_prepared_call(model, threads) for model in models]
-    latencies = _time_in_turns(calls, runs, warmup)
-    return tuple(_report(model, latency, threads) for model, latency in zip(models, latencies, strict=True))
+
+
+def latencies_us(models: Sequence[bytes], *, threads: int, runs: int, warmup: int) -> NDArray[np.float64]:
+    """Times of several models in turns, see `benchmark_together`, in microseconds, shape (models, runs)."""
+    return _time_in_turns([_prepared_call(model, threads) for model in models], runs, warmup)
 
 
 def _prepared_call(model: bytes, threads: int) -> Callable[[], None]:

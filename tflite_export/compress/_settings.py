@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tf_structprune.allocation import METHODS, Budget
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.masks import COLUMNS, IntraKernelStrided, check_granularity, check_sparsity
+from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 
 AUGMENTATIONS = ("flip", "shift")
@@ -16,7 +17,9 @@ class CompressSettings:
     """Settings of one run; every default is what the command line shows.
 
     Attributes:
-        sparsity: fraction of the prunable weights to remove in all, in [0, 1).
+        sparsity: fraction of the prunable weights to remove in all, in [0, 1), every layer about the same; or a
+            `Budget` for the cost that stays, which is allocated among the channel groups.
+        allocation: how a budget is allocated, "uniform", "greedy" or "evolutionary"; for feature maps alone.
         granularity: what to prune, in this order; `masks.stage_shares` divides the sparsity.
         kernel_groups: kernels go in blocks, of so many groups of outputs by as many blocks of inputs; "any" for
             kernels one by one. "auto" is masks that run fast once lowered, see `masks.lowerable`, in as few
@@ -47,7 +50,8 @@ class CompressSettings:
         ValueError: a value out of its range.
     """
 
-    sparsity: float = 0.5
+    sparsity: float | Budget = 0.5
+    allocation: Literal["uniform", "greedy", "evolutionary"] = "greedy"
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
     strides: tuple[int, ...] | Literal["auto", "any", "columns"] = "auto"
@@ -70,13 +74,20 @@ class CompressSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_sparsity(self.sparsity)
+        if not isinstance(self.sparsity, Budget):
+            check_sparsity(self.sparsity)
         for kind in self.granularity:
             check_granularity(kind)
         if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
             raise ValueError(
                 f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
             )
+        if isinstance(self.sparsity, Budget) and self.granularity != (FEATURE_MAP,):
+            raise ValueError(
+                "A budget is allocated to feature maps, and to nothing else. Received: granularity="
+                f"{','.join(self.granularity)!r}. Use feature_map with a budget, or a sparsity."
+            )
+        _check_choice("allocation", (self.allocation,), METHODS)
         _check_count("kernel_groups", self.kernel_groups, least=2)
         _check_count("patterns", self.patterns, least=1)
         _check_strides(self.strides)

@@ -6,12 +6,14 @@ from typing import Any
 import keras
 from absl import logging
 
+from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.callbacks import find_masks
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
 from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
@@ -38,6 +40,7 @@ class Stage:
         mcr_before_retraining: MCR with the new masks.
         mcr_after_retraining: MCR after the last epoch.
         accepted: whether that is within the tolerance; if not, the stage was undone.
+        allocation: how many maps each group was left, where the settings have a budget.
     """
 
     granularity: str
@@ -47,6 +50,24 @@ class Stage:
     mcr_before_retraining: float
     mcr_after_retraining: float
     accepted: bool
+    allocation: Allocation | None = None
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """The model of a stage before retraining.
+
+    Attributes:
+        model: with the new masks; for feature maps rebuilt thin.
+        demands: what was demanded of the masks.
+        mcr: of the validation data.
+        allocation: of a budget.
+    """
+
+    model: keras.Model
+    demands: Granularity
+    mcr: float
+    allocation: Allocation | None
 
 
 @dataclass(frozen=True)
@@ -84,12 +105,13 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
         verbose: 1 shows progress.
 
     Raises:
-        ValueError: nothing to prune, or a sparsity out of reach.
+        ValueError: nothing to prune, or a sparsity or budget out of reach.
         RefusedError: no stage stayed within the tolerance.
     """
     judge = check_validation((data.x_val, data.y_val), as_score("mcr"), 512)
     mcr_dense = -judge.of(dense)
-    shares = stage_shares(settings.sparsity, settings.granularity)
+    # What a budget removes is known when it is allocated.
+    shares = (0.0,) if isinstance(settings.sparsity, Budget) else stage_shares(settings.sparsity, settings.granularity)
     total = trace(dense, **settings.demands).prunable_weights
     present = ShrunkModel(dense, MaskSet(), ShrinkPlan({}))
     goal = 1.0  # fraction of the weights that the accepted stages were to keep; some keep fewer
@@ -98,20 +120,32 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
     granularities = () if settings.fixed_point and not settings.sparsity else settings.granularity
     for index, (granularity, share) in enumerate(zip(granularities, shares, strict=False)):
         keep = goal * (1 - share)
-        logging.info("Stage %d: %s, to a sparsity of %.3f.", index + 1, granularity, 1 - keep)
-        masked, demands, before = _prune(present, granularity, keep * total, judge, settings, verbose=verbose)
-        figures = retrain(masked, dense, data, settings, verbose=verbose)
+        logging.info("Stage %d: %s, %s.", index + 1, granularity, _goal(settings, keep))
+        masked = _prune(present, granularity, keep * total, judge, data, settings, verbose=verbose)
+        figures = retrain(masked.model, dense, data, settings, verbose=verbose)
         history += epoch_rows(index, granularity, figures)
-        after = -judge.of(masked)
+        after = -judge.of(masked.model)
         accepted = after <= mcr_dense + settings.tolerance + 1e-9
-        sparsity = 1 - _kept(masked) / total
-        stages.append(Stage(granularity, demands, settings.search, sparsity, before, after, accepted))
+        sparsity = 1 - _kept(masked.model) / total
+        stages.append(
+            Stage(
+                granularity, masked.demands, settings.search, sparsity, masked.mcr, after, accepted, masked.allocation
+            )
+        )
         logging.info("Stage %d: %s", index + 1, asdict(stages[-1]))
         if accepted:
-            present, goal = shrink(masked), keep
+            present, goal = shrink(masked.model), keep
     if granularities and not any(stage.accepted for stage in stages):
         raise _refusal(stages, mcr_dense, settings)
     return Pruned(present, tuple(stages), mcr_dense, tuple(history))
+
+
+def _goal(settings: CompressSettings, keep: float) -> str:
+    """What a stage is to reach, in words."""
+    budget = settings.sparsity
+    if isinstance(budget, Budget):
+        return f"to {100 * budget.fraction:g} % of the {budget.kind}"
+    return f"to a sparsity of {1 - keep:.3f}"
 
 
 def _prune(
@@ -119,12 +153,12 @@ def _prune(
     granularity: str,
     keep: float,
     judge: Validation,
+    data: Data,
     settings: CompressSettings,
     *,
     verbose: int,
-) -> tuple[keras.Model, Granularity, float]:
-    """The masked (for feature maps: thin) model with new masks that keep so many weights, what was demanded of
-    them, and the model's MCR before retraining."""
+) -> _Masked:
+    """The model with new masks that keep so many weights, or meet the budget."""
     masked = _wrapped(present, settings)
     graph = trace(masked)
     kept = _kept(masked)
@@ -133,18 +167,23 @@ def _prune(
     base = get_masks(masked, graph=graph)
     demands = constrain(graph, granularity, sparsity, share=1 - keep / kept, base=base, settings=settings)
     logging.info("Demands of the masks: %s", demands)
+    images = judge.first(_SEARCH_IMAGES)
+    allocation = None
+    if isinstance(settings.sparsity, Budget):
+        allocation = allocate_budget(masked, settings.sparsity, images, data, settings)
     found = find_masks(
         masked,
         demands,
-        sparsity,
+        sparsity if allocation is None else allocation,
         search=_selector(settings),
-        validation=judge.first(_SEARCH_IMAGES),
+        validation=images,
         seed=settings.seed,
         verbose=bool(verbose),
     )
     set_masks(masked, found.masks, graph=graph)
     before = -judge.of(masked)
-    return (_wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked), demands, before
+    model = _wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked
+    return _Masked(model, demands, before, allocation)
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:

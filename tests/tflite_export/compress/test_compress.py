@@ -58,6 +58,7 @@ STAGE = {
     "mcr_before_retraining": float,
     "mcr_after_retraining": float,
     "accepted": bool,
+    "allocation": type(None),
 }
 SETTINGS = CompressSettings(
     sparsity=0.6,

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tf_structprune.allocation import Budget
 from tf_structprune.search import SEARCHES
 from tflite_export.compress import AUGMENTATIONS, CompressSettings
 
@@ -11,6 +12,11 @@ WRONG = {
     "sparsity one": ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\). Received: sparsity=1.0"),
     "sparsity negative": ({"sparsity": -0.1}, r"sparsity must be in \[0, 1\). Received: sparsity=-0.1"),
     "sparsity nan": ({"sparsity": math.nan}, r"sparsity must be in \[0, 1\). Received: sparsity=nan"),
+    "allocation unknown": ({"allocation": "luck"}, "Unknown allocation. Received: allocation='luck'. Use one of: uni"),
+    "budget of kernels": (
+        {"sparsity": Budget("macs", 0.5), "granularity": ("feature_map", "kernel")},
+        "A budget is allocated to feature maps, and to nothing else. Received: granularity='feature_map,kernel'. Use",
+    ),
     "granularity unknown": ({"granularity": ("filter",)}, "Unknown granularity. Received: granularity='filter'"),
     "granularity twice": (
         {"granularity": ("kernel", "kernel")},

@@ -10,7 +10,7 @@ import tf_structprune as sp
 from tests.tflite_export.compress import tiny
 from tf_structprune.masks import mask_space
 from tf_structprune.search import SEARCHES, find
-from tflite_export.compress import CompressSettings, RefusedError, _stages, prune_in_stages
+from tflite_export.compress import CompressSettings, RefusedError, _allocate, _stages, prune_in_stages
 
 GRANULARITIES = ("feature_map", "kernel", "intra_kernel")
 PRUNABLE = ("a", "b", "hidden")
@@ -363,3 +363,39 @@ def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained
     first, last = result.stages
     assert first.sparsity > 1 - 0.5**0.5 + 0.02  # a block is a quarter of a layer
     assert 0.5 <= last.sparsity < 0.52
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "greedy", "evolutionary"])
+def test_budget_is_allocated_and_met_by_the_small_model(retrained, allocation):
+    retrained(stay)
+    dense, data = tiny.fresh(), tiny.data()
+    settings = settings_of(sparsity=sp.Budget("macs", 0.6), allocation=allocation, tolerance=1, search="magnitude")
+    result = prune_in_stages(dense, data, settings)
+    (stage,) = result.stages
+    assert stage.allocation.method == allocation
+    macs = sp.trace(result.small.model).macs
+    assert macs == stage.allocation.cost_after <= 0.6 * sp.trace(dense).macs
+    assert {name: result.small.model.get_layer(name).kernel.shape[-1] for name in PRUNABLE} == stage.allocation.kept
+    assert stage.mcr_before_retraining == pytest.approx(-stage.allocation.score)  # the same masks, by magnitude
+    assert 0 < stage.sparsity == result.sparsity
+
+
+def test_latency_is_that_of_the_int8_file(retrained, monkeypatch):
+    retrained(stay)
+    asked = {}
+
+    def latency_cost(masked, **given):
+        asked.update(given)
+        return lambda kept: 10.0 + sum(kept.values())
+
+    monkeypatch.setattr(_allocate, "latency_cost", latency_cost)
+    settings = settings_of(sparsity=sp.Budget("latency", 0.8), tolerance=1, search="magnitude")
+    (stage,) = prune_in_stages(tiny.fresh(), tiny.data(), settings).stages
+    assert asked["quantize"] == "int8" and len(asked["representative_data"]) == 16
+    assert stage.allocation.cost_before == 10 + 8 + 8 + 12
+    assert stage.allocation.cost_after == 10 + sum(stage.allocation.kept.values()) <= 0.8 * 38
+
+
+def test_budget_out_of_reach_is_refused():
+    with pytest.raises(ValueError, match=r"Budget 'macs': removing feature maps does not make the network that cheap"):
+        prune_in_stages(tiny.fresh(), tiny.data(), settings_of(sparsity=sp.Budget("macs", 0.01)))

@@ -1,0 +1,186 @@
+"""Allocation for a real masked model: scored with its masks, used by the selectors and by the callback."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_structprune as sp
+from tests import zoo
+from tf_structprune.allocation import METHODS
+from tf_structprune.callbacks import find_masks
+from tf_structprune.masks import kept_space
+from tf_structprune.measure import l1
+from tf_structprune.scoring import as_score, check_validation
+from tf_structprune.search import SEARCHES
+
+X, Y = zoo.batch(24), np.arange(24) % 3
+HALF = sp.Budget("macs", 0.5)
+QUICK = sp.search.EvolutionaryParticleFilter(particles=4, generations=2)
+RESIDUALS = ("residual_projection", "residual_identity", "residual_twice", "grouped_convolution")
+
+
+def allocated(masked, budget=HALF, **settings):
+    return sp.allocate(masked, budget, **{"validation_data": (X, Y), "levels": 2, **settings})
+
+
+@pytest.fixture
+def masked():
+    return sp.wrap(zoo.build("chain"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["chain", *RESIDUALS])
+def test_budget_is_met_and_coupled_groups_keep_the_same(name, method):
+    masked = sp.wrap(zoo.build(name))
+    budget = sp.Budget("parameters", 0.6)
+    found = allocated(masked, budget, method=QUICK if method == "evolutionary" else method)
+    assert found.cost_after <= 0.6 * found.cost_before == 0.6 * zoo.build(name).count_params()
+    graph = sp.trace(masked)
+    sp.set_masks(masked, kept_space(graph, found.kept).top(l1(masked, graph, "feature_map", X)))
+    for group in graph.prunable_groups:
+        for producer in group.producers:
+            mine = np.isin(graph.channels[producer].outputs, group.units)
+            kept = np.array(masked.get_layer(producer).output_keep)[mine]
+            assert kept.mean() == pytest.approx(found.kept[group.name] / found.units[group.name])
+
+
+def test_score_is_that_of_the_masks_by_magnitude(masked):
+    found = allocated(masked, score="sparse_categorical_crossentropy")
+    validation = check_validation((X, Y), as_score("sparse_categorical_crossentropy"), 256)
+    assert found.score_before == pytest.approx(validation.of(masked))
+    graph = sp.trace(masked)
+    sp.set_masks(masked, kept_space(graph, found.kept).top(l1(masked, graph, "feature_map", X)))
+    assert found.score == pytest.approx(validation.of(masked))
+    assert found.metric == "sparse_categorical_crossentropy"
+
+
+def test_group_whose_maps_hardly_matter_gives_most(masked):
+    """Maps of "b" that "c" reads with zeros make no difference."""
+    wrapped = masked.get_layer("c").layer
+    kernel, bias = wrapped.get_weights()
+    kernel[:, :, :-1] = 0
+    wrapped.set_weights([kernel, bias])
+    producer = masked.get_layer("b").layer
+    first, offset = producer.get_weights()
+    first[..., -1] *= 100  # the one that matters stays by magnitude
+    producer.set_weights([first, offset])
+    found = allocated(masked, sp.Budget("macs", 0.5), score="sparse_categorical_crossentropy", levels=5)
+    assert found.kept["b"] / 6 < found.kept["c"] / 5
+
+
+def test_model_is_left_as_it_was(masked):
+    sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.2, "kernel": 0.2}, seed=3))
+    before, weights = sp.get_masks(masked), masked.get_weights()
+    found = allocated(masked)
+    assert sp.get_masks(masked).equals(before)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, masked.get_weights(), strict=True))
+    assert all(found.kept[name] <= mask.sum() for name, mask in before.feature_map.items())
+
+
+def test_model_is_left_as_it_was_after_an_error(masked):
+    before = sp.get_masks(masked)
+    with pytest.raises(ValueError, match=r"An allocation's score is not a number\. Received: nan"):
+        allocated(masked, score=lambda y_true, y_pred: float("nan"))
+    assert sp.get_masks(masked).equals(before)
+
+
+def test_cost_function_gives_the_latency(masked):
+    found = allocated(masked, sp.Budget("latency", 0.5), cost=lambda kept: 1.0 + kept["b"])
+    assert (found.cost_before, found.cost_after) == (7.0, 1.0 + found.kept["b"])
+    assert found.kept["b"] <= 2
+
+
+def test_name_of_a_score_is_told(masked):
+    assert allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric == "top1"
+    assert allocated(masked, method="uniform", score=accuracy).metric == "accuracy"
+
+
+def accuracy(y_true, y_pred):
+    return float(np.mean(y_pred.argmax(axis=1) == y_true))
+
+
+def test_model_without_masks_for_maps_is_refused():
+    with pytest.raises(ValueError, match=r"Model 'chain' holds no feature map masks, which an allocation is about\. R"):
+        allocated(sp.wrap(zoo.build("chain"), granularity="kernel"))
+
+
+def test_plain_model_is_refused():
+    with pytest.raises(ValueError, match=r"Model 'chain' has no masks\. Received: a plain model\. Use wrap"):
+        allocated(zoo.build("chain"))
+
+
+def test_latency_without_a_cost_function_is_refused(masked):
+    with pytest.raises(ValueError, match=r"kind='latency' without cost\. Use cost=tflite_export\.latency_cost"):
+        allocated(masked, sp.Budget("latency", 0.5))
+
+
+@pytest.fixture(scope="module")
+def allocation():
+    return allocated(sp.wrap(zoo.build("chain")))
+
+
+def kept_in(masked):
+    return {name: int(mask.sum()) for name, mask in sp.get_masks(masked).feature_map.items()}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_selector_finds_masks_with_the_counts(masked, allocation, search):
+    validation = check_validation((X, Y), as_score("mcr"), 24)
+    small = {"best_of_n": {"candidates": 3}, "particle_filter": {"particles": 3, "generations": 2}}
+    small["evolutionary"] = {"particles": 3, "generations": 2}
+    selector = SEARCHES[search](**small.get(search, {}))
+    result = find_masks(masked, "feature_map", allocation, search=selector, validation=validation)
+    assert {name: int(mask.sum()) for name, mask in result.masks.feature_map.items()} == dict(allocation.kept)
+
+
+@pytest.mark.parametrize("granularity", ["kernel", sp.IntraKernelStrided()])
+def test_other_granularities_are_refused(masked, allocation, granularity):
+    validation = check_validation((X, Y), as_score("mcr"), 24)
+    message = r"An allocation gives the number of feature maps in each group\. Received: granularity='.*kernel'\. Use"
+    with pytest.raises(ValueError, match=message):
+        find_masks(masked, granularity, allocation, search=sp.search.RandomMask(), validation=validation)
+
+
+def test_allocation_of_another_model_is_refused(allocation):
+    validation = check_validation((X, Y), as_score("mcr"), 24)
+    with pytest.raises(ValueError, match=r"Model 'leaky' has other channel groups than the allocation"):
+        find_masks(
+            sp.wrap(zoo.build("leaky")), "feature_map", allocation, search=sp.search.RandomMask(), validation=validation
+        )
+
+
+def test_fit_prunes_to_the_allocation(run, allocation):
+    masked, callback, history = run(sparsity=allocation)
+    assert kept_in(masked) == dict(allocation.kept)
+    (report,) = callback.reports
+    assert report.accepted and history["prune_sparsity"] == [report.sparsity] * 3
+    assert report.sparsity == sp.sparsity_of(sp.trace(masked), sp.get_masks(masked))
+
+
+def test_fit_prunes_kernels_behind_an_allocation(run, allocation):
+    masked, callback, _ = run(
+        granularity=("feature_map", "kernel"), sparsity={"feature_map": allocation, "kernel": 0.4}, epochs=3
+    )
+    assert [report.granularity for report in callback.reports] == ["feature_map", "kernel"]
+    assert kept_in(masked) == dict(allocation.kept)
+    assert any(not mask.all() for mask in sp.get_masks(masked).kernel.values())
+
+
+def test_fit_refuses_the_allocation_of_another_model(run, allocation):
+    with pytest.raises(ValueError, match=r"Model 'leaky' has other channel groups than the allocation"):
+        run("leaky", sparsity=allocation)
+
+
+def made(**settings):
+    return sp.StructuredPruning(**{"validation_data": (X, Y), "verbose": 0, **settings})
+
+
+def test_callback_refuses_what_an_allocation_cannot_do(allocation):
+    with pytest.raises(ValueError, match=r"An allocation is for feature maps alone\. Received: granularity=\('feat"):
+        made(sparsity=allocation, granularity=("feature_map", "kernel"))
+    with pytest.raises(ValueError, match=r"number of feature maps in each group\. Received: granularity='kernel'"):
+        made(sparsity=allocation, granularity="kernel")
+    with pytest.raises(ValueError, match=r"number of feature maps in each group\. Received: granularity='kernel'"):
+        made(sparsity={"kernel": allocation}, granularity="kernel")
+    with pytest.raises(ValueError, match=r"An allocation is reached at once\. Received: schedule=Gradual.*Use OneShot"):
+        made(sparsity=allocation, schedule=sp.schedule.Gradual(3))

@@ -1,0 +1,97 @@
+"""Allocate a budget among the channel groups of a masked model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from tf_structprune.allocation import (
+    Allocation,
+    Budget,
+    CostFunction,
+    CountedCost,
+    Method,
+    Problem,
+    find_allocation,
+)
+from tf_structprune.graph import PrunableGraph, trace, weight_shapes
+from tf_structprune.layers import get_masks
+from tf_structprune.masks import FEATURE_MAP, MaskSet
+from tf_structprune.measure import l1
+from tf_structprune.scoring import Scorer, check_validation
+
+
+def allocate(
+    masked: keras.Model,
+    budget: Budget,
+    *,
+    validation_data: tuple[Any, Any],
+    method: Method = "greedy",
+    score: Any = "mcr",
+    cost: CostFunction | None = None,
+    levels: int = 8,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> Allocation:
+    """How many feature maps each channel group keeps, so that the network costs no more than a budget.
+
+    Groups are not equally sensitive: one sparsity for all, as in the papers (arXiv 1610.09639), takes as much from
+    the one that errs at once as from the one that does not notice. See `allocation.find_allocation` for the methods.
+    Candidates are scored without retraining, with the masks that keep the maps of largest L1 norm; which maps go is
+    then a selector's choice, e.g. in `StructuredPruning(sparsity=allocation)`.
+
+    Feature maps are the only granularity that is allocated, because they are what a cost of the whole network depends
+    on; kernel and intra-kernel masks that the model holds stay as they are, and what they remove is not taken off
+    the cost.
+
+    Args:
+        masked: a model from `wrap` with "feature_map"; it is left with the masks it had, and maps that they
+            removed stay removed.
+        budget: what the network may cost, e.g. `Budget("macs", 0.5)`.
+        validation_data: pair of arrays (x, y) held out from training; some thousand samples are enough.
+        method: "uniform", "greedy", "evolutionary", or a `search.EvolutionaryParticleFilter`.
+        score: "mcr" or another score, see `scoring.as_score`.
+        cost: for `Budget("latency", ...)` what measures it, e.g. `tflite_export.latency_cost(masked)`: a function of
+            the kept units by group name that returns a positive number.
+        levels: numbers of units at which each group is scored (and timed) alone.
+        seed: seed of the evolutionary method.
+        batch_size: samples a prediction step.
+
+    Raises:
+        TypeError: validation data that are no pair.
+        ValueError: a model without masks or groups, a budget out of reach, a latency without `cost`, another setting
+            out of range, or a score that is not a number.
+    """
+    # Nine names: what is asked for, what it is judged by, and how it is searched, each by keyword.
+    validation = check_validation(validation_data, score, batch_size)
+    graph = trace(masked)
+    base = get_masks(masked, graph=graph)
+    _check_wrapped(graph, base)
+    scorer = Scorer(masked, validation, racing=False)
+
+    def scores(candidates: Sequence[MaskSet]) -> list[float]:
+        values: list[float] = scorer.score(candidates).values.tolist()
+        return values
+
+    problem = Problem(
+        graph=graph,
+        base=base,
+        budget=budget,
+        count=CountedCost.of(budget, graph, weight_shapes(masked, graph)),
+        importance=l1(masked, graph, FEATURE_MAP, validation.x),
+        score=scores,
+        measure=cost,
+    )
+    return find_allocation(problem, method, levels=levels, seed=seed, metric=_name_of(score))
+
+
+def _check_wrapped(graph: PrunableGraph, masks: MaskSet) -> None:
+    if graph.prunable_groups and not masks.feature_map:
+        raise ValueError(
+            f"Model '{graph.model_name}' holds no feature map masks, which an allocation is about. Received: a model "
+            "wrapped for other granularities. Use wrap(model, granularity=(..., 'feature_map'))."
+        )
+
+
+def _name_of(score: Any) -> str:
+    return score if isinstance(score, str) else str(getattr(score, "name", None) or getattr(score, "__name__", score))

@@ -1,0 +1,69 @@
+"""Measured latency as a cost by which channels are allocated."""
+
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tf_structprune.graph import trace
+from tf_structprune.masks import kept_space
+from tflite_export.bench._benchmark import check_runs, latencies_us
+from tflite_export.quantize import Quantize, convert
+from tflite_export.shrink import plan_shrink
+
+_WARMUP = 10
+
+
+def latency_cost(
+    masked: keras.Model,
+    *,
+    threads: int = 1,
+    quantize: Quantize = "none",
+    representative_data: ArrayLike | None = None,
+    runs: int = 100,
+) -> Callable[[Mapping[str, int]], float]:
+    """What `tf_structprune.allocate` measures for `Budget("latency", ...)`: LiteRT with XNNPACK on this machine.
+
+    The model is shrunk to so many channels, converted and timed in turns with the file of the whole model. The
+    ratio of the two medians counts, so that a drift of the machine's speed meets both; it is told in microseconds
+    of the whole model, which is timed once, at the start. Which channels stay makes no difference to the time. Every
+    number of channels is measured once and remembered for as long as the function lives.
+
+    Args:
+        masked: a model from `tf_structprune.wrap`; it is not changed, and its own masks do not count.
+        threads: number of CPU threads, 1 or more.
+        quantize: "none" for float32, "int8" for full-integer.
+        representative_data: `(n, *input shape)` samples, needed for "int8".
+        runs: number of timed runs of each file, 1 or more.
+
+    Returns:
+        A function of the units that each prunable group keeps, by name, that gives microseconds. It raises a
+        ValueError for counts that the model's groups cannot or may not keep.
+
+    Raises:
+        ValueError: a model or an argument that `quantize.convert` or `benchmark` refuses.
+    """
+    check_runs(runs, _WARMUP)
+    graph = trace(masked)
+    first = {group.name: np.zeros(group.size) for group in graph.prunable_groups}  # ties keep the first channels
+
+    def file_of(kept: Mapping[str, int]) -> bytes:
+        masks = kept_space(graph, kept).top(first)
+        model = rebuild(masked, plan_shrink(graph, masks).cuts)
+        return convert(model, quantize=quantize, representative_data=representative_data)
+
+    sizes = {group.name: group.size for group in graph.prunable_groups}
+    whole = file_of(sizes)
+    whole_us = float(np.median(latencies_us((whole,), threads=threads, runs=runs, warmup=_WARMUP)))
+    measured = {tuple(sizes.values()): whole_us}
+
+    def cost(kept: Mapping[str, int]) -> float:
+        key = tuple({**sizes, **kept}.values())
+        if key not in measured:
+            files = (whole, file_of(kept))
+            dense, here = np.median(latencies_us(files, threads=threads, runs=runs, warmup=_WARMUP), axis=1)
+            measured[key] = whole_us * float(here / dense)
+        return measured[key]
+
+    return cost
