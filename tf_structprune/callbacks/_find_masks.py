@@ -13,7 +13,7 @@ from tf_structprune.callbacks._score import ScoreFunction
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, polarity_of, set_masks
 from tf_structprune.masks import Granularity, MaskSet, PatternOptions, as_granularity, mask_space
-from tf_structprune.measure import MEASURES
+from tf_structprune.measure import MEASURES, predict
 from tf_structprune.search import Search, SearchResult, find
 
 
@@ -35,8 +35,7 @@ class Validation:
 
     def of(self, model: keras.Model) -> float:
         """Score of a model as it is."""
-        outputs = model.predict(self.x, batch_size=self.batch_size, verbose=0)
-        return self.score(self.y, np.asarray(outputs))
+        return self.score(self.y, predict(model, self.x, self.batch_size))
 
 
 def check_validation(validation_data: Any, score: ScoreFunction, batch_size: int) -> Validation:

@@ -10,7 +10,7 @@ from absl import logging
 from tf_structprune.callbacks._find_masks import Validation, check_validation, find_masks
 from tf_structprune.callbacks._score import as_score
 from tf_structprune.graph import trace
-from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
+from tf_structprune.layers import agree_on_weights, get_masks, is_masked, polarity_of, set_masks
 from tf_structprune.masks import (
     FeatureMap,
     Granularity,
@@ -199,6 +199,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run = self._state()
         run.stage_epoch += 1
         run.epochs_since_search += 1
+        agree_on_weights(self.model)  # what is judged is what will be saved
         score = self.validation.of(self.model)
         accepted = self._within_tolerance(score)
         if accepted:
