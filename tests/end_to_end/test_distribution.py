@@ -12,6 +12,7 @@ import pytest
 from tests.end_to_end.fit_on_devices import digits
 
 ROOT = Path(__file__).parents[2]
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling takes the time
 _L = keras.layers
 
 
@@ -47,7 +48,7 @@ def fitted(backend, devices, dense, folder):
         **os.environ,
         "KERAS_BACKEND": backend,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
     }
     command = [sys.executable, "-m", "tests.end_to_end.fit_on_devices", str(dense), str(devices), str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
