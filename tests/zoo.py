@@ -232,3 +232,14 @@ def _sequential_layers() -> Iterator[keras.layers.Layer]:
     yield _L.Flatten()
     yield _L.Dense(8, activation="relu", name="hidden")
     yield _L.Dense(3, activation="softmax", name="classifier")
+
+
+def adapted():
+    """A network behind a normalization that was adapted to data."""
+    inputs = keras.Input(INPUT_SHAPE)
+    normalize = _L.Normalization(name="normalize")
+    x = conv(conv(normalize(inputs), 4, name="a"), 6, name="b")
+    net = keras.Model(inputs, _L.Dense(3, name="classifier")(_L.GlobalAveragePooling2D()(x)))
+    randomize(net)
+    normalize.adapt(3 + 2 * batch(50))
+    return net

@@ -12,7 +12,7 @@ from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._find_masks import find_masks
 from tf_structprune.callbacks._stages import Sparsity, Stage, check_at_least, check_sparsities, stages_of
 from tf_structprune.graph import trace
-from tf_structprune.layers import get_masks, is_masked, polarity_of, set_masks
+from tf_structprune.layers import agree_on_weights, get_masks, is_masked, polarity_of, set_masks
 from tf_structprune.masks import (
     FeatureMap,
     Granularity,
@@ -194,6 +194,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run = self._state()
         run.stage_epoch += 1
         run.epochs_since_search += 1
+        agree_on_weights(self.model)  # what is judged is what will be saved
         score = self.validation.of(self.model)
         accepted = self._within_tolerance(score)
         if accepted:

@@ -23,6 +23,7 @@ from tf_structprune.layers._to_fixed_point import recipe_of as recipe_of
 from tf_structprune.layers._to_fixed_point import signal_owner as signal_owner
 from tf_structprune.layers._to_fixed_point import signal_quantizers as signal_quantizers
 from tf_structprune.layers._to_fixed_point import to_fixed_point as to_fixed_point
+from tf_structprune.layers._weights import agree_on_weights as agree_on_weights
 from tf_structprune.layers._weights import assign_weights as assign_weights
 from tf_structprune.layers._weights import folded_weights as folded_weights
 from tf_structprune.layers._weights import renew_copies as renew_copies

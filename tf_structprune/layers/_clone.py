@@ -47,10 +47,11 @@ class _Cloner:
 
     def model(self, model: keras.Model, path: str) -> keras.Model:
         """A copy of a model that lies at a path, "" for the whole."""
-        names = iter(input_names(model))
+        # By identity: backends walk a dictionary in different orders.
+        names = {id(tensor): name for tensor, name in zip(model.inputs, input_names(model), strict=True)}
         sequential = isinstance(model, keras.Sequential)
         structure = model.inputs[0] if sequential else model.input
-        inputs = keras.tree.map_structure(lambda tensor: self._input(tensor, path, next(names)), structure)
+        inputs = keras.tree.map_structure(lambda tensor: self._input(tensor, path, names[id(tensor)]), structure)
         return keras.models.clone_model(
             model,
             input_tensors=inputs,

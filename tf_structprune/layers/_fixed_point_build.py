@@ -211,8 +211,8 @@ def _affine(call: LayerCall, channels: int) -> tuple[Any, Any]:
 
 
 def _flat(name: str) -> str:
-    """A name in the flat model: Keras allows no slash in it."""
-    return name.replace("/", ".")
+    """A name in the flat model: Keras allows no slash in it, and torch no dot."""
+    return name.replace("/", "-")
 
 
 def _unused(name: str, taken: dict[str, Any]) -> str:

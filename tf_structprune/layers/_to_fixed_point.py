@@ -18,7 +18,7 @@ def to_fixed_point(model: keras.Model, recipe: FixedPoint | None = None) -> kera
     Batch normalizations are folded into the layers in front of them, so outputs are those of the model in
     inference. `callbacks.calibrate` or the callback `FixedPointTraining` switches the quantizers on. Weights
     that are zero, pruned ones, stay zero in training. The result is a flat functional model: a layer "a/b" of
-    a nested model is called "a.b".
+    a nested model is called "a-b".
 
     Args:
         model: a built Sequential or functional model in float32, not masked; it is not changed.

@@ -31,6 +31,16 @@ def renew_copies(model: keras.Model) -> None:
             layer.finalize_state()
 
 
+def agree_on_weights(model: keras.Model) -> None:
+    """Give all replicas of a `tf.distribute` strategy the weights of the first one, which are those that are saved.
+
+    Keras updates the statistics of a batch normalization on each replica by itself, from its share of the batch.
+    """
+    strategy = getattr(model, "distribute_strategy", None)  # of the TensorFlow backend alone
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        model.set_weights(model.get_weights())
+
+
 def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     """Give a layer, inside its wrappers, the weights of another one with masks folded in, and its fixed-point grids."""
     weights = folded_weights(source)

@@ -31,6 +31,7 @@ from tf_structprune.layers import (
     set_masks,
 )
 from tf_structprune.masks import GRANULARITIES, MaskSet
+from tf_structprune.measure import batch_shares
 from tf_structprune.scoring._changes import Change, varied_layers
 from tf_structprune.scoring._network import Assignments, Network
 from tf_structprune.scoring._validation import Validation
@@ -208,7 +209,8 @@ class Bench:
 
 def _batches(masked: keras.Model, validation: Validation, order: NDArray[np.int64], batch_size: int) -> list[_Batch]:
     arrays = validation.inputs(masked)
-    batch_size = min(batch_size, len(order))
+    shares = batch_shares()  # every device gets as much of a batch
+    batch_size = -(-min(batch_size, len(order)) // shares) * shares
     found = []
     for begin in range(0, len(order), batch_size):
         indices = order[begin : begin + batch_size]

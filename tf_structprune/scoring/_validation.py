@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import input_arrays
+from tf_structprune.measure import predict
 from tf_structprune.scoring._score import Score, as_score
 
 
@@ -49,7 +50,7 @@ class Validation:
 
     def outputs_of(self, model: keras.Model) -> Any:
         """Outputs of a model, an array or a list of them in the order of its outputs."""
-        outputs = model.predict(self.x, batch_size=self.batch_size, verbose=0)
+        outputs = predict(model, self.x, self.batch_size)
         return _single([np.asarray(output) for output in _by_output(model, outputs)])
 
     def with_outputs_of(self, dense: keras.Model) -> "Validation":

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tf_structprune.graph import trace
+from tf_structprune.layers import rebuild
 from tf_structprune.masks import kept_space
 from tflite_export.bench._benchmark import check_runs, latencies_us
 from tflite_export.quantize import Quantize, convert

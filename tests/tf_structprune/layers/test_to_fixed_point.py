@@ -151,9 +151,9 @@ def test_separable_convolution_becomes_two_layers():
 def test_nested_models_are_flattened():
     inner = keras.Sequential([keras.Input((8, 8, 4)), _L.Conv2D(4, 3, name="deep", activation="relu")], name="nest")
     model = make(lambda x: zoo._head(inner(zoo.conv(x, 4, name="a"))))
-    fixed = sp.to_fixed_point(model, sp.FixedPoint(layers={"nest.deep": sp.LayerBits(3, 4)}))
-    assert quantized_layers(fixed)["nest.deep"].weight_bits == 3
-    assert signal_quantizers(fixed)["nest.deep_signal"].bits == 4
+    fixed = sp.to_fixed_point(model, sp.FixedPoint(layers={"nest-deep": sp.LayerBits(3, 4)}))
+    assert quantized_layers(fixed)["nest-deep"].weight_bits == 3
+    assert signal_quantizers(fixed)["nest-deep_signal"].bits == 4
     assert zoo.largest_difference(model, fixed, zoo.batch()) < 1e-5
 
 

@@ -6,10 +6,12 @@ import warnings
 import h5py
 import keras
 import numpy as np
-import tf_keras
+import pytest
 
 from tf_structprune.legacy import from_legacy
 
+# What imports this is skipped without it: Keras 2 models are made by tf_keras alone, and by that in TensorFlow.
+tf_keras = pytest.importorskip("tf_keras")
 L = tf_keras.layers
 IMAGE = (8, 8, 3)
 

@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import tf_keras
 
-from tests.tf_structprune.legacy.old_models import converted, randomise, sequential
+from tests.tf_structprune.legacy.old_models import converted, randomise, sequential, tf_keras
 from tf_structprune.legacy import from_legacy
 
 HOW = pytest.mark.parametrize("how", ["live", "file"])

@@ -4,9 +4,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tf_keras
 
-from tests.tf_structprune.legacy.old_models import L, edit, randomise, residual, save, sequential
+from tests.tf_structprune.legacy.old_models import L, edit, randomise, residual, save, sequential, tf_keras
 from tf_structprune.legacy import from_legacy
 
 

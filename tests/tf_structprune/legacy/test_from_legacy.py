@@ -7,7 +7,6 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tf_keras
 
 from tests.tf_structprune.legacy.old_models import (
     IMAGE,
@@ -22,6 +21,7 @@ from tests.tf_structprune.legacy.old_models import (
     residual,
     save,
     sequential,
+    tf_keras,
 )
 from tf_structprune import from_legacy
 

@@ -3,9 +3,16 @@
 import keras
 import numpy as np
 import pytest
-import tf_keras
 
-from tests.tf_structprune.legacy.old_models import L, assert_same_outputs, converted, layer_model, randomise, save
+from tests.tf_structprune.legacy.old_models import (
+    L,
+    assert_same_outputs,
+    converted,
+    layer_model,
+    randomise,
+    save,
+    tf_keras,
+)
 from tf_structprune.legacy import from_legacy
 
 LAYERS = {

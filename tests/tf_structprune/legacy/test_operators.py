@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
 
 from tests.tf_structprune.legacy.old_models import (
     IMAGE,
@@ -14,8 +12,11 @@ from tests.tf_structprune.legacy.old_models import (
     edit,
     residual,
     save,
+    tf_keras,
 )
 from tf_structprune.legacy import from_legacy
+
+tf = pytest.importorskip("tensorflow")
 
 OPERATORS = {
     "x + y": lambda x, y: x + y,

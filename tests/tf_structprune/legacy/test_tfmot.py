@@ -3,6 +3,7 @@
 Importing tfmot sets TF_USE_LEGACY_KERAS and turns `tf.keras` into tf_keras for the whole process.
 """
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_model_optimization") is None, reason="tfmot itself is the subject"
+)
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import json, logging, pathlib, sys, warnings
