@@ -79,7 +79,7 @@ def test_model_is_left_as_it_was(masked):
 
 def test_model_is_left_as_it_was_after_an_error(masked):
     before = sp.get_masks(masked)
-    with pytest.raises(ValueError, match=r"An allocation's score is not a number\. Received: nan"):
+    with pytest.raises(ValueError, match=r"score is not a number\. Received: nan"):
         allocated(masked, score=lambda y_true, y_pred: float("nan"))
     assert sp.get_masks(masked).equals(before)
 
