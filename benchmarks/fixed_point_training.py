@@ -5,7 +5,7 @@
 
 Writes DIR/NAME.keras, NAME from the options, with its quantizers, and DIR/NAME.json with the validation
 accuracies of every epoch. What is there already is kept, so an interrupted series goes on. The test set is not
-touched here.
+touched here. A model that is in fixed point already is trained further, on the grids that it has.
 """
 
 import argparse
@@ -63,16 +63,18 @@ def data_of(options: argparse.Namespace) -> Any:
 
 def trained(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The model in fixed point and the figures of its epochs."""
+    import keras
     import numpy as np
 
     import tf_structprune as sp
+    from tf_structprune.layers import is_fixed_point
     from tflite_export.compress import CompressSettings, load_model, retrain
 
     data = data_of(options)
-    dense = load_model(options.model)
+    dense = keras.models.load_model(options.model, compile=False)
     teacher = load_model(options.teacher) if options.teacher else dense
     recipe = sp.FixedPoint(options.weight_bits, options.signal_bits, not options.free, options.per_channel)
-    model = sp.to_fixed_point(dense, recipe)
+    model = dense if is_fixed_point(dense) else sp.to_fixed_point(dense, recipe)
     chosen = np.random.default_rng(options.seed).choice(len(data.x_train), CALIBRATION, replace=False)
     if not options.epochs:
         sp.calibrate(model, data.x_train[chosen])
