@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,7 +15,6 @@ from tf_structprune.masks import MaskSet
 from tf_structprune.scoring._bench import Bench
 from tf_structprune.scoring._changes import Change
 from tf_structprune.scoring._race import race
-from tf_structprune.scoring._score import as_score
 from tf_structprune.scoring._validation import Validation, check_validation
 
 BATCH_SIZE = 64  # samples that fit the caches of a core with the activations of a small network
@@ -190,10 +189,12 @@ def score(
         ValueError: no candidates, masks or data that do not fit, a score that is not a number.
         TypeError: data that are no pair, or a score of another kind.
     """
-    validation = check_validation(data, as_score(score), batch_size, masked)
+    begun = time.perf_counter()
+    validation = check_validation(data, score, batch_size, masked)
     scorer = Scorer(masked, validation, racing=racing, seed=seed, batch_size=batch_size, executor=executor)
     try:
-        return scorer.score(candidates)
+        scores = scorer.score(candidates)
+        return replace(scores, seconds=time.perf_counter() - begun)
     finally:
         scorer.close()
 

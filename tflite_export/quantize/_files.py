@@ -12,6 +12,7 @@ from tf_structprune.graph import named_layers
 from tf_structprune.layers import quantized_layers, signal_quantizers
 from tflite_export.quantize._fixed_point import convert_fixed_point, float_form
 from tflite_export.quantize._grids import signal_grid
+from tflite_export.quantize._operator_order import least_memory_order
 from tflite_export.quantize._weight_words import packed, slim, without_ties
 from tflite_export.runtime import ModelDescription, TensorDescription, constant_values, describe
 
@@ -49,11 +50,11 @@ def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = Non
         RuntimeError: Keras runs on another backend than TensorFlow, or a file does not hold the model's grids.
         ValueError: see `convert_fixed_point`.
     """
-    int8 = slim(without_ties(convert_fixed_point(model, computing=computing, guard_bits=True)))
+    int8 = slim(least_memory_order(without_ties(convert_fixed_point(model, computing=computing, guard_bits=True))))
     check_file(int8, model, computing=computing)
     if all(layer.weight_bits > _INT4_BITS for layer in quantized_layers(model).values()):
         return FixedPointFiles(int8, None)
-    int4 = slim(packed(convert_fixed_point(model, computing=computing)))
+    int4 = slim(least_memory_order(packed(convert_fixed_point(model, computing=computing))))
     check_file(int4, model, computing=computing)
     return FixedPointFiles(int8, int4)
 
