@@ -37,7 +37,7 @@ def all_orders(what):
         done, known = set(), True
         inner = {tensor for makes in what.makes for tensor in makes}
         for index in order:
-            known &= {tensor for tensor in what.reads[index] & inner} <= done
+            known &= what.reads[index] & inner <= done
             done |= what.makes[index]
         if known:
             yield order
