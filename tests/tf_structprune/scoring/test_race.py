@@ -41,7 +41,8 @@ def run(found, **settings):
 def test_stages_cover_all_batches_once(batches):
     runs = list(stages(batches))
     assert [batch for run in runs for batch in run] == list(range(batches))
-    assert len(runs) <= 2 + int(np.log2(batches))
+    assert all(len(run) >= 2 for run in runs[:-1])
+    assert len(runs) <= 6 + int(np.log(batches) / np.log(1.25))
 
 
 def test_clear_losers_stop_early_and_the_winner_is_exact():
