@@ -96,7 +96,7 @@ class Scorer:
         if validation.y is None:
             validation = _with_dense_outputs(masked, validation)
         order = np.random.default_rng(seed).permutation(validation.size)
-        self._bench = _bench_of(executor)(masked, validation, order, batch_size=batch_size)
+        self._bench = _bench_of(executor)(masked, validation, order, batch_size=min(batch_size, len(order)))
         self._known: dict[bytes, float] = {}
         self._checked: set[tuple[Any, ...]] = set()
 
