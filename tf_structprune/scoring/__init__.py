@@ -3,6 +3,7 @@
 from tf_structprune.scoring._bench import Bench as Bench
 from tf_structprune.scoring._race import Raced as Raced
 from tf_structprune.scoring._race import race as race
+from tf_structprune.scoring._ray import RayExecutor as RayExecutor
 from tf_structprune.scoring._score import SampleScore as SampleScore
 from tf_structprune.scoring._score import Score as Score
 from tf_structprune.scoring._score import as_score as as_score

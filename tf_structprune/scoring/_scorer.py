@@ -15,11 +15,13 @@ from tf_structprune.masks import MaskSet
 from tf_structprune.scoring._bench import Bench
 from tf_structprune.scoring._changes import Change
 from tf_structprune.scoring._race import race
+from tf_structprune.scoring._ray import RayExecutor
 from tf_structprune.scoring._score import as_score
 from tf_structprune.scoring._validation import Validation, check_validation
 
 BATCH_SIZE = 64  # samples that fit the caches of a core with the activations of a small network
 LOCAL = "local"
+RAY = "ray"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Scorer:
         enough: stop a round as soon as one candidate has this score on all samples; None to find the best.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
-        executor: "local", or an object with `bench`, which says who computes.
+        executor: "local", "ray", or an object with `bench`, e.g. a `RayExecutor`.
 
     Raises:
         ValueError: a model without masks, or an unknown executor.
@@ -210,6 +212,8 @@ def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validati
 def _bench_of(executor: Any) -> Callable[..., Any]:
     if executor == LOCAL:
         return Bench
+    if executor == RAY:
+        return RayExecutor().bench
     if hasattr(executor, "bench"):
         bench: Callable[..., Any] = executor.bench
         return bench
