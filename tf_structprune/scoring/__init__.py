@@ -13,6 +13,7 @@ from tf_structprune.scoring._score import misclassification_rate as misclassific
 from tf_structprune.scoring._scorer import LOCAL as LOCAL
 from tf_structprune.scoring._scorer import Scorer as Scorer
 from tf_structprune.scoring._scorer import Scores as Scores
+from tf_structprune.scoring._scorer import check_executor as check_executor
 from tf_structprune.scoring._scorer import score as score
 from tf_structprune.scoring._validation import Validation as Validation
 from tf_structprune.scoring._validation import check_validation as check_validation

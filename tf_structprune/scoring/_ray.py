@@ -122,7 +122,7 @@ class RayBench:
         self._validation = validation
         self._batches = in_batches(order, even_size(batch_size))
         self._rows: dict[bytes, int] = {}
-        self._number, self._sent = -1, [None]
+        self._number, self._sent = -1, list[Any]()
         self._crew: Crew | None = None
         self._owner = executor.connect()
         try:
@@ -152,7 +152,7 @@ class RayBench:
             "values",
             {number: (*self._asked(changes), [at // len(crew) for at in mine]) for number, mine in own.items() if mine},
         )
-        sizes, columns = self.sizes, {}
+        sizes, columns = self.sizes, dict[int, NDArray[np.float64]]()
         for number, values in found.items():
             edges = np.cumsum([sizes[at] for at in own[number]])[:-1]
             columns.update(zip(own[number], np.split(values, edges, axis=1), strict=True))

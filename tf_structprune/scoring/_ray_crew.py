@@ -103,7 +103,8 @@ class Crew:
 def _cluster_cpus() -> float:
     import ray
 
-    return float(ray.cluster_resources().get("CPU", 0))
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("CPU", 0.0)
 
 
 def _deaths() -> tuple[type[Exception], ...]:

@@ -200,6 +200,17 @@ def score(
         scorer.close()
 
 
+def check_executor(executor: Any) -> Any:
+    """The executor itself.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if executor not in (LOCAL, RAY) and not hasattr(executor, "bench"):
+        raise ValueError(f"Unknown executor. Received: executor={executor!r}. Use 'local' or 'ray'.")
+    return executor
+
+
 def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validation:
     present = get_masks(masked)
     set_masks(masked, keep_everything(present))
@@ -210,14 +221,11 @@ def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validati
 
 
 def _bench_of(executor: Any) -> Callable[..., Any]:
+    check_executor(executor)
     if executor == LOCAL:
         return Bench
-    if executor == RAY:
-        return RayExecutor().bench
-    if hasattr(executor, "bench"):
-        bench: Callable[..., Any] = executor.bench
-        return bench
-    raise ValueError(f"Unknown executor. Received: executor={executor!r}. Use 'local' or 'ray'.")
+    bench: Callable[..., Any] = RayExecutor().bench if executor == RAY else executor.bench
+    return bench
 
 
 def _checked_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
