@@ -59,7 +59,7 @@ class Crew:
             number = waiting.pop(done)
             try:
                 found[number] = ray.get(done)
-            except _deaths() as error:
+            except _death_errors() as error:
                 self._replace(number, error)
                 waiting[self._send(number, method, arguments[number])] = number
         return found
@@ -68,7 +68,7 @@ class Crew:
         """End the workers."""
         import ray
 
-        for actor in self.actors:
+        for actor in self.actors if ray.is_initialized() else ():  # else they went with their cluster
             ray.kill(actor, no_restart=True)
 
     def _send(self, number: int, method: str, arguments: Sequence[Any]) -> Any:
@@ -107,7 +107,7 @@ def _cluster_cpus() -> float:
     return resources.get("CPU", 0.0)
 
 
-def _deaths() -> tuple[type[Exception], ...]:
+def _death_errors() -> tuple[type[Exception], ...]:
     """What `ray.get` raises when a worker, or the machine that it ran on, is gone."""
     from ray import exceptions
 
