@@ -127,7 +127,8 @@ class Bench:
         places = [self._place(change) for change in changes]
         waiting = list(batches)
         while waiting:
-            together = {id(place): self._shared(place, waiting) for place in places}
+            distinct = {id(place): place for place in places}  # many candidates share one
+            together = {key: self._shared(place, waiting) for key, place in distinct.items()}
             count = min(len(shared) for shared in together.values())
             for index, (change, place) in enumerate(zip(changes, places, strict=True)):
                 self._put_in(change, place)  # once for several batches: it takes as long as a small one
