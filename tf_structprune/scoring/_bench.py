@@ -166,7 +166,7 @@ class Bench:
         known = self._put.get(change.key)
         if known is not None:
             for variable, value in known:
-                variable.assign(value)
+                variable.assign(keras.ops.copy(value))  # JAX gives a variable's buffer away when it predicts
             return
         assigned = place.network.put(change, change.cuts() if place.cuts is None else place.cuts)
         size = sum(int(np.prod(variable.shape)) * 4 for variable, _ in assigned)
