@@ -91,6 +91,8 @@ def _compress(arguments: argparse.Namespace) -> None:
         min_channels=arguments.min_channels,
         lower=arguments.lower,
         target=arguments.target,
+        executor=arguments.executor,
+        workers=arguments.workers,
         fixed_point=_recipe(arguments),
         seed=arguments.seed,
     )

@@ -100,6 +100,14 @@ def _add_pruning(compress: argparse.ArgumentParser) -> None:
     )
     add("--candidates", type=int, default=50, help="candidates that the search scores in each stage")
     add(
+        "--executor",
+        default="local",
+        metavar="local|ray",
+        help="who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this "
+        "machine without one (extra ray). The scores are the same",
+    )
+    add("--workers", type=int, metavar="N", help="with --executor ray, processes that score; 2 if not given")
+    add(
         "--round-to",
         type=int,
         default=1,

@@ -23,7 +23,7 @@ from tf_structprune.masks import (
     sparsity_of,
 )
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
-from tf_structprune.scoring import Validation, as_score, check_validation
+from tf_structprune.scoring import LOCAL, Validation, as_score, check_executor, check_validation
 from tf_structprune.search import BestOfN, Search
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
@@ -102,6 +102,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         score: "mcr" or another score, see `as_score`.
         seed: seed of the search.
         batch_size: samples a prediction step on the validation data.
+        executor: who scores candidates: "local", "ray" or a `search.RayExecutor`.
         verbose: 1 shows the search's progress, 0 nothing.
 
     Attributes:
@@ -126,9 +127,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         score: Any = "mcr",
         seed: int = 0,
         batch_size: int = 256,
+        executor: Any = LOCAL,
         verbose: int = 1,
     ) -> None:
-        # Thirteen names: a Keras callback is its settings, and scripts give them by keyword.
+        # Fourteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
         if isinstance(granularity, str | FeatureMap | Kernel | IntraKernelStrided):
             granularity = (granularity,)
@@ -142,6 +144,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.patience = int(check_at_least("patience", patience, 1))
         self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 1))
         self.seed = seed
+        self.executor = check_executor(executor)
         self.verbose = verbose
         self.reports: tuple[StageReport, ...] = ()
         self._run: _Run | None = None
@@ -176,6 +179,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             search=self.search,
             validation=self.validation,
             seed=self.seed + epoch,
+            executor=self.executor,
             verbose=bool(self.verbose),
         )
         set_masks(self.model, result.masks)

@@ -32,6 +32,7 @@ from tf_structprune.graph._rules import Flow as Flow
 from tf_structprune.graph._rules import LayerRule as LayerRule
 from tf_structprune.graph._rules import inner_layer as inner_layer
 from tf_structprune.graph._rules import register_rule as register_rule
+from tf_structprune.graph._rules import registered_rules as registered_rules
 from tf_structprune.graph._trace import trace as trace
 from tf_structprune.graph._weights import WeightShape as WeightShape
 from tf_structprune.graph._weights import weight_shapes as weight_shapes

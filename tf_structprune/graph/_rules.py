@@ -123,6 +123,11 @@ def registered_rule(layer: Any) -> LayerRule | None:
     return _registered.get(type(inner_layer(layer)))
 
 
+def registered_rules() -> dict[type, LayerRule]:
+    """The user's rules by class."""
+    return dict(_registered)
+
+
 def mixed_axes(layer: Any, rank: int) -> tuple[str, tuple[int, ...]]:
     """Name of a layer's activation and the axes along which it makes values depend on each other.
 

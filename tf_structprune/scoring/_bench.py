@@ -1,6 +1,5 @@
 """A masked model and samples, on which candidates are run."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,34 +8,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import (
-    Flow,
-    LayerCall,
-    LayerCut,
-    PrunableGraph,
-    inner_layer,
-    list_calls,
-    named_layers,
-    rule_for,
-    trace,
-)
-from tf_structprune.layers import (
-    MaskedNormalization,
-    for_inference,
-    get_masks,
-    keep_everything,
-    named_weights,
-    polarity_of,
-    rebuild,
-    set_masks,
-)
-from tf_structprune.masks import GRANULARITIES, MaskSet
+from tf_structprune.graph import LayerCut, PrunableGraph, inner_layer, named_layers
+from tf_structprune.layers import for_inference, keep_everything, named_weights, rebuild, set_masks
+from tf_structprune.masks import MaskSet
 from tf_structprune.measure import batch_shares
-from tf_structprune.scoring._changes import Change, varied_layers
+from tf_structprune.scoring._changes import Change
 from tf_structprune.scoring._network import Assignments, Network
+from tf_structprune.scoring._rounds import Round, Rounds
 from tf_structprune.scoring._validation import Validation
 
-_WORTH_A_NETWORK = 4  # candidates of equal sizes for which a thin network is made and compiled
 _MOST_BYTES = 2**29  # of weights that are kept for candidates that are run again
 _MOST_SHARED_BYTES = 2**27  # of tensors that candidates have in common
 
@@ -69,7 +49,7 @@ class Bench:
         masked: a model from `wrap`, whose weights must stay as they are; it is not changed.
         validation: samples, targets and score.
         order: indices of all samples in the order of the batches, shape (samples,).
-        batch_size: samples a batch.
+        batch_size: samples a batch; a smaller one is filled up to it.
 
     Raises:
         ValueError: a model without masks.
@@ -78,43 +58,33 @@ class Bench:
     def __init__(
         self, masked: keras.Model, validation: Validation, order: NDArray[np.int64], *, batch_size: int
     ) -> None:
-        self.graph: PrunableGraph = trace(masked)
+        self._rounds = Rounds(masked)
+        graph = self._rounds.graph
         self._validation = validation
-        self._polarity = polarity_of(masked)
-        self.base = get_masks(masked, graph=self.graph)
-        self._plain = _unmasked(masked, self.graph, self.base)
+        self._plain = _unmasked(masked, graph, self._rounds.base)
         layers = named_layers(self._plain)
-        known = [name for name in self.graph.channels if _has_weights(layers.get(name))]
+        known = [name for name in graph.channels if _has_weights(layers.get(name))]
         self._weights = {name: named_weights(layers[name]) for name in known}
-        self._baked = _baked_layers(masked, self.graph)
-        self._must_cut = any(isinstance(layer, MaskedNormalization) for layer in named_layers(masked).values())
         self._batches = _batches(masked, validation, order, batch_size)
-        self._varied: frozenset[str] = frozenset()
-        self._reference: Change | None = None
+        self._round = Round(frozenset(), frozenset(), np.ones(graph.unit_count, np.bool_))
         self._places: dict[Any, _Place] = {}
-        self._thin: set[Any] = set()
-        self._union = np.ones(self.graph.unit_count, np.bool_)
         self._put: dict[bytes, Assignments] = {}
         self._put_bytes = 0
 
     def change(self, candidate: MaskSet) -> Change:
         """A candidate on top of the masks that the model has."""
-        masks = self.base
-        for kind in GRANULARITIES:
-            masks = masks.updated(kind, candidate.of(kind))
-        return Change(self.graph, masks, self._polarity)
+        return self._rounds.change(candidate)
 
     def begin(self, changes: Sequence[Change]) -> None:
         """Get ready for a round of candidates: networks for their sizes, cut where they begin to differ."""
+        self.enter(self._rounds.next(changes))
+
+    def enter(self, decided: Round) -> None:
+        """Get ready for a round whose networks are decided."""
         self._put, self._put_bytes = {}, 0
-        self._reference = self._reference or changes[0]
-        varied = self._varied | varied_layers([self._reference, *changes])
-        if varied != self._varied:
-            self._varied, self._places = varied, {}
-        often = Counter(self._sizes(change) for change in changes)
-        self._thin = {sizes for sizes, count in often.items() if self._must_cut or count >= _WORTH_A_NETWORK}
-        rest = [change.keep for change in changes if self._sizes(change) not in self._thin]
-        self._union = np.logical_or.reduce(rest) if rest else np.ones(self.graph.unit_count, np.bool_)
+        if decided.varied != self._round.varied:
+            self._places = {}
+        self._round = decided
 
     def values(self, changes: Sequence[Change], batches: Sequence[int]) -> NDArray[np.float64]:
         """Scores of some candidates of the round, shape (candidates, samples of the batches).
@@ -157,7 +127,8 @@ class Bench:
         places = [self._place(change) for change in changes]
         waiting = list(batches)
         while waiting:
-            together = {id(place): self._shared(place, waiting) for place in places}
+            distinct = {id(place): place for place in places}  # many candidates share one
+            together = {key: self._shared(place, waiting) for key, place in distinct.items()}
             count = min(len(shared) for shared in together.values())
             for index, (change, place) in enumerate(zip(changes, places, strict=True)):
                 self._put_in(change, place)  # once for several batches: it takes as long as a small one
@@ -181,16 +152,13 @@ class Bench:
     def _targets(self, indices: NDArray[np.int64]) -> Any:
         return keras.tree.map_structure(lambda array: array[indices], self._validation.y)
 
-    def _sizes(self, change: Change) -> Any:
-        return change.sizes, tuple(change.by_layer[name] for name in self._baked)
-
     def _place(self, change: Change) -> _Place:
-        sizes = self._sizes(change)
-        thin = sizes in self._thin
-        key = sizes if thin else self._union.tobytes()
+        sizes, union = self._rounds.sizes(change), self._round.union
+        thin = sizes in self._round.thin
+        key = sizes if thin else union.tobytes()
         if key not in self._places:
-            cuts = change.cuts() if thin else change.cuts(self._union)
-            network = Network(self._plain, self._weights, change, cuts=cuts, varied=self._varied)
+            cuts = change.cuts() if thin else change.cuts(union)
+            network = Network(self._plain, self._weights, change, cuts=cuts, varied=self._round.varied)
             self._places[key] = _Place(network, None if thin else cuts)
         return self._places[key]
 
@@ -198,7 +166,7 @@ class Bench:
         known = self._put.get(change.key)
         if known is not None:
             for variable, value in known:
-                variable.assign(value)
+                variable.assign(keras.ops.copy(value))  # JAX gives a variable's buffer away when it predicts
             return
         assigned = place.network.put(change, change.cuts() if place.cuts is None else place.cuts)
         size = sum(int(np.prod(variable.shape)) * 4 for variable, _ in assigned)
@@ -207,13 +175,21 @@ class Bench:
             self._put_bytes += size
 
 
+def even_size(batch_size: int) -> int:
+    """A batch size, or the next one that gives every device as much of a batch."""
+    shares = batch_shares()
+    return -(-batch_size // shares) * shares
+
+
+def in_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Indices of samples batch by batch; the last one may be smaller."""
+    return [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+
+
 def _batches(masked: keras.Model, validation: Validation, order: NDArray[np.int64], batch_size: int) -> list[_Batch]:
-    arrays = validation.inputs(masked)
-    shares = batch_shares()  # every device gets as much of a batch
-    batch_size = -(-min(batch_size, len(order)) // shares) * shares
+    arrays, batch_size = validation.inputs(masked), even_size(batch_size)
     found = []
-    for begin in range(0, len(order), batch_size):
-        indices = order[begin : begin + batch_size]
+    for indices in in_batches(order, batch_size):
         filled = np.resize(indices, batch_size)  # one shape for all batches, so that nothing is compiled twice
         pairs = zip(arrays, masked.inputs, strict=True)
         inputs = [keras.ops.convert_to_tensor(array[filled].astype(tensor.dtype)) for array, tensor in pairs]
@@ -232,18 +208,3 @@ def _unmasked(masked: keras.Model, graph: PrunableGraph, base: MaskSet) -> keras
 
 def _has_weights(layer: Any) -> bool:
     return bool(getattr(inner_layer(layer), "weights", ())) if layer is not None else False
-
-
-def _baked_layers(masked: keras.Model, graph: PrunableGraph) -> tuple[str, ...]:
-    """Layers whose cut is more than the values of their variables."""
-    found = [call.name for call in list_calls(masked).calls if call.name in graph.channels and _is_baked(call)]
-    return tuple(dict.fromkeys(found))
-
-
-def _is_baked(call: LayerCall) -> bool:
-    """Whether a cut changes arguments of an operation, or copies that a layer makes of its weights."""
-    if isinstance(inner_layer(call.layer), keras.layers.Normalization):
-        return True
-    rule = rule_for(call.layer)
-    others = len(call.args) + len(call.kwargs) - len(call.inputs)
-    return rule is not None and rule.flow in (Flow.SLICE, Flow.JOIN) and others > 0

@@ -15,10 +15,12 @@ from tf_structprune.masks import MaskSet
 from tf_structprune.scoring._bench import Bench
 from tf_structprune.scoring._changes import Change
 from tf_structprune.scoring._race import race
+from tf_structprune.scoring._ray import RayExecutor
 from tf_structprune.scoring._validation import Validation, check_validation
 
 BATCH_SIZE = 64  # samples that fit the caches of a core with the activations of a small network
 LOCAL = "local"
+RAY = "ray"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Scorer:
         enough: stop a round as soon as one candidate has this score on all samples; None to find the best.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
-        executor: "local", or an object with `bench`, which says who computes.
+        executor: "local", "ray", or an object with `bench`, e.g. a `RayExecutor`.
 
     Raises:
         ValueError: a model without masks, or an unknown executor.
@@ -95,7 +97,7 @@ class Scorer:
         if validation.y is None:
             validation = _with_dense_outputs(masked, validation)
         order = np.random.default_rng(seed).permutation(validation.size)
-        self._bench = _bench_of(executor)(masked, validation, order, batch_size=batch_size)
+        self._bench = _bench_of(executor)(masked, validation, order, batch_size=min(batch_size, len(order)))
         self._known: dict[bytes, float] = {}
         self._checked: set[tuple[Any, ...]] = set()
 
@@ -199,6 +201,17 @@ def score(
         scorer.close()
 
 
+def check_executor(executor: Any) -> Any:
+    """The executor itself.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if executor not in (LOCAL, RAY) and not hasattr(executor, "bench"):
+        raise ValueError(f"Unknown executor. Received: executor={executor!r}. Use 'local' or 'ray'.")
+    return executor
+
+
 def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validation:
     present = get_masks(masked)
     set_masks(masked, keep_everything(present))
@@ -209,12 +222,11 @@ def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validati
 
 
 def _bench_of(executor: Any) -> Callable[..., Any]:
+    check_executor(executor)
     if executor == LOCAL:
         return Bench
-    if hasattr(executor, "bench"):
-        bench: Callable[..., Any] = executor.bench
-        return bench
-    raise ValueError(f"Unknown executor. Received: executor={executor!r}. Use 'local' or 'ray'.")
+    bench: Callable[..., Any] = RayExecutor().bench if executor == RAY else executor.bench
+    return bench
 
 
 def _checked_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Room 8: numbers and scores in, candidate masks and the best of them out. NumPy only, but for `score`."""
 
+from tf_structprune.scoring import RayExecutor as RayExecutor
 from tf_structprune.scoring import SampleScore as SampleScore
 from tf_structprune.scoring import Scores as Scores
 from tf_structprune.scoring import score as score

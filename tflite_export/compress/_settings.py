@@ -42,6 +42,8 @@ class CompressSettings:
         min_channels: least number of channels that a layer is left with.
         lower: "auto" leaves masked-out work out of the files where that pays, "none" leaves zeros.
         target: what the files are lowered for, "cpu" or "micro".
+        executor: who scores candidates, "local" or "ray": the cluster that `RAY_ADDRESS` names, or this machine.
+        workers: with "ray", processes that score; None for 2.
         fixed_point: word lengths of weights and signals, put in and retrained after pruning; None for TensorFlow's
             int8 with free scales. With one, a sparsity of 0 leaves pruning out.
         seed: seed of the split, the search and the training.
@@ -70,6 +72,8 @@ class CompressSettings:
     min_channels: int = 1
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
+    executor: Literal["local", "ray"] = "local"
+    workers: int | None = None
     fixed_point: FixedPoint | None = None
     seed: int = 0
 
@@ -95,6 +99,8 @@ class CompressSettings:
         _check_choice("augment", self.augment, AUGMENTATIONS)
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))
+        _check_choice("executor", (self.executor,), ("local", "ray"))
+        _check_workers(self.executor, self.workers)
         _check_range("tolerance", self.tolerance, 0, 1)
         _check_range("distill", self.distill, 0, 1)
         for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):
@@ -136,6 +142,14 @@ def _check_strides(strides: tuple[int, ...] | str) -> None:
         IntraKernelStrided(strides)  # checks them
     elif strides not in ("auto", "any", COLUMNS):
         raise ValueError(f"Unknown strides. Received: strides={strides!r}. Use e.g. 1,3, or auto, columns or any.")
+
+
+def _check_workers(executor: str, workers: int | None) -> None:
+    if workers is not None and (executor != "ray" or workers < 1):
+        raise ValueError(
+            f"workers must be at least 1, and are Ray's. Received: workers={workers} with executor={executor!r}. "
+            "Use executor='ray' with a count."
+        )
 
 
 def _check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> None:

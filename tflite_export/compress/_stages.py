@@ -12,7 +12,7 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
 from tf_structprune.scoring import Validation, as_score, check_validation
-from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, RayExecutor, Search
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
@@ -178,6 +178,7 @@ def _prune(
         search=_selector(settings),
         validation=images,
         seed=settings.seed,
+        executor=RayExecutor(settings.workers or 2) if settings.executor == "ray" else settings.executor,
         verbose=bool(verbose),
     )
     set_masks(masked, found.masks, graph=graph)

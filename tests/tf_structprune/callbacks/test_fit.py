@@ -5,6 +5,7 @@ import csv
 import keras
 import numpy as np
 import pytest
+import ray
 
 import tf_structprune as sp
 from tests import zoo
@@ -145,3 +146,15 @@ def test_one_callback_serves_two_fits(data):
     masked.fit(x, y, epochs=2, verbose=0, callbacks=[callback])  # the sparsity is there already
     assert callback.reports == ()
     assert sparsity_in(masked) == found[-1]
+
+
+def test_ray_finds_the_masks_that_are_found_here(run):
+    """Ray is started for the search, and nothing of it is left behind."""
+    searching = {"epochs": 1, "search": sp.search.BestOfN(4), "batch_size": 16}
+    keras.utils.set_random_seed(0)
+    here, local, _ = run(**searching)
+    keras.utils.set_random_seed(0)
+    there, remote, _ = run(**searching, executor=sp.search.RayExecutor(workers=1))
+    assert sp.get_masks(there).equals(sp.get_masks(here))
+    assert remote.reports == local.reports
+    assert not ray.is_initialized()

@@ -45,6 +45,7 @@ def test_settings_are_stored():
         ({"tolerance": -0.1}, r"tolerance must be at least 0\. Received: tolerance=-0\.1\. Use e\.g\. 1"),
         ({"tolerance": float("nan")}, r"tolerance must be at least 0\. Received: tolerance=nan"),
         ({"patience": 0}, r"patience must be at least 1\. Received: patience=0"),
+        ({"executor": "cluster"}, r"Unknown executor\. Received: executor='cluster'\. Use 'local' or 'ray'"),
         ({"retrain_epochs": 0}, r"retrain_epochs must be at least 1\. Received: retrain_epochs=0"),
         (
             {"score": "accurracy"},

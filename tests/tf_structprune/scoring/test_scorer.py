@@ -12,6 +12,7 @@ from tests import zoo
 from tests.random_models import functional_models
 from tf_structprune.masks import GRANULARITIES, MaskSet, mask_space
 from tf_structprune.scoring import Bench, SampleScore, Scorer, Validation, as_score, check_validation
+from tf_structprune.scoring._network import Network
 
 SAMPLES = 10
 
@@ -103,6 +104,17 @@ def test_one_late_layer_shares_everything_before():
     assert {layer.name for layer in network._own.layers if layer.name in bench._weights} >= {last}
     before = [layer.name for layer in sp.trace(masked).layers if layer.name != last][:1]
     assert not {layer.name for layer in network._own.layers} & set(before)
+
+
+def test_what_candidates_share_is_computed_once_a_batch(monkeypatch):
+    masked = sp.wrap(zoo.build("batch_norm_chain"))
+    bench = bench_of(masked, zoo.batch(SAMPLES))
+    changes = [bench.change(candidate) for candidate in candidates_of(masked, "kernel", 6)]
+    bench.begin(changes)
+    computed, shared = [], Network.shared
+    monkeypatch.setattr(Network, "shared", lambda network, inputs: computed.append(1) or shared(network, inputs))
+    bench.outputs(changes)
+    assert len(computed) == len(bench.sizes)
 
 
 def scored(masked, candidates, **settings):

@@ -38,6 +38,15 @@ WRONG = {
     "rounding zero": ({"round_to": 0}, "round_to must be at least 1. Received: round_to=0"),
     "channels negative": ({"min_channels": -8}, "min_channels must be at least 1. Received: min_channels=-8"),
     "lower unknown": ({"lower": "yes"}, "Unknown lower. Received: lower='yes'. Use one of: auto, none"),
+    "executor unknown": ({"executor": "spark"}, "Unknown executor. Received: executor='spark'. Use one of: local, ray"),
+    "workers without ray": (
+        {"workers": 4},
+        "workers must be at least 1, and are Ray's. Received: workers=4 with executor='local'. Use executor='ray'",
+    ),
+    "no workers": (
+        {"workers": 0, "executor": "ray"},
+        "workers must be at least 1, and are Ray's. Received: workers=0 with executor='ray'. Use executor='ray'",
+    ),
     "target unknown": ({"target": "phone"}, "Unknown target. Received: target='phone'. Use one of: cpu, micro"),
     "rate zero": ({"finetune_rate": 0.0}, "finetune_rate must be positive and finite. Received: finetune_rate=0.0"),
     "rate nan": ({"finetune_rate": math.nan}, "finetune_rate must be positive and finite. Received: finetune_rate=nan"),
