@@ -18,6 +18,7 @@ ROOMS = {
         "scoring",
         "search",
         "allocation",
+        "resume",
         "callbacks",
         "sensitivity",
     ),

@@ -202,7 +202,7 @@ def test_refusal_names_the_figures_and_leaves_nothing(compress, tmp_path, monkey
     assert tiny.entries(tmp_path) == []
 
 
-def test_interruption_exits_with_130_and_leaves_nothing(compress, tmp_path, monkeypatch):
+def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         assert [name for name in tiny.entries(tmp_path) if name.endswith(".partial")]  # it is in the middle
         raise KeyboardInterrupt
@@ -210,8 +210,8 @@ def test_interruption_exits_with_130_and_leaves_nothing(compress, tmp_path, monk
     monkeypatch.setattr(_stages, "retrain", interrupted)
     status, out, err = compress("--candidates=1")
     assert (status, out) == (130, "")
-    assert err == "tf-structprune: interrupted, nothing was written.\n"
-    assert tiny.entries(tmp_path) == []
+    assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
+    assert tiny.entries(tmp_path) == [".out.work"]
 
 
 @pytest.fixture(scope="module")

@@ -9,5 +9,5 @@ from tf_structprune.callbacks._calibrate import fit_signals as fit_signals
 from tf_structprune.callbacks._calibrate import sample_signals as sample_signals
 from tf_structprune.callbacks._find_masks import find_masks as find_masks
 from tf_structprune.callbacks._fixed_point_training import FixedPointTraining as FixedPointTraining
-from tf_structprune.callbacks._structured_pruning import StageReport as StageReport
+from tf_structprune.callbacks._run import StageReport as StageReport
 from tf_structprune.callbacks._structured_pruning import StructuredPruning as StructuredPruning

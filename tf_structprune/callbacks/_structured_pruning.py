@@ -1,7 +1,9 @@
 """The callback that prunes inside `model.fit`."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ from absl import logging
 
 from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._find_masks import find_masks
+from tf_structprune.callbacks._run import Run, StageReport, check_held, state_for
 from tf_structprune.callbacks._stages import Sparsity, Stage, check_at_least, check_sparsities, stages_of
 from tf_structprune.graph import trace
 from tf_structprune.layers import agree_on_weights, get_masks, is_masked, polarity_of, set_masks
@@ -22,47 +25,13 @@ from tf_structprune.masks import (
     kept_space,
     sparsity_of,
 )
+from tf_structprune.resume import StateFolder, digest, identity, wiring
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
 from tf_structprune.scoring import LOCAL, Validation, as_score, check_executor, check_validation
 from tf_structprune.search import BestOfN, Search
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What became of one stage.
-
-    Attributes:
-        granularity: what it pruned.
-        search: class name of the selector.
-        sparsity: total sparsity that the stage's masks have.
-        score_before: validation score with the new masks, before retraining.
-        score_after: validation score when it was accepted or given up.
-        accepted: whether the score came back within the tolerance.
-    """
-
-    granularity: str
-    search: str
-    sparsity: float
-    score_before: float
-    score_after: float
-    accepted: bool
-
-
-@dataclass
-class _Run:
-    """Where one `fit` stands; made anew when training begins."""
-
-    stages: tuple[Stage, ...]
-    baseline: float
-    accepted_weights: list[Any]
-    stage: int = 0
-    stage_epoch: int = 0
-    stage_sparsity: float = 0.0  # total sparsity at the end of the stage, known when it begins
-    epochs_since_search: int = 0
-    open: StageReport | None = None  # masks that are not accepted yet
-    reached: bool = False  # the stage's schedule has nothing more to ask for
+_FORMAT = 1  # of the state; counted up when it or what it means changes
 
 
 class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -104,12 +73,17 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         batch_size: samples a prediction step on the validation data.
         executor: who scores candidates: "local", "ray" or a `search.RayExecutor`.
         verbose: 1 shows the search's progress, 0 nothing.
+        state_dir: a folder of its own, in which the run's state is written at the end of each epoch, so that a process
+            that was killed goes on when it is started again; None for none. It needs Keras's `BackupAndRestore`
+            **behind** it in the list of callbacks, which brings back weights, masks, optimizer and epoch, with its
+            `save_freq` as it is. When training ends the folder is removed.
 
     Attributes:
         reports: a `StageReport` for each pruning step so far, in order.
 
     Raises:
-        ValueError: a setting out of range.
+        ValueError: a setting out of range; in `fit`, a state of another run, or one that does not fit the model that
+            `BackupAndRestore` brought back.
         TypeError: validation data, schedule or score of another kind.
     """
 
@@ -129,6 +103,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         batch_size: int = 256,
         executor: Any = LOCAL,
         verbose: int = 1,
+        state_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         # Fourteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
@@ -146,22 +121,30 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.seed = seed
         self.executor = check_executor(executor)
         self.verbose = verbose
+        self.state_dir = state_dir
+        self._score = identity(score)
         self.reports: tuple[StageReport, ...] = ()
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        self._states: StateFolder | None = None
+        self._joined = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Measure the baseline and start the first stage."""
+        """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
         if not is_masked(self.model):
             raise ValueError(
                 f"Model '{self.model.name}' has no masks. Received: a plain model. Train wrap(model) instead."
             )
-        self.reports = ()
-        present = self._present_sparsity()
-        stages = stages_of(self.demands, self.sparsity, present)
-        self._run = _Run(stages, self.validation.of(self.model), self.model.get_weights())
+        self.reports, self._run, self._joined = (), None, False
+        self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
+        epochs = self._states.epochs() if self._states else []
+        if self._states and epochs:
+            self._states.read(epochs[-1])  # another run's is refused before anything is done
+        else:
+            self._begin()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Search and set masks where the schedule asks for more sparsity."""
+        self._join(epoch)
         run = self._state()
         if run.stage == len(run.stages) or run.open is not None:
             return
@@ -212,10 +195,17 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             logs["prune_val_score"] = score
             logs["prune_accepted"] = float(accepted)
             logs["prune_stage"] = float(run.stage)
+        self._write(epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leave an accepted state."""
-        run = self._state()
+        """Leave an accepted state, and no files."""
+        if self._run is None and self._states is not None:  # the process was killed when no epoch was left
+            self._join(int(self.params["epochs"]))
+        self._finish(self._state())
+        if self._states is not None:
+            self._states.clear()
+
+    def _finish(self, run: Run) -> None:
         score = self.validation.of(self.model)
         if self._within_tolerance(score):
             if run.open is not None:
@@ -225,10 +215,50 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._close(run, score, accepted=False)
         self._roll_back(run, score)
 
+    def _begin(self) -> None:
+        present = self._present_sparsity()
+        stages = stages_of(self.demands, self.sparsity, present)
+        self.reports = ()
+        self._run = Run(stages, self.validation.of(self.model), self.model.get_weights(), present)
+
+    def _join(self, epoch: int) -> None:
+        """Take up the state with which the first epoch of this `fit` begins."""
+        if self._states is None or self._joined:
+            return
+        self._joined = True
+        if epoch == 0 and not self._states.epochs():
+            self._write(epoch)
+            return
+        state = state_for(self._states, epoch)
+        if epoch == 0:  # nothing was done yet
+            self._begin()
+            return
+        check_held(state, self.model, epoch)
+        stages = stages_of(self.demands, self.sparsity, float(state.values["present"]))
+        self._run, self.reports = Run.from_state(state, stages, self.model)
+        logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
+
+    def _write(self, epoch: int) -> None:
+        """Keep the state with which an epoch begins."""
+        if self._states is not None:
+            self._states.write(epoch, self._state().to_state(self.reports, self.model))
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What the run depends on, by name."""
+        settings = ("demands", "search", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs", "seed")
+        return {
+            "format": _FORMAT,
+            "model": wiring(self.model),
+            "validation data": digest(self.validation.x, self.validation.y),
+            "score": self._score,
+            "batch_size": self.validation.batch_size,
+            **{name: identity(getattr(self, name)) for name in settings},
+        }
+
     def _within_tolerance(self, score: float) -> bool:
         return score >= self._state().baseline - self.tolerance - _ROUNDING
 
-    def _judge(self, run: _Run, score: float, accepted: bool) -> None:
+    def _judge(self, run: Run, score: float, accepted: bool) -> None:
         """Close the open step when it has been retrained enough, or for too long."""
         if accepted and run.epochs_since_search >= self.retrain_epochs:
             self._close(run, score, accepted=True)
@@ -237,12 +267,12 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._roll_back(run, score)
             run.reached = True  # the stage is given up
 
-    def _close(self, run: _Run, score: float, *, accepted: bool) -> None:
+    def _close(self, run: Run, score: float, *, accepted: bool) -> None:
         if run.open is not None:
             self.reports += (replace(run.open, score_after=score, accepted=accepted),)
             run.open = None
 
-    def _roll_back(self, run: _Run, score: float) -> None:
+    def _roll_back(self, run: Run, score: float) -> None:
         self.model.set_weights(run.accepted_weights)
         logging.warning(
             "Validation score %.4f is more than %.4f below the %.4f before pruning: rolled back to the last "
@@ -253,7 +283,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._present_sparsity(),
         )
 
-    def _state(self) -> _Run:
+    def _state(self) -> Run:
         if self._run is None:
             raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
         return self._run

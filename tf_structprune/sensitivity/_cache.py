@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tf_structprune.resume import differences
+
 Key = tuple[str, str, int]
 """Part, layer and word length."""
 
@@ -82,8 +84,7 @@ def _check_header(file: Path, line: bytes, header: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{file} is no cache of a sensitivity sweep. Received: {line[:40]!r}. Give another path."
         ) from error
-    other = [name for name, value in header.items() if found.get(name) != value]
-    if other:
+    if other := differences(found, header):
         raise ValueError(
             f"{file} is the cache of another sweep. Received: another {', another '.join(other)}. Go on with what it "
             "was begun with, delete it, or give another path."

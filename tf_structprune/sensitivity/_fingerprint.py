@@ -1,13 +1,12 @@
 """What a measurement depends on, as short texts that can be compared."""
 
-import hashlib
 import json
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.resume import digest, wiring
 from tf_structprune.scoring import Validation
 
 _FORMAT = 1  # of the cache and of how scores come about; counted up when either changes
@@ -32,13 +31,12 @@ def fingerprint(
         power_of_two: kind of steps.
         per_channel: kind of steps.
     """
-    config = keras.saving.serialize_keras_object(model)["config"]
     weights = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
     return {
         "format": _FORMAT,
-        "model": _digest(np.frombuffer(json.dumps(config, sort_keys=True, default=str).encode(), np.uint8), *weights),
-        "validation data": _digest(validation.x, validation.y),
-        "calibration data": _digest(samples),
+        "model": wiring(model, *weights, names=True),
+        "validation data": digest(validation.x, validation.y),
+        "calibration data": digest(samples),
         "score": _score_identity(score),
         "power_of_two": power_of_two,
         "per_channel": per_channel,
@@ -58,11 +56,3 @@ def _score_identity(score: Any) -> str:
     if isinstance(score, str):
         return score
     return f"{getattr(score, '__module__', '')}.{getattr(score, '__qualname__', type(score).__qualname__)}"
-
-
-def _digest(*arrays: NDArray[Any]) -> str:
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()

@@ -17,7 +17,7 @@ from tflite_export.compress._run import int8_accuracy as int8_accuracy
 from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
 from tflite_export.compress._stages import Pruned as Pruned
-from tflite_export.compress._stages import RefusedError as RefusedError
 from tflite_export.compress._stages import Stage as Stage
 from tflite_export.compress._stages import prune_in_stages as prune_in_stages
 from tflite_export.compress._train import retrain as retrain
+from tflite_export.compress._work import RefusedError as RefusedError

@@ -14,6 +14,7 @@ from tf_structprune.scoring import Validation, as_score, check_validation
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
+from tflite_export.compress._work import NO_WORK, Work
 
 _CALIBRATION = 512
 
@@ -43,6 +44,7 @@ def retrain_in_fixed_point(
     *,
     mcr_dense: float,
     verbose: int = 0,
+    work: Work = NO_WORK,
 ) -> tuple[keras.Model | None, FixedPointStage, dict[str, list[float]]]:
     """Puts a model in fixed point and retrains it.
 
@@ -53,6 +55,7 @@ def retrain_in_fixed_point(
         settings: with a recipe in `fixed_point`.
         mcr_dense: validation MCR of the dense model, to which the tolerance is added.
         verbose: as for `fit`.
+        work: where epochs are kept, so that an interrupted run goes on.
 
     Returns:
         The model in fixed point, None if it is not within the tolerance; what became of it; the figures of `fit`.
@@ -62,6 +65,7 @@ def retrain_in_fixed_point(
     """
     if settings.fixed_point is None:
         raise ValueError("retrain_in_fixed_point needs a recipe. Received: fixed_point=None. Use FixedPoint(8, 8).")
+    keras.utils.set_random_seed(settings.seed)  # of layers that draw, whatever this process did before
     judge = check_validation((data.x_val, data.y_val), as_score("mcr"), 512)
     rng = np.random.default_rng(settings.seed)
     samples = data.x_train[rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)]
@@ -70,7 +74,8 @@ def retrain_in_fixed_point(
     callback = FixedPointTraining(
         calibration_data=samples, signal_epoch=min(1, settings.epochs - 1), refit_epochs=settings.epochs // 2
     )
-    figures = retrain(model, dense, data, settings, callbacks=[callback], verbose=verbose)
+    epochs = work.epochs("fixed_point_epochs")
+    figures = retrain(model, dense, data, settings, callbacks=[callback], verbose=verbose, states=epochs)
     after = -judge.of(model)
     accepted = after <= mcr_dense + settings.tolerance + 1e-9
     stage = FixedPointStage(settings.fixed_point, before, after, accepted)

@@ -19,11 +19,12 @@ from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, mu
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._fixed_point import FixedPointStage, retrain_in_fixed_point
 from tflite_export.compress._settings import CompressSettings
-from tflite_export.compress._stages import Pruned, RefusedError, epoch_rows, prune_in_stages
+from tflite_export.compress._stages import Pruned, epoch_rows, prune_in_stages
+from tflite_export.compress._work import NO_WORK, RefusedError, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, write_artifacts
 from tflite_export.quantize import float_form
 from tflite_export.runtime import run_litert
-from tflite_export.write import staged_directory
+from tflite_export.write import remove_partials, staged_directory
 
 _CALIBRATION = 200
 _VERIFIED = 1000
@@ -45,6 +46,9 @@ def compress(
     packed, `model_fixed_int4.tflite`), `micro/`, `history.csv`, `summary.json`, and the dense model's files under
     `baseline/`, for a comparison on the device.
 
+    Searches and epochs of retraining are kept in a hidden folder `.OUT.work` beside it until the end: a run that was
+    killed or interrupted goes on when it is started again with the same model, data and settings.
+
     Args:
         dense: a trained classifier with one input; it is not changed.
         data: training, validation and test data; the test part gives the final figures only.
@@ -58,21 +62,32 @@ def compress(
 
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
-        ValueError: data, model or settings that do not fit.
+        ValueError: data, model or settings that do not fit, or the folder of a run with others.
         RefusedError: no stage stayed within the tolerance, or fixed point alone did not.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
     check_data(data, dense, augment=settings.augment)
     with staged_directory(out, overwrite=overwrite) as staged:
-        return compress_into(staged, dense, data, settings=settings, verbose=verbose)
+        work = open_work(out, fingerprint(dense, data, settings))
+        remove_partials(out, keep=staged)  # of a killed process
+        with work.kept():
+            summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work)
+    work.remove()
+    return summary
 
 
 def compress_into(
-    folder: Path, dense: keras.Model, data: Data, *, settings: CompressSettings, verbose: int = 0
+    folder: Path,
+    dense: keras.Model,
+    data: Data,
+    *,
+    settings: CompressSettings,
+    verbose: int = 0,
+    work: Work = NO_WORK,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
-    pruned = prune_in_stages(dense, data, settings, verbose=verbose)
-    small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose)
+    pruned = prune_in_stages(dense, data, settings, verbose=verbose, work=work)
+    small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose, work=work)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
     baseline = _export(dense, baseline_folder, data, settings)
@@ -99,14 +114,14 @@ def compress_into(
 
 
 def _in_fixed_point(
-    pruned: Pruned, dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int
+    pruned: Pruned, dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int, work: Work
 ) -> tuple[keras.Model, FixedPointStage | None, list[dict[str, Any]]]:
     """The model to export, what became of the recipe if there is one, and its rows of the history."""
     small = pruned.small.model
     if settings.fixed_point is None:
         return small, None, []
     model, stage, figures = retrain_in_fixed_point(
-        small, dense, data, settings, mcr_dense=pruned.mcr_dense, verbose=verbose
+        small, dense, data, settings, mcr_dense=pruned.mcr_dense, verbose=verbose, work=work
     )
     if model is None and not pruned.stages:
         raise RefusedError(

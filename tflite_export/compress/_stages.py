@@ -1,6 +1,8 @@
 """Prune stage by stage; keep only what stays within the tolerance."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,6 +13,7 @@ from tf_structprune.callbacks import find_masks
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
+from tf_structprune.resume import State
 from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, RayExecutor, Search
 from tflite_export.compress._allocate import allocate_budget
@@ -18,14 +21,11 @@ from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
+from tflite_export.compress._work import NO_WORK, RefusedError, Work
 from tflite_export.shrink import ShrinkPlan, ShrunkModel, shrink
 
 _SEARCH_IMAGES = 2_000
 _PARTICLES = 10
-
-
-class RefusedError(RuntimeError):
-    """No pruned model stays within the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class Pruned:
         return max((stage.sparsity for stage in self.stages if stage.accepted), default=0.0)
 
 
-def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int = 0) -> Pruned:
+def prune_in_stages(
+    dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int = 0, work: Work = NO_WORK
+) -> Pruned:
     """Prune each granularity in turn, shrink early, retrain, and accept or undo.
 
     After feature maps are chosen the model is rebuilt thin and retrained thin, so retraining costs
@@ -103,6 +105,7 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
         data: training and validation data; the test part is not touched.
         settings: what to do.
         verbose: 1 shows progress.
+        work: where searches and epochs are kept, so that an interrupted run goes on.
 
     Raises:
         ValueError: nothing to prune, or a sparsity or budget out of reach.
@@ -121,8 +124,11 @@ def prune_in_stages(dense: keras.Model, data: Data, settings: CompressSettings, 
     for index, (granularity, share) in enumerate(zip(granularities, shares, strict=False)):
         keep = goal * (1 - share)
         logging.info("Stage %d: %s, %s.", index + 1, granularity, _goal(settings, keep))
-        masked = _prune(present, granularity, keep * total, judge, data, settings, verbose=verbose)
-        figures = retrain(masked.model, dense, data, settings, verbose=verbose)
+        keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
+        search = partial(_search, judge=judge, data=data, settings=settings, verbose=verbose, work=work, index=index)
+        masked = _prune(present, granularity, keep * total, judge, settings, search=search)
+        epochs = work.epochs(f"stage_{index + 1}_epochs")
+        figures = retrain(masked.model, dense, data, settings, verbose=verbose, states=epochs)
         history += epoch_rows(index, granularity, figures)
         after = -judge.of(masked.model)
         accepted = after <= mcr_dense + settings.tolerance + 1e-9
@@ -153,10 +159,9 @@ def _prune(
     granularity: str,
     keep: float,
     judge: Validation,
-    data: Data,
     settings: CompressSettings,
     *,
-    verbose: int,
+    search: Callable[[keras.Model, Granularity, float], tuple[MaskSet, Allocation | None]],
 ) -> _Masked:
     """The model with new masks that keep so many weights, or meet the budget."""
     masked = _wrapped(present, settings)
@@ -167,11 +172,35 @@ def _prune(
     base = get_masks(masked, graph=graph)
     demands = constrain(graph, granularity, sparsity, share=1 - keep / kept, base=base, settings=settings)
     logging.info("Demands of the masks: %s", demands)
+    masks, allocation = search(masked, demands, sparsity)
+    set_masks(masked, masks, graph=graph)
+    before = -judge.of(masked)
+    model = _wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked
+    return _Masked(model, demands, before, allocation)
+
+
+def _search(
+    masked: keras.Model,
+    demands: Granularity,
+    sparsity: float,
+    *,
+    judge: Validation,
+    data: Data,
+    settings: CompressSettings,
+    verbose: int,
+    work: Work,
+    index: int,
+) -> tuple[MaskSet, Allocation | None]:
+    """The masks of a stage, and the allocation of a budget; they are kept, and not searched again."""
+    name = f"stage_{index + 1}_search"
+    if (known := work.known(name)) is not None:
+        text = known.values["allocation"]
+        return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
     images = judge.first(_SEARCH_IMAGES)
     allocation = None
     if isinstance(settings.sparsity, Budget):
         allocation = allocate_budget(masked, settings.sparsity, images, data, settings)
-    found = find_masks(
+    masks = find_masks(
         masked,
         demands,
         sparsity if allocation is None else allocation,
@@ -180,11 +209,9 @@ def _prune(
         seed=settings.seed,
         executor=RayExecutor(settings.workers or 2) if settings.executor == "ray" else settings.executor,
         verbose=bool(verbose),
-    )
-    set_masks(masked, found.masks, graph=graph)
-    before = -judge.of(masked)
-    model = _wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked
-    return _Masked(model, demands, before, allocation)
+    ).masks
+    work.keep(name, State({"allocation": None if allocation is None else allocation.to_json()}, masks.to_arrays()))
+    return masks, allocation
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> keras.Model:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.layers import renew_copies
+from tf_structprune.resume import StateFolder
 from tflite_export.compress._data import Data
+from tflite_export.compress._epochs import KeptEpochs
 from tflite_export.compress._settings import CompressSettings
 
 _SHIFT = 0.125  # of the image's height and width, as 4 pixels of CIFAR-10's 32
@@ -24,6 +26,7 @@ def retrain(
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 0,
+    states: StateFolder | None = None,
 ) -> dict[str, list[float]]:
     """Train with Adam, the learning rate falling as a cosine to zero; the model is changed.
 
@@ -34,6 +37,8 @@ def retrain(
         settings: epochs, batch, rate, distillation, augmentation and seed.
         callbacks: as for `fit`.
         verbose: as for `fit`.
+        states: where each epoch is kept; a retraining that was interrupted goes on with the one after the last. None
+            keeps nothing.
 
     Returns:
         Figures by name, one an epoch.
@@ -54,29 +59,41 @@ def retrain(
     # networks of the benchmarks).
     trained.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
     validation = (data.x_val, data.y_val)
-    history = trained.fit(
-        batches, epochs=settings.epochs, validation_data=validation, callbacks=list(callbacks), verbose=verbose
+    trained.optimizer.build(trained.trainable_variables)
+    kept = KeptEpochs(model, trained.optimizer, states)
+    trained.fit(
+        batches,
+        initial_epoch=kept.restore(),
+        epochs=settings.epochs,
+        shuffle=False,  # the batches are shuffled as they are; Keras would draw from a state that is not kept
+        validation_data=validation,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin), *callbacks, kept],
+        verbose=verbose,
     )
-    return {name: [float(value) for value in values] for name, values in history.history.items()}
+    return kept.figures
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Shuffled, augmented training batches; the same seed gives the same epochs."""
+    """Shuffled, augmented training batches, which depend on seed, epoch and place in the epoch and on nothing else."""
 
     def __init__(
         self, x: NDArray[Any], y: NDArray[np.int64], batch_size: int, augment: tuple[str, ...], seed: int
     ) -> None:
         super().__init__()
-        self._x, self._y, self._batch_size = x, y, batch_size
-        self._rng = np.random.default_rng(seed)
-        self._order = self._rng.permutation(len(x))
+        self._x, self._y, self._batch_size, self._seed = x, y, batch_size, seed
         # Nearest pixels: a shift by a fraction of one would blur the training images only.
-        shift = keras.layers.RandomTranslation(_SHIFT, _SHIFT, "nearest", interpolation="nearest", seed=seed)
         changes = {
             "flip": keras.layers.RandomFlip("horizontal", seed=seed),
-            "shift": shift,
+            "shift": keras.layers.RandomTranslation(_SHIFT, _SHIFT, "nearest", interpolation="nearest", seed=seed),
         }
         self._changes = [changes[name] for name in augment]
+        self.begin(0)
+
+    def begin(self, epoch: int, logs: Any = None) -> None:
+        """Draw the order of an epoch; Keras's own `on_epoch_end` of a data set does not tell which one it is."""
+        del logs
+        self._epoch = epoch
+        self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._x))
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -86,13 +103,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         """Batch `index` of the epoch."""
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         x = self._x[chosen]
+        rng = np.random.default_rng((self._seed, self._epoch, 1 + index))  # 0 would repeat the draws of the order
         for change in self._changes:
+            change.generator.state.assign(rng.integers(2**31, size=2))
             x = keras.ops.convert_to_numpy(change(x.astype(np.float32), training=True))
         return x, self._y[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self._order = self._rng.permutation(len(self._x))
 
 
 class SoftTargets(keras.distillation.DistillationLoss):  # type: ignore[misc]  # Keras is untyped

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -48,6 +49,22 @@ def staged_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
+
+
+def remove_partials(path: str | os.PathLike[str], *, keep: Path) -> None:
+    """Remove the temporary directories that killed processes left beside an output directory.
+
+    Only for a caller who knows that no other process is writing it.
+
+    Args:
+        path: the output directory.
+        keep: the temporary directory that is in use.
+    """
+    target = Path(os.path.realpath(path))
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
+    for other in target.parent.iterdir():
+        if other != keep and name.fullmatch(other.name):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _check_target(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import keras
@@ -298,6 +299,11 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     monkeypatch.setattr(place, name, fail)
     with pytest.raises(type(error)):
         quick(out, overwrite=existing)
+    work = out.with_name(".out.work")
+    assert work.exists() == (not isinstance(error, VerificationError))  # kept unless it would say the same again
+    shutil.rmtree(work, ignore_errors=True)
+    if not existing and out.parent.exists():
+        out.parent.rmdir()  # which only held the work
     assert tiny.tree(watched) == before
     assert tiny.entries(watched) == names
 

@@ -14,10 +14,10 @@ TEMPERATURE = 3.0
 AUGMENTS = {"none": (), "flip": ("flip",), "shift": ("shift",), "both": ("flip", "shift")}
 
 
-def epoch_of(batches):
-    """All batches of the epoch; the next epoch is begun."""
+def epoch_of(batches, epoch=0):
+    """All batches of an epoch."""
+    batches.begin(epoch)
     parts = [batches[index] for index in range(len(batches))]
-    batches.on_epoch_end()
     return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
@@ -43,8 +43,8 @@ def test_batches_cover_an_epoch(samples, count):
 def test_every_sample_comes_once_an_epoch_with_its_label():
     batches = numbered(50)
     orders = []
-    for _ in range(3):
-        x, y = epoch_of(batches)
+    for epoch in range(3):
+        x, y = epoch_of(batches, epoch)
         np.testing.assert_array_equal(10 * x[:, 0, 0, 0], y)
         assert sorted(y) == list(range(0, 500, 10))
         orders.append(tuple(y))
@@ -54,11 +54,22 @@ def test_every_sample_comes_once_an_epoch_with_its_label():
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
 def test_batches_are_seeded(augment):
     first, again, other = (ramps(augment, seed)[0] for seed in (4, 4, 5))
-    for _ in range(2):
-        (x, y), (x_again, y_again), (x_other, _) = epoch_of(first), epoch_of(again), epoch_of(other)
+    for epoch in range(2):
+        (x, y), (x_again, y_again), (x_other, _) = (epoch_of(batches, epoch) for batches in (first, again, other))
         np.testing.assert_array_equal(x, x_again)
         np.testing.assert_array_equal(y, y_again)
         assert not np.array_equal(x, x_other)
+
+
+@pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
+def test_batches_depend_on_the_epoch_and_not_on_what_was_drawn_before(augment):
+    fresh, used = (ramps(augment)[0] for _ in range(2))
+    for epoch in (0, 4, 1):
+        epoch_of(used, epoch)
+    used.begin(3)
+    used[1], used[0]  # as Keras does, to learn their shape
+    for one, other in zip(epoch_of(fresh, 3), epoch_of(used, 3), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
@@ -98,7 +109,7 @@ def test_shift_moves_by_whole_pixels_and_at_most_an_eighth():
 
 def test_augmented_epochs_differ():
     batches, images = ramps(("flip", "shift"))
-    first, second = (x[np.argsort(y)] for x, y in (epoch_of(batches), epoch_of(batches)))
+    first, second = (x[np.argsort(y)] for x, y in (epoch_of(batches, 0), epoch_of(batches, 1)))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, images)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tflite_export.write import staged_directory
+from tflite_export.write import remove_partials, staged_directory
 
 
 def write_export(path, text="first", overwrite=False):
@@ -162,3 +162,11 @@ def test_link_keeps_pointing_to_the_new_directory(tmp_path):
     write_export(tmp_path / "link", "second", overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert tree(tmp_path / "real")["summary.json"] == "second"
+
+
+def test_partials_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    kept = [".out.01234567.partial", ".other.01234567.partial", ".out.work", ".out.mine.partial", "out"]
+    for name in (*kept, ".out.89abcdef.partial"):
+        (tmp_path / name).mkdir()
+    remove_partials(tmp_path / "out", keep=tmp_path / kept[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -1,0 +1,44 @@
+"""A run of `compress` as a script; it kills itself at an epoch's end if it is told which.
+
+python -m tests.tflite_export.compress.killed_run OUT [EPOCHS_WRITTEN]
+"""
+
+import os
+import signal
+import sys
+
+import tensorflow as tf
+
+from tests.tflite_export.compress import tiny
+from tf_structprune.resume import StateFolder
+from tflite_export.compress import CompressSettings, compress
+
+SETTINGS = CompressSettings(
+    sparsity=0.5,
+    granularity=("feature_map", "kernel"),
+    candidates=2,
+    tolerance=0.5,
+    epochs=2,
+    finetune_batch=32,
+    augment=("flip", "shift"),
+)
+
+
+def kill_after(count):
+    """Kill the process when so many epochs are written."""
+    write, left = StateFolder.write, [count]
+
+    def writing(self, epoch, state):
+        write(self, epoch, state)
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    StateFolder.write = writing
+
+
+if __name__ == "__main__":
+    tf.config.experimental.enable_op_determinism()
+    if len(sys.argv) > 2:
+        kill_after(int(sys.argv[2]))
+    compress(tiny.trained(), tiny.data(), sys.argv[1], settings=SETTINGS)
