@@ -12,6 +12,7 @@ from tf_structprune.layers import get_masks
 from tf_structprune.resume import State, StateFolder, digest
 
 _COUNTERS = ("present", "baseline", "stage", "stage_epoch", "stage_sparsity", "epochs_since_search", "reached")
+_TARGET = "target "
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Run:
     baseline: float
     accepted_weights: list[Any]
     present: float  # sparsity when it began
+    targets: Any = None  # outputs when it began, one array or a list of them, where there are no labels
     stage: int = 0
     stage_epoch: int = 0
     stage_sparsity: float = 0.0  # total sparsity at the end of the stage, known when it begins
@@ -62,7 +64,13 @@ class Run:
             "reports": [asdict(report) for report in reports],
             "model": _held(model),
         }
-        return State(values, {str(index): weight for index, weight in enumerate(self.accepted_weights)})
+        arrays = {str(index): weight for index, weight in enumerate(self.accepted_weights)}
+        return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(self._target_list())})
+
+    def _target_list(self) -> list[Any]:
+        if self.targets is None:
+            return []
+        return list(self.targets) if isinstance(self.targets, list) else [self.targets]
 
     @classmethod
     def from_state(
@@ -79,11 +87,13 @@ class Run:
         weights = [
             # A type that NumPy does not know, such as bfloat16, is written as bytes.
             array.view(weight.dtype) if array.dtype.kind == "V" else array
-            for weight, array in zip(model.get_weights(), _in_order(state), strict=True)
+            for weight, array in zip(model.get_weights(), _in_order(state, ""), strict=True)
         ]
+        targets = _in_order(state, _TARGET)
         run = cls(
             stages=stages,
             accepted_weights=weights,
+            targets=targets[0] if len(targets) == 1 else targets or None,
             open=None if values["open"] is None else StageReport(**values["open"]),
             **{name: values[name] for name in _COUNTERS},
         )
@@ -131,5 +141,7 @@ def _held(model: keras.Model) -> dict[str, Any]:
     return {"masks": digest([masks[name] for name in sorted(masks)]), "steps": steps}
 
 
-def _in_order(state: State) -> list[Any]:
-    return [np.asarray(state.arrays[str(index)]) for index in range(len(state.arrays))]
+def _in_order(state: State, prefix: str) -> list[Any]:
+    """Arrays whose names are a prefix and a number."""
+    count = sum(name.removeprefix(prefix).isdigit() for name in state.arrays if name.startswith(prefix))
+    return [np.asarray(state.arrays[f"{prefix}{index}"]) for index in range(count)]

@@ -54,7 +54,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     `prune_stage` (index of the stage, the number of stages when all are done).
 
     Args:
-        validation_data: pair of arrays (x, y) held out from training.
+        validation_data: pair (x, y) held out from training, arrays or, for several inputs or outputs, lists or
+            dictionaries of them; y None for the outputs that the model has when training begins, so that no labels
+            are needed: score="kl" or "mse" then is the agreement with them.
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
             after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
             propose only masks that run fast once lowered; `masks.lowerable` makes such demands.
@@ -112,6 +114,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.demands = tuple(as_granularity(kind) for kind in granularity)
         self.granularity = tuple(kind.name for kind in self.demands)
         self.validation: Validation = check_validation(validation_data, as_score(score), batch_size)
+        self._unlabelled = self.validation.y is None
         self.search: Search = BestOfN() if search is None else search
         self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
         self.sparsity = check_sparsities(sparsity, self.granularity, self.schedule)
@@ -219,7 +222,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         present = self._present_sparsity()
         stages = stages_of(self.demands, self.sparsity, present)
         self.reports = ()
-        self._run = Run(stages, self.validation.of(self.model), self.model.get_weights(), present)
+        if self._unlabelled:
+            self.validation = replace(self.validation, y=None).with_outputs_of(self.model)
+        targets = self.validation.y if self._unlabelled else None
+        self._run = Run(stages, self.validation.of(self.model), self.model.get_weights(), present, targets)
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
@@ -236,6 +242,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         check_held(state, self.model, epoch)
         stages = stages_of(self.demands, self.sparsity, float(state.values["present"]))
         self._run, self.reports = Run.from_state(state, stages, self.model)
+        if self._unlabelled:
+            self.validation = replace(self.validation, y=self._run.targets)
         logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
 
     def _write(self, epoch: int) -> None:
@@ -249,7 +257,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         return {
             "format": _FORMAT,
             "model": wiring(self.model),
-            "validation data": digest(self.validation.x, self.validation.y),
+            "validation data": digest(self.validation.x, [] if self._unlabelled else self.validation.y),
             "score": self._score,
             "batch_size": self.validation.batch_size,
             **{name: identity(getattr(self, name)) for name in settings},

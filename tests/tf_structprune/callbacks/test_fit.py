@@ -9,7 +9,9 @@ import ray
 
 import tf_structprune as sp
 from tests import zoo
+from tests.tf_structprune.callbacks.conftest import defaults
 from tf_structprune.masks import GRANULARITIES
+from tf_structprune.scoring import divergence
 
 FIGURES = ("prune_sparsity", "prune_val_score", "prune_accepted", "prune_stage")
 
@@ -158,3 +160,35 @@ def test_ray_finds_the_masks_that_are_found_here(run):
     assert sp.get_masks(there).equals(sp.get_masks(here))
     assert remote.reports == local.reports
     assert not ray.is_initialized()
+
+
+def test_labels_are_not_needed(run, data):
+    """The outputs before pruning are the targets, also of a second `fit`."""
+    x, _ = data
+    dense = []
+    settings = {"validation_data": (x, None), "score": "kl", "tolerance": 100.0}
+    masked, callback, history = run(before=lambda model: dense.extend(zoo.outputs_of(model, x)), **settings)
+    np.testing.assert_allclose(callback.validation.y, dense[0], atol=1e-6)
+    assert callback.reports[0].score_before < 0
+    assert history["prune_sparsity"][-1] >= 0.5
+    assert history["prune_val_score"][-1] == pytest.approx(-divergence(dense[0], zoo.outputs_of(masked, x)[0]).mean())
+    now = zoo.outputs_of(masked, x)[0]
+    masked.fit(x, data[1], epochs=1, verbose=0, callbacks=[callback])
+    np.testing.assert_allclose(callback.validation.y, now, atol=1e-6)
+
+
+def test_several_outputs_are_judged_together(data):
+    x, y = data
+    masked = sp.wrap(zoo.build("two_outputs"))
+    losses = ["sparse_categorical_crossentropy"] * len(masked.outputs)
+    masked.compile("sgd", losses, run_eagerly=True)
+    targets = [y % output.shape[-1] for output in masked.outputs]
+    callback = sp.StructuredPruning(
+        **{**defaults(data), "validation_data": (x, targets), "score": losses, "tolerance": 100.0}
+    )
+    masked.fit(x, targets, epochs=1, verbose=0, callbacks=[callback])
+    (report,) = callback.reports
+    assert report.accepted
+    pairs = zip(targets, zoo.outputs_of(masked, x), strict=True)
+    expected = -np.mean([keras.losses.get(losses[0])(*pair) for pair in pairs])
+    assert report.score_after == pytest.approx(expected, rel=1e-4)

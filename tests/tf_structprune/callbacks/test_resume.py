@@ -198,3 +198,15 @@ def test_weights_of_a_type_that_numpy_does_not_know_come_back(tmp_path):
         keras.config.set_dtype_policy("float32")
     assert len(pruning.reports) == 2
     assert all(np.isfinite(weight.astype(np.float32)).all() for weight in masked.get_weights())
+
+
+def test_targets_of_an_unlabelled_run_are_kept(tmp_path):
+    """They are the outputs of the dense model, which a resumed process no longer has."""
+    settings = {"validation_data": (resumed_fit.data()[0], None), "score": "kl", "tolerance": 5.0}
+    pruning, callbacks = resumed_fit.make(tmp_path / "whole", **settings)
+    wanted = resumed_fit.result(resumed_fit.fit(callbacks), pruning)
+    targets = pruning.validation.y
+    stop(tmp_path / "killed", "in a batch", 2, **settings)
+    pruning, callbacks = resumed_fit.make(tmp_path / "killed", **settings)
+    check_equal(resumed_fit.result(resumed_fit.fit(callbacks), pruning), wanted)
+    np.testing.assert_array_equal(pruning.validation.y, targets)
