@@ -97,6 +97,9 @@ def _masked_weights(layer: Any, weights: Sequence[NamedWeight], change: Change, 
 def _split(plain: keras.Model, varied: frozenset[str]) -> tuple[keras.Model | None, keras.Model]:
     """The part of a model that does not depend on some layers, if there is any, and the rest."""
     found = list_calls(plain)
+    names = {call.layer.name for call in found.calls}
+    if len(names) < len({call.name for call in found.calls}):  # of nested models, which cannot be taken apart then
+        return None, _compiled(plain.inputs, plain.outputs)
     behind: set[TensorKey] = set()
     for call in found.calls:
         if call.name in varied or any(key.output(0) in behind for key in call.inputs):
