@@ -97,30 +97,37 @@ def _masked_weights(layer: Any, weights: Sequence[NamedWeight], change: Change, 
 def _split(plain: keras.Model, varied: frozenset[str]) -> tuple[keras.Model | None, keras.Model]:
     """The part of a model that does not depend on some layers, if there is any, and the rest."""
     found = list_calls(plain)
-    names = {call.layer.name for call in found.calls}
-    if len(names) < len({call.name for call in found.calls}):  # of nested models, which cannot be taken apart then
+    behind = _behind(found, varied)
+    before = [call for call in found.calls if call.output not in behind]
+    after = [call for call in found.calls if call.output in behind]
+    if not after or all(_is_input(call) for call in before) or not _may_be_flat(found):
         return None, _compiled(plain.inputs, plain.outputs)
+    edge = list(dict.fromkeys(_read_from(found, after, behind)))
+    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in plain.inputs]
+    values = _called(before, {}, iter(inputs))
+    shared = _compiled(inputs, [values[key] for key in edge])
+    own_inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in shared.outputs]
+    values = _called(after, dict(zip(edge, own_inputs, strict=True)), iter(()))
+    return shared, _compiled(own_inputs, [values[key] for key in found.outputs])
+
+
+def _behind(found: CallList, varied: frozenset[str]) -> set[TensorKey]:
+    """First outputs of the calls whose results depend on some layers."""
     behind: set[TensorKey] = set()
     for call in found.calls:
         if call.name in varied or any(key.output(0) in behind for key in call.inputs):
             behind.add(call.output)
-    if not varied:
-        behind = {call.output for call in found.calls if not isinstance(call.layer, keras.layers.InputLayer)}
-    before = [call for call in found.calls if call.output not in behind]
-    after = [call for call in found.calls if call.output in behind]
-    edge = list(dict.fromkeys(_read_from(found, after, behind)))
-    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in plain.inputs]
-    values = _called(before, {}, iter(inputs))
-    shared = None
-    own_inputs = inputs_of_edge = [values[key] for key in edge]
-    if any(not isinstance(call.layer, keras.layers.InputLayer) for call in before):
-        shared = _compiled(inputs, inputs_of_edge)
-        own_inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in inputs_of_edge]
-        values = dict(zip(edge, own_inputs, strict=True))
-    else:
-        own_inputs = inputs
-    values = _called(after, values, iter(()))
-    return shared, _compiled(own_inputs, [values[key] for key in found.outputs])
+    return behind
+
+
+def _may_be_flat(found: CallList) -> bool:
+    """Whether the layers of nested models can be those of one: Keras wants a name for each there."""
+    layers = {call.name: call.layer.name for call in found.calls if not _is_input(call)}
+    return len(set(layers.values())) == len(layers)
+
+
+def _is_input(call: LayerCall) -> bool:
+    return isinstance(call.layer, keras.layers.InputLayer)
 
 
 def _read_from(found: CallList, after: Sequence[LayerCall], behind: set[TensorKey]) -> Iterable[TensorKey]:
@@ -134,7 +141,7 @@ def _called(calls: Sequence[LayerCall], values: dict[TensorKey, Any], inputs: An
     """The tensors that some calls make, by key, those given included."""
     values = dict(values)
     for call in calls:
-        if isinstance(call.layer, keras.layers.InputLayer):
+        if _is_input(call):
             values[call.output] = values[call.inputs[0]] if call.inputs else next(inputs)
             continue
         args, kwargs = call.arguments(values.__getitem__)

@@ -239,3 +239,19 @@ def test_targets_are_needed_or_a_dense_model():
     validation = check_validation((zoo.batch(4), None), as_score("kl"), 4)
     with pytest.raises(ValueError, match=r"Without labels the outputs of the dense model are the targets\. Received"):
         validation.of(zoo.build("chain"))
+
+
+def test_nested_models_with_layers_of_one_name_are_run_whole():
+    """Their layers cannot be those of one flat model, so nothing is shared; the outputs are right all the same."""
+    inner = keras.Input((8, 8, 4))
+    block = keras.Model(inner, zoo.conv(keras.layers.BatchNormalization(name="norm")(inner), 6, name="b"), name="block")
+    inputs = keras.Input(zoo.INPUT_SHAPE)
+    h = keras.layers.BatchNormalization(name="norm")(zoo.conv(inputs, 4, name="a"))
+    model = zoo.randomize(keras.Model(inputs, zoo.conv(block(h), 3, name="c")))
+    masked = sp.wrap(model)
+    candidates = candidates_of(masked, "kernel", 4)
+    check_outputs(masked, candidates, zoo.batch(SAMPLES))
+    bench = bench_of(masked, zoo.batch(SAMPLES))
+    changes = [bench.change(candidate) for candidate in candidates]
+    bench.begin(changes)
+    assert bench._place(changes[0]).network._shared is None
