@@ -23,6 +23,19 @@ def scale_class():
     return Scale
 
 
+def doubled_class():
+    """A new class of operations that are no layers."""
+
+    class Doubled(keras.Operation):
+        def call(self, inputs):
+            return inputs * 2.0
+
+        def compute_output_spec(self, inputs):
+            return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    return Doubled
+
+
 def odd_convolution_class():
     """A new class of convolutions whose kernel has shape (filters, rows, columns, inputs)."""
 

@@ -73,6 +73,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         score: "mcr" or another score, see `as_score`.
         seed: seed of the search.
         batch_size: samples a prediction step on the validation data.
+        racing: stop scoring candidates that cannot be the best of their round, see `search.score`; False scores all of
+            them on all samples.
+        early_stop: end a search with the first candidate found within the tolerance before any retraining, rather
+            than with the best one: quicker, but later steps then start from worse masks.
         executor: who scores candidates: "local", "ray" or a `search.RayExecutor`.
         verbose: 1 shows the search's progress, 0 nothing.
         state_dir: a folder of its own, in which the run's state is written at the end of each epoch, so that a process
@@ -103,11 +107,13 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         score: Any = "mcr",
         seed: int = 0,
         batch_size: int = 256,
+        racing: bool = True,
+        early_stop: bool = False,
         executor: Any = LOCAL,
         verbose: int = 1,
         state_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        # Fourteen names: a Keras callback is its settings, and scripts give them by keyword.
+        # Sixteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
         if isinstance(granularity, str | FeatureMap | Kernel | IntraKernelStrided):
             granularity = (granularity,)
@@ -122,6 +128,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.patience = int(check_at_least("patience", patience, 1))
         self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 1))
         self.seed = seed
+        self.racing, self.early_stop = racing, early_stop
         self.executor = check_executor(executor)
         self.verbose = verbose
         self.state_dir = state_dir
@@ -165,6 +172,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             search=self.search,
             validation=self.validation,
             seed=self.seed + epoch,
+            racing=self.racing,
+            enough=self._least_score() if self.early_stop else None,
             executor=self.executor,
             verbose=bool(self.verbose),
         )
@@ -254,6 +263,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
         settings = ("demands", "search", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs", "seed")
+        settings += ("racing", "early_stop")
         return {
             "format": _FORMAT,
             "model": wiring(self.model),
@@ -264,7 +274,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         }
 
     def _within_tolerance(self, score: float) -> bool:
-        return score >= self._state().baseline - self.tolerance - _ROUNDING
+        return score >= self._least_score()
+
+    def _least_score(self) -> float:
+        return self._state().baseline - self.tolerance - _ROUNDING
 
     def _judge(self, run: Run, score: float, accepted: bool) -> None:
         """Close the open step when it has been retrained enough, or for too long."""

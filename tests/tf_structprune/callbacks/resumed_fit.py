@@ -24,15 +24,6 @@ LOSS = "sparse_categorical_crossentropy"
 PLACES = ("in the search", "in a batch", "before the state", "before the backup", "after the backup")
 
 
-def data():
-    """Images whose class is the pair of rows that is lit."""
-    rng = np.random.default_rng(0)
-    y = np.arange(48) % 3
-    x = rng.normal(0, 0.3, (48, *zoo.INPUT_SHAPE)).astype(np.float32)
-    x[np.arange(48), y * 2] += 1.0
-    return x, y
-
-
 class Accuracy:
     """A score that may stop the process while candidates are scored."""
 
@@ -71,7 +62,7 @@ def make(folder, place="nowhere", epoch=0, stop=None, **settings):
     """The pruning callback, and all callbacks in order."""
     score = Accuracy()
     fixed = {
-        "validation_data": data(),
+        "validation_data": zoo.lit_rows(48),
         "granularity": ("feature_map", "kernel"),
         "search": sp.search.BestOfN(4),
         "sparsity": {"feature_map": 0.25, "kernel": 0.6},
@@ -93,13 +84,13 @@ def trained_weights():
     """Of a model that knows the classes, so that pruning does harm."""
     model = zoo.build("batch_norm_chain")
     model.compile(keras.optimizers.Adam(5e-3), LOSS)
-    model.fit(*data(), batch_size=4, epochs=40, shuffle=False, verbose=0)
+    model.fit(*zoo.lit_rows(48), batch_size=4, epochs=40, shuffle=False, verbose=0)
     return model.get_weights()
 
 
 def fit(callbacks):
     """Trains a masked model with them; gives the model."""
-    x, y = data()
+    x, y = zoo.lit_rows(48)
     model = zoo.build("batch_norm_chain")
     model.set_weights(trained_weights())
     keras.utils.set_random_seed(0)

@@ -162,6 +162,51 @@ def test_ray_finds_the_masks_that_are_found_here(run):
     assert not ray.is_initialized()
 
 
+class Counted:
+    """A selector that counts its rounds."""
+
+    measure = ""
+
+    def __init__(self, search):
+        self.search, self.init, self.propose, self.rounds = search, search.init, search.propose, 0
+
+    def update(self, *arguments):
+        self.rounds += 1
+        return self.search.update(*arguments)
+
+
+@pytest.mark.parametrize("early_stop, rounds", [(False, 3), (True, 1)], ids=["the best", "the first within"])
+def test_early_stop_ends_a_search_within_the_tolerance(run, early_stop, rounds):
+    search = Counted(sp.search.ParticleFilter(particles=2, generations=3))
+    run(epochs=1, search=search, early_stop=early_stop)
+    assert search.rounds == rounds
+
+
+def test_early_stop_goes_on_as_long_as_nothing_is_within_the_tolerance(run, scores):
+    search = Counted(sp.search.ParticleFilter(particles=2, generations=3))
+    run(epochs=1, search=search, early_stop=True, score=scores(1.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0), tolerance=0.1)
+    assert search.rounds == 3
+
+
+def test_every_candidate_is_scored_on_all_samples_without_racing(run):
+    """With it, those that fall behind are not."""
+    x, candidates = zoo.batch(600), 8
+    scored = {}
+    for racing in (True, False):
+        seen = []
+
+        def first_output(y_true, y_pred, seen=seen):
+            seen.append(len(y_pred))
+            return y_pred[:, 0]
+
+        score = sp.search.SampleScore(first_output)
+        search = sp.search.BestOfN(candidates)
+        run(epochs=1, search=search, racing=racing, score=score, validation_data=(x, np.zeros(600)), tolerance=100.0)
+        scored[racing] = sum(seen) - 3 * 600  # of the model before, after and in the end
+    assert scored[False] == candidates * 600
+    assert scored[True] < scored[False]
+
+
 def test_labels_are_not_needed(run, data):
     """The outputs before pruning are the targets, also of a second `fit`."""
     x, _ = data

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests import zoo
 from tests.tf_structprune.callbacks import resumed_fit
 
 ROOT = Path(__file__).parents[3]
@@ -101,10 +102,11 @@ def test_killed_processes_leave_what_the_next_one_needs(tmp_path):
         ({"seed": 1}, "another seed"),
         ({"sparsity": 0.5, "tolerance": 0.2}, "another tolerance, another sparsity"),
         ({"search": sp.search.RandomMask()}, "another search"),
+        ({"racing": False, "early_stop": True}, "another racing, another early_stop"),
         ({"score": "mcr"}, "another score"),
-        ({"validation_data": (resumed_fit.data()[0] + 1, resumed_fit.data()[1])}, "another validation data"),
+        ({"validation_data": (zoo.lit_rows(48)[0] + 1, zoo.lit_rows(48)[1])}, "another validation data"),
     ],
-    ids=["seed", "two", "search", "score", "data"],
+    ids=["seed", "two", "search", "how it is scored", "score", "data"],
 )
 def test_state_of_another_run_is_refused(stopped, change, named):
     callbacks = resumed_fit.make(stopped, **change)[1]
@@ -202,7 +204,7 @@ def test_weights_of_a_type_that_numpy_does_not_know_come_back(tmp_path):
 
 def test_targets_of_an_unlabelled_run_are_kept(tmp_path):
     """They are the outputs of the dense model, which a resumed process no longer has."""
-    settings = {"validation_data": (resumed_fit.data()[0], None), "score": "kl", "tolerance": 5.0}
+    settings = {"validation_data": (zoo.lit_rows(48)[0], None), "score": "kl", "tolerance": 5.0}
     pruning, callbacks = resumed_fit.make(tmp_path / "whole", **settings)
     wanted = resumed_fit.result(resumed_fit.fit(callbacks), pruning)
     targets = pruning.validation.y

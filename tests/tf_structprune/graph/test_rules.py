@@ -7,7 +7,7 @@ from keras import ops
 
 import tf_structprune as sp
 from tests import zoo
-from tests.rule_models import ENDS, dense_net, embedded, net, odd_convolution_class, scale_class
+from tests.rule_models import ENDS, dense_net, doubled_class, embedded, net, odd_convolution_class, scale_class
 from tf_structprune.graph import Flow, LayerRule, inner_layer, register_rule, rule_for, trace
 from tf_structprune.layers import MaskedLayer
 
@@ -60,16 +60,10 @@ def test_registered_end_keeps_what_it_reads():
 
 
 def test_registered_operation_is_followed():
-    class Doubled(keras.Operation):
-        def call(self, inputs):
-            return inputs * 2.0
-
-        def compute_output_spec(self, inputs):
-            return keras.KerasTensor(inputs.shape, inputs.dtype)
-
-    model = net(lambda x: Doubled(name="doubled")(x))
+    kind = doubled_class()
+    model = net(lambda x: kind(name="doubled")(x))
     assert skipped(model)["doubled"].reason == "there is no rule for Doubled"
-    register_rule(Doubled, LayerRule(Flow.FOLLOW))
+    register_rule(kind, LayerRule(Flow.FOLLOW))
     assert producers(model) == {"before", "after"}
 
 

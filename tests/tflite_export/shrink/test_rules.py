@@ -7,7 +7,16 @@ from keras import ops
 
 import tf_structprune as sp
 from tests import zoo
-from tests.rule_models import ENDS, blend_class, dense_net, embedded, net, odd_convolution_class, scale_class
+from tests.rule_models import (
+    ENDS,
+    blend_class,
+    dense_net,
+    doubled_class,
+    embedded,
+    net,
+    odd_convolution_class,
+    scale_class,
+)
 from tf_structprune.graph import Flow, LayerRule, register_rule, trace
 from tf_structprune.layers import MaskedLayer
 from tflite_export.shrink import shrink
@@ -126,15 +135,9 @@ def test_registered_resize_changes_the_configuration():
 
 
 def test_registered_operation_is_called_with_the_channels_that_are_left():
-    class Doubled(keras.Operation):
-        def call(self, inputs):
-            return inputs * 2.0
-
-        def compute_output_spec(self, inputs):
-            return keras.KerasTensor(inputs.shape, inputs.dtype)
-
-    register_rule(Doubled, LayerRule(Flow.FOLLOW))
-    assert zoo.largest_difference(*halved(net(lambda x: Doubled(name="doubled")(x))), X) < 1e-5
+    kind = doubled_class()
+    register_rule(kind, LayerRule(Flow.FOLLOW))
+    assert zoo.largest_difference(*halved(net(lambda x: kind(name="doubled")(x))), X) < 1e-5
 
 
 def test_weight_that_the_rule_does_not_explain_is_refused_when_it_is_cut():
