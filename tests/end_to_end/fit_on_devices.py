@@ -129,13 +129,15 @@ def found(devices, model, history, file):
     }
 
 
-def main(dense, count, folder):
-    """Train in float and in fixed point, and write what came out to found.json."""
+WAYS = {"float": lambda model: model, "fixed": lambda model: sp.to_fixed_point(model, sp.FixedPoint(4, 8))}
+
+
+def main(dense, count, folder, *ways):
+    """Train in float, in fixed point or in both, and write what came out to found.json."""
     devices = devices_of(int(count))
-    ways = {"float": lambda model: model, "fixed": lambda model: sp.to_fixed_point(model, sp.FixedPoint(4, 8))}
     results = {}
-    for way, prepare in ways.items():
-        model, history = train(devices, dense, prepare)
+    for way in ways:
+        model, history = train(devices, dense, WAYS[way])
         results[way] = found(devices, model, history, Path(folder) / f"{way}.keras")
     (Path(folder) / "found.json").write_text(json.dumps(results))
 

@@ -79,12 +79,18 @@ def own_layer_model():
 @pytest.mark.parametrize(
     "build, labels, score",
     [
-        (lambda: zoo.build("chain"), False, "kl"),
-        (lambda: zoo.build("two_outputs"), True, [LOSS, LOSS]),
-        (lambda: zoo.build("two_outputs"), True, [keras.metrics.SparseCategoricalCrossentropy(), None]),
-        (own_layer_model, True, SampleScore(lambda y, p: -np.square(p[:, 0] - y))),
+        pytest.param(lambda: zoo.build("chain"), False, "kl", id="no_labels", marks=pytest.mark.sweep),
+        pytest.param(lambda: zoo.build("two_outputs"), True, [LOSS, LOSS], id="two_outputs", marks=pytest.mark.sweep),
+        pytest.param(
+            lambda: zoo.build("two_outputs"),
+            True,
+            [keras.metrics.SparseCategoricalCrossentropy(), None],
+            id="metric_of_whole_outputs",
+        ),
+        pytest.param(
+            own_layer_model, True, SampleScore(lambda y, p: -np.square(p[:, 0] - y)), id="own_layer_and_score"
+        ),
     ],
-    ids=["no_labels", "two_outputs", "metric_of_whole_outputs", "own_layer_and_score"],
 )
 def test_scores_are_those_of_one_process(cluster, build, labels, score):
     masked = sp.wrap(build())

@@ -73,9 +73,20 @@ def test_outputs_are_those_of_the_masked_model(name):
     check_outputs(masked, [*equal, *candidates_of_all_sizes(masked, 3)], zoo.batch(SAMPLES))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(functional_models())
 def test_outputs_of_random_models(model):
+    check_random_model(model)
+
+
+@pytest.mark.sweep
+@settings(max_examples=300, deadline=None)
+@given(functional_models())
+def test_outputs_of_hundreds_of_random_models(model):
+    check_random_model(model)
+
+
+def check_random_model(model):
     masked = sp.wrap(model)
     x = np.random.default_rng(0).uniform(-1, 1, (SAMPLES, *model.inputs[0].shape[1:])).astype(np.float32)
     check_outputs(masked, candidates_of_all_sizes(masked, 5), x)

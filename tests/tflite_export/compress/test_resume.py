@@ -77,7 +77,19 @@ def retrained(request):
     return settings, model, retrain(model, tiny.trained(), tiny.data(), settings)
 
 
-@pytest.mark.parametrize("epochs, before", [(1, True), (1, False), (2, False), (3, True), (3, False)])
+SELDOM = pytest.mark.sweep
+
+
+@pytest.mark.parametrize(
+    "epochs, before",
+    [
+        (1, True),
+        pytest.param(1, False, marks=SELDOM),
+        (2, False),
+        pytest.param(3, True, marks=SELDOM),
+        pytest.param(3, False, marks=SELDOM),
+    ],
+)
 def test_retraining_goes_on_with_the_next_epoch(retrained, tmp_path, monkeypatch, epochs, before):
     settings, whole, figures = retrained
     states = StateFolder(tmp_path / "epochs", {}, keep=1)
@@ -109,7 +121,11 @@ def check_same(found, wanted):
         assert row == pytest.approx(other, abs=1e-5)
 
 
-@pytest.mark.parametrize("epochs", [2, 4, 6], ids=["first stage", "second stage", "end"])
+@pytest.mark.parametrize(
+    "epochs",
+    [2, pytest.param(4, marks=SELDOM), pytest.param(6, marks=SELDOM)],
+    ids=["first stage", "second stage", "end"],
+)
 def test_stages_stopped_between_epochs_end_the_same(pruned, tmp_path, monkeypatch, epochs):
     work = Work(tmp_path, {"run": 1})
     with monkeypatch.context() as patch, pytest.raises(Killed):

@@ -171,9 +171,16 @@ SHORT = [sp.FixedPoint(6, 8), sp.FixedPoint(4, 4, per_channel=True), sp.FixedPoi
 # Left out: AVERAGE_POOL_2D ("poolings") and, in "residual_projection" with any recipe, a normalization that stands
 # alone: it keeps 8 bits, which leave no room below the word.
 OBEYING = [*OWN, *(name for name in TOPOLOGIES if name not in ("poolings", "softmax_layer", "residual_projection"))]
+OFTEN = (*OWN, "batch_norm_chain", "residual_twice", "grouped_convolution")
 
 
-@pytest.mark.parametrize("at, name", enumerate(OBEYING), ids=OBEYING)
+def obeying():
+    """All of them with their number; but for those of most kinds of layers they take the mark."""
+    for at, name in enumerate(OBEYING):
+        yield pytest.param(at, name, id=name, marks=() if name in OFTEN else pytest.mark.sweep)
+
+
+@pytest.mark.parametrize("at, name", obeying())
 def test_short_words_give_the_same_scores_in_xnnpack_and_keras(at, name, monkeypatch):
     """Power-of-two steps, words of 6 bits or fewer; sums that may be negative only in front of ReLU."""
     monkeypatch.setattr(zoo, "_head", max_head)

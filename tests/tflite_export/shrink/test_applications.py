@@ -18,8 +18,6 @@ OFTEN = (  # without the mark, half of the maps removed: one of each way to wire
     "MobileNetV3Small",
     "EfficientNetB0",
     "ConvNeXtTiny",
-    "InceptionV3",
-    "Xception",
     "ResNet50V2",
 )
 CONVERTED_OFTEN = ("MobileNet", "MobileNetV3Small")

@@ -14,9 +14,9 @@ from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import MaskSet
 from tflite_export.shrink import shrink
 
-SPARSITIES = (0.3, 0.5, 0.7)
+SPARSITIES = [0.5, *(pytest.param(sparsity, marks=pytest.mark.sweep) for sparsity in (0.3, 0.7))]
 TOLERANCE = 1e-4  # of the largest output
-TRAINED = [
+EVERY_KIND = [  # of layer and wiring; the others take the mark where little else can go wrong
     "conv1d_transpose",
     "separable_conv2d_multiplier",
     "grouped_conv_2",
@@ -39,6 +39,8 @@ TRAINED = [
     "intermediate_output",
     "unet",
 ]
+
+MOST_WITH_MARK = [pytest.param(n, marks=() if n in EVERY_KIND else pytest.mark.sweep) for n in JUNCTIONS]
 
 
 @functools.lru_cache(maxsize=2)  # the tests of one junction follow each other
@@ -129,14 +131,14 @@ def _masks_of_all_kinds(masked, graph, rng):
     return MaskSet(_random_maps(graph.prunable_groups, 0.3, rng.integers(99)), kernels, patterns)
 
 
-@pytest.mark.parametrize("name", JUNCTIONS)
+@pytest.mark.parametrize("name", MOST_WITH_MARK)
 def test_shrunk_junction_survives_saving(name, tmp_path):
     small, _ = _shrunk(name, 0.5)
     small.save(tmp_path / "small.keras")
     assert _difference(small, keras.models.load_model(tmp_path / "small.keras"), samples(small)) < 1e-6
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", EVERY_KIND)
 def test_shrunk_junction_trains(name):
     small, _ = _shrunk(name, 0.5)
     x = samples(small)
@@ -152,7 +154,7 @@ def test_shrunk_junction_trains(name):
     assert all(np.isfinite(weight).all() for weight in small.get_weights())
 
 
-@pytest.mark.parametrize("name", JUNCTIONS)
+@pytest.mark.parametrize("name", MOST_WITH_MARK)
 def test_masks_that_keep_everything_change_nothing(name):
     model, masked, graph = _wrapped(name)
     small, removed = _shrunk(name, 0)
