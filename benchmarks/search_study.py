@@ -38,16 +38,18 @@ class Setup:
 
     Attributes:
         epochs: of retraining.
+        images: that are trained on, the first ones; None for all that are not held out.
         scale: by which pixels are multiplied.
         held_out: training images at the end that are not trained on.
     """
 
     epochs: int
+    images: int | None
     scale: float
     held_out: int
 
 
-SETUPS = {"MNIST2": Setup(3, 1 / 255, 10_000), "ResNet-8": Setup(1, 1.0, 5_000)}
+SETUPS = {"MNIST2": Setup(3, None, 1 / 255, 10_000), "ResNet-8": Setup(1, 15_000, 1.0, 5_000)}
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,7 +58,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--network", choices=SETUPS)
     parser.add_argument("--model", help="the trained network, .keras")
     parser.add_argument("--data", help="x_train, y_train, x_test, y_test, .npz")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--out", default="benchmarks/results/search_study", help="results without suffix")
     parser.add_argument("--table-only", action="store_true", help="only write OUT.md and OUT.png from OUT.jsonl")
     options = parser.parse_args(argv)
@@ -72,7 +74,7 @@ def read_data(path: str, setup: Setup) -> dict[str, Any]:
         y = {part: arrays[f"y_{part}"].ravel() for part in ("train", "test")}
     first = len(x["train"]) - setup.held_out
     return {
-        "train": (x["train"][:first], y["train"][:first]),
+        "train": (x["train"][:first][: setup.images], y["train"][:first][: setup.images]),
         "search": (x["train"][first:][:SEARCH_IMAGES], y["train"][first:][:SEARCH_IMAGES]),
         "test": (x["test"], y["test"]),
     }
@@ -182,7 +184,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _section(network: str, setup: Setup, sparsity: float, cells: list[dict[str, Any]]) -> list[str]:
-    epochs = "1 epoch" if setup.epochs == 1 else f"{setup.epochs} epochs"
+    images = "all training images" if setup.images is None else f"{setup.images:,} training images"
+    epochs = f"1 epoch of {images}" if setup.epochs == 1 else f"{setup.epochs} epochs of {images}"
     lines = [
         f"## {network}, {sparsity:.0%} of the prunable weights removed",
         "",
@@ -268,7 +271,7 @@ def main() -> None:
 
         data = read_data(options.data, SETUPS[options.network])
         done = {(row["network"], row["sparsity"], row["seed"]) for row in rows}
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             for sparsity in SPARSITIES:
                 if (options.network, sparsity, seed) in done:
                     continue
