@@ -75,6 +75,7 @@ class RayExecutor:
 
         Raises:
             ImportError: Ray is not installed.
+            ValueError: a worker that would have more cores than this machine.
         """
         if find_spec("ray") is None:
             raise ImportError(
@@ -85,6 +86,12 @@ class RayExecutor:
         if ray.is_initialized():
             return False
         address = self.address or os.environ.get("RAY_ADDRESS")
+        present = os.cpu_count() or 1
+        if not address and self.cpus_per_worker > present:
+            raise ValueError(
+                f"A worker here would have more cores than this machine. Received: cpus_per_worker="
+                f"{self.cpus_per_worker} on {present} cores. Use fewer, or the address of a cluster."
+            )
         cores = None if address else self.workers * self.cpus_per_worker
         ray.init(address or "local", num_cpus=cores, include_dashboard=None if address else False, log_to_driver=False)
         return True

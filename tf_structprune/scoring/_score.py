@@ -131,7 +131,8 @@ def misclassification_rate(y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
         y_pred: outputs, shape (images, classes), or (images, 1) with the positive class above 0.5.
 
     Raises:
-        ValueError: outputs that are not one row of scores an image, or labels of another length.
+        ValueError: outputs that are not one row of scores an image, labels of another length, or of classes that
+            the outputs have not.
     """
     return float(_wrong(y_true, y_pred).mean())
 
@@ -146,7 +147,13 @@ def _wrong(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.bool_]:
     if y_pred.shape[1] == 1:
         positive = y_true[:, 0] if y_true.shape[1:] == (1,) else y_true if y_true.ndim == 1 else class_labels(y_true)
         return np.asarray((y_pred[:, 0] > 0.5) != (positive > 0.5))
-    return np.asarray(y_pred.argmax(axis=1) != class_labels(y_true))
+    labels = class_labels(y_true)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < y_pred.shape[1]:
+        raise ValueError(
+            f"The MCR needs a label for each of {y_pred.shape[1]} classes. Received: labels from {labels.min()} to "
+            f"{labels.max()}. Number the classes from 0."
+        )
+    return np.asarray(y_pred.argmax(axis=1) != labels)
 
 
 def class_labels(y: NDArray[Any]) -> NDArray[np.int64]:

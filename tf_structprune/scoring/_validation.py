@@ -76,11 +76,12 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             them; y None for targets that are the dense model's outputs.
         score: how outputs are scored, as `as_score` takes it.
         batch_size: samples a prediction step.
-        model: gives the order of outputs by name; needed where y is a dictionary.
+        model: gives the shapes of inputs and the order of outputs by name; needed where y is a dictionary.
 
     Raises:
         TypeError: not a pair, or a score of another kind.
-        ValueError: no samples, lengths that differ, or values that are not numbers.
+        ValueError: no samples, lengths that differ, shapes that the model does not take, or values that are not
+            numbers.
     """
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise TypeError(
@@ -98,7 +99,22 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
         )
     if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
         raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
+    if model is not None:
+        _check_shapes(model, x)
     return Validation(x, y, as_score(score), batch_size)
+
+
+def _check_shapes(model: keras.Model, x: Any) -> None:
+    for array, tensor in zip(input_arrays(model, x), model.inputs, strict=False):
+        given, wanted = array.shape[1:], tuple(tensor.shape[1:])
+        if wanted[-1:] == (1,) and len(given) == len(wanted) - 1:
+            given = (*given, 1)  # Keras adds that axis
+        sizes = zip(given, wanted, strict=False)
+        if len(given) != len(wanted) or any(size not in (have, None) for have, size in sizes):
+            raise ValueError(
+                f"validation_data does not fit model '{model.name}'. Received: samples of shape {array.shape[1:]}. "
+                f"Use shape {wanted}."
+            )
 
 
 def _told(sizes: list[int]) -> str:

@@ -169,6 +169,14 @@ def test_more_cores_than_there_are_is_refused(cluster):
         scorer_of(masked, data_for(masked), RayExecutor(cpus_per_worker=2))
 
 
+def test_more_cores_a_worker_than_this_machine_has_is_refused(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    message = r"more cores than this machine\. Received: cpus_per_worker=9999 on \d+ cores\. Use fewer, or the address"
+    with pytest.raises(ValueError, match=message):
+        RayExecutor(workers=1, cpus_per_worker=9999).connect()
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

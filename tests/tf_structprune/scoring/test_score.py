@@ -131,6 +131,15 @@ def test_mcr_refuses_other_shapes(labels, outputs):
         misclassification_rate(labels, outputs)
 
 
+@pytest.mark.parametrize("first", [-1, 1])
+def test_mcr_refuses_labels_of_no_class(first):
+    found = (
+        rf"label for each of 3 classes\. Received: labels from {min(LABELS) + first} to {max(LABELS) + first}\. Number"
+    )
+    with pytest.raises(ValueError, match=found):
+        misclassification_rate(LABELS + first, OUTPUTS)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(
         ValueError, match=r"Unknown score\. Received: score='acc'\. Use 'mcr', 'kl', the name of a Keras loss"

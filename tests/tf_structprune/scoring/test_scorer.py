@@ -230,6 +230,11 @@ def test_seed_decides_the_order_of_samples_and_nothing_else():
         ),
         ({"candidates": [MaskSet(kernel={"nobody": np.ones((1, 1), bool)})]}, r"no layer of that name\. Received"),
         ({"data": (np.zeros((3, 8, 8, 2)), np.zeros(2))}, r"one label for each sample\. Received: 3 samples, 2 labels"),
+        (
+            {"data": (np.zeros((3, 7, 8, 2)), np.zeros(3))},
+            r"does not fit model 'chain'\. Received: samples of shape \(7, 8, 2\)\. Use shape \(8, 8, 2\)",
+        ),
+        ({"data": (np.zeros((3, 8, 8)), np.zeros(3))}, r"Received: samples of shape \(8, 8\)\. Use shape \(8, 8, 2\)"),
         ({"data": (np.zeros((0, 8, 8, 2)), np.zeros(0))}, r"one label for each sample\. Received: 0 samples, 0 labels"),
         ({"data": (np.zeros((2, 8, 8, 2)), {"x": np.zeros(2)})}, r"names of the model's outputs\. Received: x\. Use: "),
     ],
