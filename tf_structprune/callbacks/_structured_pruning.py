@@ -262,15 +262,15 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
-        settings = ("demands", "search", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs", "seed")
-        settings += ("racing", "early_stop")
+        search = ("search", "racing", "early_stop", "seed")
+        steps = ("demands", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs")
         return {
             "format": _FORMAT,
             "model": wiring(self.model),
             "validation data": digest(self.validation.x, [] if self._unlabelled else self.validation.y),
             "score": self._score,
             "batch_size": self.validation.batch_size,
-            **{name: identity(getattr(self, name)) for name in settings},
+            **{name: identity(getattr(self, name)) for name in (*steps, *search)},
         }
 
     def _within_tolerance(self, score: float) -> bool:
