@@ -178,8 +178,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         "Written by `benchmarks/search_study.py`. Feature maps, all layers jointly; MCR in %, mean (least to most) "
         "over the seeds. *Search*: on the images that the masks were chosen on. *Before*, *after*: on the test set, "
-        "which chooses nothing, before and after retraining. N = 50 and both filters score equally many images, N = 200 "
-        "four times as many, magnitude none.",
+        "which chooses nothing, before and after retraining. N = 50 and both filters score equally many images, "
+        "N = 200 four times as many, magnitude none.",
     ]
     for network, setup in SETUPS.items():
         for sparsity in SPARSITIES:
