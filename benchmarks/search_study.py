@@ -236,6 +236,10 @@ def _against_sparsity(axes: Any, cells: list[dict[str, Any]]) -> None:
             axes.plot([100 * s for s in SPARSITIES], means, style, marker="o", color=f"C{color}", label=label)
     axes.axhline(100 * cells[0]["mcr_dense"], color="0.6", linewidth=1, label="dense")
     axes.set(xlabel="sparsity (%)", ylabel="test MCR (%)", yscale="log")
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 90) if low <= tick <= high]
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.minorticks_off()
     axes.legend()
 
 
