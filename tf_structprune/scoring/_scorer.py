@@ -64,7 +64,7 @@ class Scorer:
     Args:
         masked: a model from `wrap`, whose weights must not change as long as the scorer is used.
         validation: samples, targets and score. Without targets, the outputs of the model with all masks open.
-        racing: stop candidates that cannot win with 99.5 % confidence; without, every score is exact.
+        racing: stop candidates that cannot win with 99.8 % confidence; without, every score is exact.
         enough: stop a round as soon as one candidate has this score on all samples; None to find the best.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
@@ -181,7 +181,7 @@ def score(
         data: pair (x, y) of samples and targets; y None for the outputs of the model with all masks open, so that no
             labels are needed.
         score: "mcr", "kl" or another one, see `scoring.as_score`.
-        racing: stop candidates that cannot win with 99.5 % confidence, see `scoring.race`; False scores all on
+        racing: stop candidates that cannot win with 99.8 % confidence, see `scoring.race`; False scores all on
             all samples. With a Keras metric or a function of all samples they always are.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
