@@ -18,13 +18,13 @@ def is_installed(name):
 
 
 def asked_for():
-    return {name for path in TESTS.rglob("test_*.py") for name in ASKED.findall(path.read_text())}
+    return {name for path in TESTS.rglob("*.py") for name in ASKED.findall(path.read_text())}
 
 
 def test_no_library_is_missing_where_tensorflow_is_installed():
     """Without TensorFlow it is the environment of `.ci/core`, which has the core's libraries only."""
     names = asked_for()
-    assert names >= {"tflite_micro", "tensorflow_model_optimization"}
+    assert names >= {"tflite_micro", "tensorflow_model_optimization", "tf_keras"}
     missing = [name for name in sorted(names) if not is_installed(name)]
     if missing and is_installed("tensorflow"):
         pytest.fail(f"tests would be skipped for want of {missing}: install tf-structprune[test]")

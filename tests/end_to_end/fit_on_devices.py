@@ -132,14 +132,12 @@ def found(devices, model, history, file):
 WAYS = {"float": lambda model: model, "fixed": lambda model: sp.to_fixed_point(model, sp.FixedPoint(4, 8))}
 
 
-def main(dense, count, folder, *ways):
-    """Train in float, in fixed point or in both, and write what came out to found.json."""
+def main(dense, count, folder, way):
+    """Train in float or in fixed point, and write what came out to found.json."""
     devices = devices_of(int(count))
-    results = {}
-    for way in ways:
-        model, history = train(devices, dense, WAYS[way])
-        results[way] = found(devices, model, history, Path(folder) / f"{way}.keras")
-    (Path(folder) / "found.json").write_text(json.dumps(results))
+    model, history = train(devices, dense, WAYS[way])
+    result = found(devices, model, history, Path(folder) / "trained.keras")
+    (Path(folder) / "found.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
