@@ -13,6 +13,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tests.marks import sweep_but
 from tests.tf_structprune.callbacks import resumed_fit
 
 ROOT = Path(__file__).parents[3]
@@ -66,13 +67,7 @@ STOPS = {
 OFTEN = ("first epoch, state unwritten", "second search", "while a step is open", "rolled back, backup unwritten")
 
 
-def stops():
-    """Every place to stop at; but for some it takes the mark."""
-    for name, place in STOPS.items():
-        yield pytest.param(*place, id=name, marks=() if name in OFTEN else pytest.mark.sweep)
-
-
-@pytest.mark.parametrize("place, epoch", stops())
+@pytest.mark.parametrize("place, epoch", sweep_but(OFTEN, STOPS))
 def test_training_stopped_anywhere_ends_the_same(whole, tmp_path, place, epoch):
     stop(tmp_path, place, epoch)
     pruning, callbacks = resumed_fit.make(tmp_path)

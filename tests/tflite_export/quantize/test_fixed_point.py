@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tf_structprune as sp
 from tests import zoo
+from tests.marks import sweep_but
 from tf_structprune.fixed_point import limits
 from tf_structprune.layers import quantized_layers
 from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
@@ -174,13 +175,7 @@ OBEYING = [*OWN, *(name for name in TOPOLOGIES if name not in ("poolings", "soft
 OFTEN = (*OWN, "batch_norm_chain", "residual_twice", "grouped_convolution")
 
 
-def obeying():
-    """All of them with their number; but for those of most kinds of layers they take the mark."""
-    for at, name in enumerate(OBEYING):
-        yield pytest.param(at, name, id=name, marks=() if name in OFTEN else pytest.mark.sweep)
-
-
-@pytest.mark.parametrize("at, name", obeying())
+@pytest.mark.parametrize("at, name", sweep_but(OFTEN, {name: (at, name) for at, name in enumerate(OBEYING)}))
 def test_short_words_give_the_same_scores_in_xnnpack_and_keras(at, name, monkeypatch):
     """Power-of-two steps, words of 6 bits or fewer; sums that may be negative only in front of ReLU."""
     monkeypatch.setattr(zoo, "_head", max_head)

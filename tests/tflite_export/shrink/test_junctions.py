@@ -9,6 +9,7 @@ import pytest
 
 from tests import zoo
 from tests.junctions import EXPECTED_PRUNABLE, JUNCTIONS, samples
+from tests.marks import sweep_but
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import MaskSet
@@ -40,7 +41,7 @@ EVERY_KIND = [  # of layer and wiring; the others take the mark where little els
     "unet",
 ]
 
-MOST_WITH_MARK = [pytest.param(n, marks=() if n in EVERY_KIND else pytest.mark.sweep) for n in JUNCTIONS]
+MOST_WITH_MARK = list(sweep_but(EVERY_KIND, {name: (name,) for name in JUNCTIONS}))
 
 
 @functools.lru_cache(maxsize=2)  # the tests of one junction follow each other
