@@ -15,5 +15,7 @@ from tf_structprune.scoring._scorer import Scorer as Scorer
 from tf_structprune.scoring._scorer import Scores as Scores
 from tf_structprune.scoring._scorer import check_executor as check_executor
 from tf_structprune.scoring._scorer import score as score
+from tf_structprune.scoring._strata import spread as spread
+from tf_structprune.scoring._strata import strata_of as strata_of
 from tf_structprune.scoring._validation import Validation as Validation
 from tf_structprune.scoring._validation import check_validation as check_validation

@@ -19,14 +19,16 @@ from tf_structprune.scoring._rounds import Rounds
 from tf_structprune.scoring._score import as_score
 from tf_structprune.scoring._validation import Validation
 
+_MOST_PARTS = 4  # of a batch: smaller ones cost more than idle workers
+
 
 @dataclass(frozen=True)
 class RayExecutor:
     """Spreads the scoring of candidates over the workers of a Ray cluster.
 
-    The samples are divided once, batch by batch, and every worker scores all candidates on its own: the same batches
-    of the same samples as on one machine, so the scores are the same too, races included. What a dead worker was
-    scoring is scored again by the one that takes its place.
+    The samples are divided once, batch by batch, and every worker scores all candidates on its own. Races look at the
+    same samples as on one machine, so the scores are the same too. What a dead worker was scoring is scored again by
+    the one that takes its place.
 
     All machines need the extra `ray`, the same versions and the same Keras backend. GPUs are not used.
 
@@ -106,7 +108,8 @@ class RayExecutor:
 class RayBench:
     """A `Bench` whose batches are on the workers; decisions and targets of whole outputs stay here.
 
-    Batch number i is on worker i modulo the number of workers.
+    A batch has parts of equal size, so that several workers have something to do in the first look of a race. Part
+    number i of all is on worker i modulo the number of workers.
 
     Args:
         executor: how many workers, and where.
@@ -127,13 +130,16 @@ class RayBench:
     ) -> None:
         self._rounds = Rounds(masked)
         self._validation = validation
-        self._batches = in_batches(order, even_size(batch_size))
+        batch_size = even_size(batch_size)
+        self._batches = in_batches(order, batch_size)
+        self._parts_each = _parts_of_batch(batch_size, executor.workers)
+        self._parts = in_batches(order, batch_size // self._parts_each)
         self._rows: dict[bytes, int] = {}
         self._number, self._sent = -1, list[Any]()
         self._crew: Crew | None = None
         self._owner = executor.connect()
         try:
-            self._crew = self._hired(executor, masked, even_size(batch_size))
+            self._crew = self._hired(executor, masked, batch_size // self._parts_each)
             self._crew.call("load", dict.fromkeys(range(len(self._crew)), ()))
         except BaseException:
             self.close()
@@ -153,17 +159,17 @@ class RayBench:
 
     def values(self, changes: Sequence[Change], batches: Sequence[int]) -> NDArray[np.float64]:
         """Scores of some candidates of the round, shape (candidates, samples of the batches)."""
-        crew = self._workers()
-        own = {number: [at for at in batches if at % len(crew) == number] for number in range(len(crew))}
-        found = crew.call(
-            "values",
-            {number: (*self._asked(changes), [at // len(crew) for at in mine]) for number, mine in own.items() if mine},
-        )
-        sizes, columns = self.sizes, dict[int, NDArray[np.float64]]()
+        crew, each = self._workers(), self._parts_each
+        parts = [part for at in batches for part in range(len(self._parts))[at * each : (at + 1) * each]]
+        own = {number: [part for part in parts if part % len(crew) == number] for number in range(len(crew))}
+        in_shard = {number: [part // len(crew) for part in mine] for number, mine in own.items() if mine}
+        asked = self._asked(changes)
+        found = crew.call("values", {number: (*asked, mine) for number, mine in in_shard.items()})
+        columns = dict[int, NDArray[np.float64]]()
         for number, values in found.items():
-            edges = np.cumsum([sizes[at] for at in own[number]])[:-1]
+            edges = np.cumsum([len(self._parts[part]) for part in own[number]])[:-1]
             columns.update(zip(own[number], np.split(values, edges, axis=1), strict=True))
-        return np.concatenate([columns[at] for at in batches], axis=1)
+        return np.concatenate([columns[part] for part in parts], axis=1)
 
     def outputs(self, changes: Sequence[Change]) -> list[Any]:
         """Outputs of some candidates on all samples, in the order of the samples as they were given."""
@@ -203,15 +209,15 @@ class RayBench:
             ray.shutdown()
             self._owner = False
 
-    def _hired(self, executor: RayExecutor, masked: keras.Model, batch_size: int) -> Crew:
+    def _hired(self, executor: RayExecutor, masked: keras.Model, part_size: int) -> Crew:
         """Workers with their shards, which wait in Ray's object store."""
         import ray
 
         # Where samples have no score by themselves, workers give outputs, and whatever score they have is not asked.
         score = self._validation.score if self.by_sample else as_score("mcr")
-        cargo = ray.put(pack(masked, score, batch_size))
+        cargo = ray.put(pack(masked, score, part_size))
         inputs = self._validation.inputs(masked)
-        count = min(executor.workers, len(self._batches))
+        count = min(executor.workers, len(self._parts))
         stocks = [[cargo, ray.put(self._shard(inputs, self._indices(number, count)))] for number in range(count)]
         return Crew(stocks, cpus=executor.cpus_per_worker, restarts=executor.restarts, environment=executor.environment)
 
@@ -221,7 +227,7 @@ class RayBench:
 
     def _indices(self, number: int, workers: int) -> NDArray[np.int64]:
         """Samples of one worker."""
-        return np.concatenate(self._batches[number::workers])
+        return np.concatenate(self._parts[number::workers])
 
     def _asked(self, changes: Sequence[Change]) -> tuple[int, list[Any], list[int]]:
         """The round and which of its candidates are meant, as workers take them."""
@@ -231,3 +237,8 @@ class RayBench:
         if self._crew is None:
             raise RuntimeError("The workers are gone. Received: a call after close(). Make a new scorer.")
         return self._crew
+
+
+def _parts_of_batch(batch_size: int, workers: int) -> int:
+    """In how many parts of equal size a batch goes to the workers."""
+    return max(parts for parts in range(1, min(workers, _MOST_PARTS) + 1) if batch_size % parts == 0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_structprune.scoring import race
+from tf_structprune.scoring import race, spread
 from tf_structprune.scoring._race import stages
 
 BATCH = 50
@@ -37,11 +37,12 @@ def run(found, **settings):
     return race(found, len(found.scores), found.sizes, **settings)
 
 
+@pytest.mark.parametrize("first", [1, 2, 5])
 @pytest.mark.parametrize("batches", [1, 2, 3, 5, 16, 31])
-def test_stages_cover_all_batches_once(batches):
-    runs = list(stages(batches))
+def test_stages_cover_all_batches_once(batches, first):
+    runs = list(stages(batches, first))
     assert [batch for run in runs for batch in run] == list(range(batches))
-    assert all(len(run) >= 2 for run in runs[:-1])
+    assert all(len(run) >= first for run in runs[:-1])
     assert len(runs) <= 6 + int(np.log(batches) / np.log(1.25))
 
 
@@ -66,6 +67,32 @@ def test_same_winner_as_without_a_race():
         lost.append(means.max() - means[winner])
     assert np.mean(same) >= 0.95
     assert max(lost) <= 0.002
+
+
+def by_class(seed, samples=2000, classes=10):
+    """Candidates that each know some classes and the labels, as networks do that lost most of their maps."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, samples)
+    known = rng.random((30, classes)) < 0.25
+    right = rng.random((30, samples)) < np.where(known, rng.uniform(0.6, 1.0, known.shape), 0.02)[:, labels]
+    return -1.0 + right, labels
+
+
+def test_strata_keep_the_winner_and_save_samples():
+    """Of 100 races between candidates that know some classes, strata lose none that matters and take fewer samples."""
+    lost, asked = [], {True: 0, False: 0}
+    for seed in range(100):
+        scores, labels = by_class(seed)
+        order = spread(labels, np.random.default_rng(seed))
+        means = scores.mean(axis=1)
+        for stratified in asked:
+            found = Table(scores[:, order if stratified else np.random.default_rng(seed).permutation(len(labels))])
+            raced = run(found, strata=labels[order] if stratified else None)
+            asked[stratified] += found.asked
+            lost.append(means.max() - means[raced.scores.argmax()])
+    assert max(lost) <= 0.002
+    assert np.mean(np.array(lost) == 0) >= 0.95
+    assert asked[True] < 0.8 * asked[False]
 
 
 def test_equal_candidates_all_finish_and_the_first_wins():

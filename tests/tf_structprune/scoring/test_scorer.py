@@ -220,7 +220,7 @@ def test_seed_decides_the_order_of_samples_and_nothing_else():
     "change, message",
     [
         ({"candidates": []}, r"nothing to score\. Received: no candidates\. Give at least one"),
-        ({"batch_size": 0}, r"batch_size must be at least 1\. Received: batch_size=0\. Use e\.g\. 64"),
+        ({"batch_size": 0}, r"batch_size must be at least 1\. Received: batch_size=0\. Use e\.g\. 128"),
         ({"executor": "cluster"}, r"Unknown executor\. Received: executor='cluster'\. Use 'local' or 'ray'"),
         ({"score": "acc"}, r"Unknown score\. Received: score='acc'"),
         ({"score": lambda y, p: np.nan}, r"score is not a number\. Received: nan\. Check the model"),
