@@ -146,7 +146,8 @@ def table(rows: list[dict[str, Any]], killed: dict[str, Any]) -> str:
         "# Scoring on Ray: one worker against two",
         "",
         f"Written by `benchmarks/ray_scaling.py`. {pathlib.Path(FLAGS.model).stem}, rounds of {FLAGS.candidates} "
-        f"random feature map candidates at 50 %, {FLAGS.images:,} training images, batches of 64, one machine with "
+        f"random feature map candidates at 50 %, {FLAGS.images:,} training images, batches of 128 (two "
+        "parts of 64 for two workers), one machine with "
         f"{os.cpu_count()} cores, Ray {ray.__version__}, {keras.backend.backend()}. Every worker has one core and one "
         f"thread. {FLAGS.pairs} runs with one and with two workers in turn; median, in brackets the least and the "
         "greatest. The first round of a run builds and compiles its networks, on every worker. Starting the workers is "
