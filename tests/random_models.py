@@ -268,7 +268,8 @@ def _node_nested(rng, x, _, name):
 
 
 def _node_barrier(rng, x, _, name):
-    return rng.choice([zoo.Unknown, _L.Softmax])(name=name)(x)
+    kind = rng.choice([zoo.Unknown, _L.Softmax])
+    return (kind if x.shape[-1] > 1 else zoo.Unknown)(name=name)(x)  # Keras warns of a softmax over one channel
 
 
 def _head(rng, x, name):

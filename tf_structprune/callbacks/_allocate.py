@@ -18,7 +18,7 @@ from tf_structprune.graph import PrunableGraph, trace, weight_shapes
 from tf_structprune.layers import get_masks
 from tf_structprune.masks import FEATURE_MAP, MaskSet
 from tf_structprune.measure import l1
-from tf_structprune.scoring import Scorer, check_validation
+from tf_structprune.scoring import LOCAL, Scorer, check_validation
 
 
 def allocate(
@@ -32,6 +32,7 @@ def allocate(
     levels: int = 8,
     seed: int = 0,
     batch_size: int = 256,
+    executor: Any = LOCAL,
 ) -> Allocation:
     """How many feature maps each channel group keeps, so that the network costs no more than a budget.
 
@@ -56,33 +57,33 @@ def allocate(
         levels: numbers of units at which each group is scored (and timed) alone.
         seed: seed of the evolutionary method.
         batch_size: samples a prediction step.
+        executor: who scores candidates, "local", "ray", or a `search.RayExecutor`; a latency is measured here.
 
     Raises:
         TypeError: validation data that are no pair.
-        ValueError: a model without masks or groups, a budget out of reach, a latency without `cost`, another setting
-            out of range, or a score that is not a number.
+        ValueError: a model without masks or groups, a budget out of reach, a latency without `cost`, an unknown
+            executor, another setting out of range, or a score that is not a number.
     """
-    # Nine names: what is asked for, what it is judged by, and how it is searched, each by keyword.
+    # Ten names: what is asked for, what it is judged by, and how it is searched, each by keyword.
     validation = check_validation(validation_data, score, batch_size)
     graph = trace(masked)
     base = get_masks(masked, graph=graph)
     _check_wrapped(graph, base)
-    scorer = Scorer(masked, validation, racing=False)
+    count = CountedCost.of(budget, graph, weight_shapes(masked, graph))
+    importance = l1(masked, graph, FEATURE_MAP, validation.x)
+    scorer = Scorer(masked, validation, racing=False, executor=executor)
 
     def scores(candidates: Sequence[MaskSet]) -> list[float]:
         values: list[float] = scorer.score(candidates).values.tolist()
         return values
 
-    problem = Problem(
-        graph=graph,
-        base=base,
-        budget=budget,
-        count=CountedCost.of(budget, graph, weight_shapes(masked, graph)),
-        importance=l1(masked, graph, FEATURE_MAP, validation.x),
-        score=scores,
-        measure=cost,
-    )
-    return find_allocation(problem, method, levels=levels, seed=seed, metric=_name_of(score))
+    try:
+        problem = Problem(
+            graph=graph, base=base, budget=budget, count=count, importance=importance, score=scores, measure=cost
+        )
+        return find_allocation(problem, method, levels=levels, seed=seed, metric=_name_of(score))
+    finally:
+        scorer.close()
 
 
 def _check_wrapped(graph: PrunableGraph, masks: MaskSet) -> None:

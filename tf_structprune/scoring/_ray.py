@@ -132,7 +132,7 @@ class RayBench:
         self._validation = validation
         batch_size = even_size(batch_size)
         self._batches = in_batches(order, batch_size)
-        self._parts_each = _parts_of_batch(batch_size, executor.workers)
+        self._parts_each = parts_of_batch(batch_size, executor.workers)
         self._parts = in_batches(order, batch_size // self._parts_each)
         self._rows: dict[bytes, int] = {}
         self._number, self._sent = -1, list[Any]()
@@ -239,6 +239,6 @@ class RayBench:
         return self._crew
 
 
-def _parts_of_batch(batch_size: int, workers: int) -> int:
+def parts_of_batch(batch_size: int, workers: int) -> int:
     """In how many parts of equal size a batch goes to the workers."""
     return max(parts for parts in range(1, min(workers, _MOST_PARTS) + 1) if batch_size % parts == 0)

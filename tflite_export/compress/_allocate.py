@@ -23,7 +23,7 @@ def allocate_budget(
         budget: what it may cost.
         images: what candidates are scored on.
         data: training samples for the files that are timed.
-        settings: method and seed.
+        settings: method, seed, and who scores.
     """
     cost = None
     if budget.kind == "latency":
@@ -37,6 +37,7 @@ def allocate_budget(
         cost=cost,
         seed=settings.seed,
         batch_size=images.batch_size,
+        executor=settings.scorer,
     )
     logging.info("Allocation: %s", found)
     return found

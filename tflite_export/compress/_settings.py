@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tf_structprune.allocation import METHODS, Budget
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
-from tf_structprune.search import SEARCHES
+from tf_structprune.search import SEARCHES, RayExecutor
 
 AUGMENTATIONS = ("flip", "shift")
 
@@ -118,6 +118,11 @@ class CompressSettings:
                 f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. "
                 "Use e.g. 0.001."
             )
+
+    @property
+    def scorer(self) -> str | RayExecutor:
+        """Who scores candidates, as `search.score` takes it."""
+        return RayExecutor(self.workers or 2) if self.executor == "ray" else self.executor
 
     @property
     def demands(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, kept_weights, stage_shares
 from tf_structprune.resume import State
 from tf_structprune.scoring import Validation, as_score, check_validation
-from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, RayExecutor, Search
+from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
@@ -207,7 +207,7 @@ def _search(
         search=_selector(settings),
         validation=images,
         seed=settings.seed,
-        executor=RayExecutor(settings.workers or 2) if settings.executor == "ray" else settings.executor,
+        executor=settings.scorer,
         verbose=bool(verbose),
     ).masks
     work.keep(name, State({"allocation": None if allocation is None else allocation.to_json()}, masks.to_arrays()))

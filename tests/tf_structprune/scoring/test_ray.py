@@ -13,6 +13,7 @@ from tests import zoo
 from tests.tf_structprune.scoring.test_scorer import candidates_of
 from tf_structprune.masks import GRANULARITIES
 from tf_structprune.scoring import Scorer, as_score, check_validation
+from tf_structprune.scoring._ray import parts_of_batch
 from tf_structprune.search import RayExecutor, SampleScore
 
 LOSS = "sparse_categorical_crossentropy"
@@ -30,7 +31,7 @@ def cluster():
 
 
 def data_for(masked, samples=100):
-    """The last batch is a small one, and worker 2 has fewer batches than worker 1."""
+    """The last batch is a small one, and worker 2 has fewer parts of batches than worker 1."""
     x = zoo.batch(samples)
     targets = [np.arange(samples) % outputs.shape[-1] for outputs in zoo.outputs_of(masked, x)]
     return x, targets[0] if len(targets) == 1 else targets
@@ -100,6 +101,22 @@ def test_scores_are_those_of_one_process(cluster, build, labels, score):
     found = sp.search.score(masked, candidates, executor=RayExecutor(), **settings)
     check_equal(found, sp.search.score(masked, candidates, **settings))
     assert len(set(found.values.tolist())) > 1
+
+
+def test_allocation_is_that_of_one_process(cluster):
+    masked = sp.wrap(zoo.build("chain"))
+    settings = {"validation_data": data_for(masked), "score": LOSS, "levels": 2}
+    found = sp.allocate(masked, sp.Budget("macs", 0.5), executor=RayExecutor(), **settings)
+    expected = sp.allocate(masked, sp.Budget("macs", 0.5), **settings)
+    assert found.kept == expected.kept
+    assert found.score == pytest.approx(expected.score)
+
+
+@pytest.mark.parametrize(
+    "batch_size, workers, parts", [(128, 1, 1), (128, 2, 2), (128, 3, 2), (99, 3, 3), (128, 16, 4), (7, 2, 1)]
+)
+def test_batch_is_divided_evenly(batch_size, workers, parts):
+    assert parts_of_batch(batch_size, workers) == parts
 
 
 def deadly_score(folder, deaths):

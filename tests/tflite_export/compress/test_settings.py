@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tf_structprune.allocation import Budget
-from tf_structprune.search import SEARCHES
+from tf_structprune.search import SEARCHES, RayExecutor
 from tflite_export.compress import AUGMENTATIONS, CompressSettings
 
 WRONG = {
@@ -99,3 +99,15 @@ def test_limits_are_accepted_and_stored_as_given(changes):
 @pytest.mark.parametrize("search", SEARCHES)
 def test_every_search_is_accepted(search):
     assert CompressSettings(search=search).search == search
+
+
+@pytest.mark.parametrize(
+    "settings, scorer",
+    [
+        ({}, "local"),
+        ({"executor": "ray"}, RayExecutor(2)),
+        ({"executor": "ray", "workers": 5}, RayExecutor(5)),
+    ],
+)
+def test_candidates_are_scored_where_it_says(settings, scorer):
+    assert CompressSettings(**settings).scorer == scorer
