@@ -1,6 +1,7 @@
 """Scoring on many machines: every worker of a Ray cluster has the model and some of the samples."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -95,7 +96,11 @@ class RayExecutor:
                 f"{self.cpus_per_worker} on {present} cores. Use fewer, or the address of a cluster."
             )
         cores = None if address else self.workers * self.cpus_per_worker
-        ray.init(address or "local", num_cpus=cores, include_dashboard=None if address else False, log_to_driver=False)
+        dashboard = None if address else False
+        with warnings.catch_warnings():
+            # JAX warns of every fork; Ray's processes run another program right behind theirs.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address or "local", num_cpus=cores, include_dashboard=dashboard, log_to_driver=False)
         return True
 
     @property

@@ -97,11 +97,21 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             f"validation_data needs one label for each sample. Received: {_told(sizes)} samples, {_told(targets)} "
             "labels. Split some training data off."
         )
-    if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
-        raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
+    _check_numbers(x, y)
     if model is not None:
         _check_shapes(model, x)
     return Validation(x, y, as_score(score), batch_size)
+
+
+def _check_numbers(x: Any, y: Any) -> None:
+    kinds = [array.dtype for array in keras.tree.flatten(y) if array.dtype.kind in "OSUMm"] if y is not None else []
+    if kinds:
+        raise ValueError(
+            f"validation_data needs targets that are numbers. Received: y of dtype {kinds[0]}. Number the classes from "
+            "0."
+        )
+    if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
+        raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
 
 
 def _check_shapes(model: keras.Model, x: Any) -> None:

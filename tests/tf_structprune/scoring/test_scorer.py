@@ -236,6 +236,14 @@ def test_seed_decides_the_order_of_samples_and_nothing_else():
         ),
         ({"data": (np.zeros((3, 8, 8)), np.zeros(3))}, r"Received: samples of shape \(8, 8\)\. Use shape \(8, 8, 2\)"),
         ({"data": (np.zeros((0, 8, 8, 2)), np.zeros(0))}, r"one label for each sample\. Received: 0 samples, 0 labels"),
+        (
+            {"data": (np.zeros((2, 8, 8, 2)), ["cat", "dog"])},
+            r"targets that are numbers\. Received: y of dtype <U3\. Numb",
+        ),
+        (
+            {"data": (np.zeros((2, 8, 8, 2)), [0, None])},
+            r"targets that are numbers\. Received: y of dtype object\. Numb",
+        ),
         ({"data": (np.zeros((2, 8, 8, 2)), {"x": np.zeros(2)})}, r"names of the model's outputs\. Received: x\. Use: "),
     ],
 )
