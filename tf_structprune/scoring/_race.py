@@ -108,7 +108,7 @@ def _still_racing(
     means = behind @ inside / np.maximum(sizes, 1)
     squares = np.square(behind).sum(axis=1) - np.square(means) @ sizes
     # One more sample with the largest difference seen keeps few equal samples from being certain of anything.
-    variance = (squares + np.square(behind).max(axis=1)) / (count + 1 - np.count_nonzero(sizes))
+    variance = (squares + np.square(behind).max(axis=1)) / max(count + 1 - np.count_nonzero(sizes), 1)
     error = np.sqrt(np.maximum(variance, 0) / count * (1 - count / total))
     still: NDArray[np.int64] = alive[behind.mean(axis=1) <= quantile * error]
     return still

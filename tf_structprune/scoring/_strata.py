@@ -17,8 +17,8 @@ _LEAST = 8  # samples of a stratum in the first part of all, from which its devi
 def strata_of(targets: Any, *, first: int) -> Strata:
     """The stratum of each sample, shape (samples,), numbered from 0.
 
-    Samples of one class are in one stratum, rare classes share one. Targets that are no classes are taken by size,
-    those with values for every place (e.g. segmentation maps) by their mean.
+    Samples of one class are in one stratum, rare classes share one. Of a row of values the largest names the class.
+    Targets that are no classes are taken by size, those for every place (e.g. segmentation maps) by their mean.
 
     Args:
         targets: an array, or one for each output of the model, of which the first decides.
