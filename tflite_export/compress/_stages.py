@@ -175,6 +175,8 @@ def _prune(
     masks, allocation = search(masked, demands, sparsity)
     set_masks(masked, masks, graph=graph)
     before = -judge.of(masked)
+    # A search draws as many seeds as it makes layers here: none where Ray scores, or where its masks are known.
+    keras.utils.set_random_seed(settings.seed)
     model = _wrapped(shrink(masked), settings) if granularity == FEATURE_MAP else masked
     return _Masked(model, demands, before, allocation)
 

@@ -55,7 +55,7 @@ def weights_equal(first, second):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def with_dropout():
+def with_dropout(seed=7):
     """The trained network with a layer that draws numbers."""
     model = tiny.trained()
     inputs = keras.Input((8, 8, 1))
@@ -65,7 +65,7 @@ def with_dropout():
         x = copy(x)
         copy.set_weights(layer.get_weights())
         if layer.name == "hidden":
-            x = keras.layers.Dropout(0.3, seed=7)(x)
+            x = keras.layers.Dropout(0.3, seed=seed)(x)
     return keras.Model(inputs, x, name="with_dropout")
 
 
@@ -153,6 +153,22 @@ def test_stages_stopped_in_a_search_end_the_same(pruned, tmp_path, monkeypatch):
         patch.setattr(_stages, "find_masks", stopped)
         prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work)
     check_same(prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work), pruned)
+
+
+def test_layers_draw_the_same_behind_a_search_that_is_known(tmp_path, monkeypatch):
+    """Without seeds of their own they are given some when the thin model is made, whatever the search drew before."""
+    dense, work = with_dropout(seed=None), Work(tmp_path, {"run": 1})
+    settings = dataclasses.replace(SETTINGS, granularity=("feature_map",), epochs=1)
+    wanted = prune_in_stages(dense, tiny.data(), settings)
+
+    def stopped(*arguments, **given):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(_stages, "retrain", stopped)
+        prune_in_stages(dense, tiny.data(), settings, work=work)
+    monkeypatch.setattr(_stages, "find_masks", lambda *_, **__: pytest.fail("searched again"))
+    check_same(prune_in_stages(dense, tiny.data(), settings, work=work), wanted)
 
 
 def test_allocation_of_a_budget_is_kept(tmp_path, monkeypatch):
