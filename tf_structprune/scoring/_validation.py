@@ -104,12 +104,12 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
 
 
 def _check_numbers(x: Any, y: Any) -> None:
-    kinds = [array.dtype for array in keras.tree.flatten(y) if array.dtype.kind in "OSUMm"] if y is not None else []
-    if kinds:
-        raise ValueError(
-            f"validation_data needs targets that are numbers. Received: y of dtype {kinds[0]}. Number the classes from "
-            "0."
-        )
+    for array in () if y is None else keras.tree.flatten(y):
+        if array.dtype.kind in "OSUMm":  # objects, text and dates
+            raise ValueError(
+                f"validation_data needs targets that are numbers. Received: y of dtype {array.dtype}. Number the "
+                "classes from 0."
+            )
     if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
         raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
 

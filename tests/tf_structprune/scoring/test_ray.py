@@ -103,13 +103,28 @@ def test_scores_are_those_of_one_process(cluster, build, labels, score):
     assert len(set(found.values.tolist())) > 1
 
 
+class Remembering:
+    """Ray, and the benches that it was asked for."""
+
+    def __init__(self):
+        self.made = []
+
+    def bench(self, *args, **kwargs):
+        self.made.append(RayExecutor().bench(*args, **kwargs))
+        return self.made[-1]
+
+
 def test_allocation_is_that_of_one_process(cluster):
     masked = sp.wrap(zoo.build("chain"))
     settings = {"validation_data": data_for(masked), "score": LOSS, "levels": 2}
-    found = sp.allocate(masked, sp.Budget("macs", 0.5), executor=RayExecutor(), **settings)
+    executor = Remembering()
+    found = sp.allocate(masked, sp.Budget("macs", 0.5), executor=executor, **settings)
     expected = sp.allocate(masked, sp.Budget("macs", 0.5), **settings)
     assert found.kept == expected.kept
     assert found.score == pytest.approx(expected.score)
+    (bench,) = executor.made
+    with pytest.raises(RuntimeError, match=r"The workers are gone\. Received: a call after close"):
+        _ = bench.workers
 
 
 @pytest.mark.parametrize(

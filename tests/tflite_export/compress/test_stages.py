@@ -1,6 +1,7 @@
 """Stages prune, are judged against the tolerance, and are undone where they fail."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -394,6 +395,21 @@ def test_latency_is_that_of_the_int8_file(retrained, monkeypatch):
     assert asked["quantize"] == "int8" and len(asked["representative_data"]) == 16
     assert stage.allocation.cost_before == 10 + 8 + 8 + 12
     assert stage.allocation.cost_after == 10 + sum(stage.allocation.kept.values()) <= 0.8 * 38
+
+
+def test_allocation_and_search_are_scored_where_the_settings_say(retrained, monkeypatch):
+    retrained(stay)
+    asked = []
+
+    def here(called, *args, executor, **given):
+        asked.append(executor)
+        return called(*args, **given)
+
+    for module, name in ((_allocate, "allocate"), (_stages, "find_masks")):
+        monkeypatch.setattr(module, name, functools.partial(here, getattr(module, name)))
+    settings = settings_of(sparsity=sp.Budget("macs", 0.6), tolerance=1, executor="ray", workers=3)
+    prune_in_stages(tiny.fresh(), tiny.data(), settings)
+    assert asked == [sp.search.RayExecutor(3)] * 2
 
 
 def test_budget_out_of_reach_is_refused():
