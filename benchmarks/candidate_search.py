@@ -1,4 +1,4 @@
-"""How fast candidates are scored: the naive loop against `search.score`, with and without racing.
+"""How fast candidates are scored: the naive loop against `score`, with and without racing.
 
     python -m benchmarks.candidate_search --data cifar10.npz --model resnet8_cifar10.keras \
         --out-prefix benchmarks/results/candidate_search
@@ -84,7 +84,7 @@ def ways(masked: Any, candidates: list[Any], data: tuple[Any, Any]) -> dict[str,
         return {"per_second": len(few) / seconds, "values": values}
 
     def engine(racing: bool) -> dict[str, Any]:
-        scores = sp.search.score(masked, candidates, data=data, racing=racing)
+        scores = sp.score(masked, candidates, data=data, racing=racing)
         return {
             "per_second": len(candidates) / scores.seconds,
             "values": scores.values.tolist(),
@@ -95,8 +95,8 @@ def ways(masked: Any, candidates: list[Any], data: tuple[Any, Any]) -> dict[str,
     return {
         "naive, batches of 32": lambda: naive(32),
         "naive, batches of 256": lambda: naive(256),
-        "search.score, racing=False": lambda: engine(False),
-        "search.score, racing=True": lambda: engine(True),
+        "score, racing=False": lambda: engine(False),
+        "score, racing=True": lambda: engine(True),
     }
 
 
@@ -109,7 +109,7 @@ def measured(masked: Any, candidates: list[Any], data: tuple[Any, Any], rounds: 
     for _ in range(rounds):
         for name, run in compared.items():
             runs[name].append(run())
-    exact, raced = (runs[f"search.score, racing={racing}"][0] for racing in (False, True))
+    exact, raced = (runs[f"score, racing={racing}"][0] for racing in (False, True))
     naive = runs["naive, batches of 32"][0]["values"]
     return {
         "per_second": {name: [run["per_second"] for run in each] for name, each in runs.items()},
@@ -128,7 +128,7 @@ def table(results: dict[str, Any]) -> str:
         "",
         f"Written by `benchmarks/candidate_search.py`: {results['candidates']} candidates, "
         f"medians of {results['rounds']} rounds in turns, smallest and largest of the ratios to the naive loop "
-        "of the same round in brackets. Building and compiling are counted for `search.score`, not for the naive loop.",
+        "of the same round in brackets. Building and compiling are counted for `score`, not for the naive loop.",
         "",
         "| network | way | candidates a second | against batches of 32 | against batches of 256 |",
         "|---|---|---|---|---|",

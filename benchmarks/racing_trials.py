@@ -4,7 +4,7 @@
 
 ResNet-8, 50 random feature map candidates on 2,000 training images. Several sets of candidates at each sparsity are
 scored on all images once; then every set is raced many times, each time with the images in another random order that
-is spread over the classes, as `search.score` makes it. The confidence of the races was chosen on the sets of seeds 0 to
+is spread over the classes, as `score` makes it. The confidence of the races was chosen on the sets of seeds 0 to
 3, so the sets measured begin with seed 4.
 """
 

@@ -40,7 +40,7 @@ ROUNDS = ("first round", "second round")
 class Watched:
     """An executor whose workers can be seen, so that one can be killed."""
 
-    executor: sp.search.RayExecutor
+    executor: sp.RayExecutor
     made: list[Any] = field(default_factory=list)
 
     def bench(self, *arguments: Any, **settings: Any) -> Any:
@@ -95,7 +95,7 @@ def compare(job: Job, racing: bool) -> dict[str, Any]:
     found = []
     for pair in range(FLAGS.pairs):
         for workers in (1, 2) if pair % 2 == 0 else (2, 1):
-            start, scores = job.run(sp.search.RayExecutor(workers), racing=racing)
+            start, scores = job.run(sp.RayExecutor(workers), racing=racing)
             starts[workers].append(start)
             seconds[workers].append([score.seconds for score in scores])
             found.append(scores)
@@ -119,7 +119,7 @@ def compare(job: Job, racing: bool) -> dict[str, Any]:
 
 def kill_one(job: Job, seconds: float) -> dict[str, Any]:
     """All candidates on all images, with one of two workers killed in the middle of the first round."""
-    watched = Watched(sp.search.RayExecutor(2))
+    watched = Watched(sp.RayExecutor(2))
     scorer = Scorer(job.masked, job.validation, racing=False, executor=watched)
     try:
         before = list(watched.made[0].workers)
@@ -130,7 +130,7 @@ def kill_one(job: Job, seconds: float) -> dict[str, Any]:
         replaced = [old is not new for old, new in zip(before, watched.made[0].workers, strict=True)]
     finally:
         scorer.close()
-    _, undisturbed = job.run(sp.search.RayExecutor(2), racing=False)
+    _, undisturbed = job.run(sp.RayExecutor(2), racing=False)
     return {
         "killed_after_seconds": seconds / 2,
         "replaced": replaced,

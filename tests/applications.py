@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.graph import PrunableGraph, Skipped
+from tf_structprune.channels import PrunableGraph, Skipped
 from tf_structprune.layers import set_masks
 from tf_structprune.masks import MaskSet
+from tf_structprune.shrink import shrink
 from tflite_export.quantize import convert
 from tflite_export.runtime import run_litert
-from tflite_export.shrink import shrink
 
 CONSTRUCTORS = {
     name: function

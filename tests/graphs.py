@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
+from tf_structprune.channels import Channels, Group, PrunableGraph, PrunableLayer
 
 _SIZES = st.integers(1, 9)
 _POSITIONS = st.sampled_from([1, 4, 9, 25])

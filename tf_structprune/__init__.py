@@ -8,27 +8,9 @@ from tf_structprune import schedule as schedule
 from tf_structprune import search as search
 from tf_structprune.allocation import Allocation as Allocation
 from tf_structprune.allocation import Budget as Budget
-from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
-from tf_structprune.callbacks import StageReport as StageReport
-from tf_structprune.callbacks import StructuredPruning as StructuredPruning
-from tf_structprune.callbacks import allocate as allocate
-from tf_structprune.callbacks import calibrate as calibrate
-from tf_structprune.callbacks import find_masks as find_masks
+from tf_structprune.channels import PrunableGraph as PrunableGraph
 from tf_structprune.fixed_point import FixedPoint as FixedPoint
 from tf_structprune.fixed_point import LayerBits as LayerBits
-from tf_structprune.graph import Flow as Flow
-from tf_structprune.graph import LayerRule as LayerRule
-from tf_structprune.graph import PrunableGraph as PrunableGraph
-from tf_structprune.graph import register_rule as register_rule
-from tf_structprune.graph import trace as trace
-from tf_structprune.layers import MaskedLayer as MaskedLayer
-from tf_structprune.layers import get_masks as get_masks
-from tf_structprune.layers import random_masks as random_masks
-from tf_structprune.layers import set_masks as set_masks
-from tf_structprune.layers import to_fixed_point as to_fixed_point
-from tf_structprune.layers import unwrap as unwrap
-from tf_structprune.layers import wrap as wrap
-from tf_structprune.legacy import from_legacy as from_legacy
 from tf_structprune.masks import FeatureMap as FeatureMap
 from tf_structprune.masks import IntraKernelStrided as IntraKernelStrided
 from tf_structprune.masks import Kernel as Kernel
@@ -36,9 +18,44 @@ from tf_structprune.masks import MaskSet as MaskSet
 from tf_structprune.masks import kept_weights as kept_weights
 from tf_structprune.masks import lowerable as lowerable
 from tf_structprune.masks import sparsity_of as sparsity_of
-from tf_structprune.sensitivity import Measurement as Measurement
-from tf_structprune.sensitivity import SensitivityReport as SensitivityReport
-from tf_structprune.sensitivity import measure_sensitivity as measure_sensitivity
-from tf_structprune.sensitivity import score_recipe as score_recipe
+
+try:
+    import keras as _keras
+except ImportError as _error:  # the rooms of plain values, above, serve without it
+    _KERAS_MISSING = _error
+
+    def __getattr__(name: str) -> object:
+        raise AttributeError(
+            f"tf_structprune.{name} needs Keras. Received: {_KERAS_MISSING}. Install keras and one of its backends."
+        ) from _KERAS_MISSING
+
+else:
+    del _keras
+    from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
+    from tf_structprune.callbacks import StageReport as StageReport
+    from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+    from tf_structprune.callbacks import allocate as allocate
+    from tf_structprune.callbacks import calibrate as calibrate
+    from tf_structprune.callbacks import find_masks as find_masks
+    from tf_structprune.graph import Flow as Flow
+    from tf_structprune.graph import LayerRule as LayerRule
+    from tf_structprune.graph import register_rule as register_rule
+    from tf_structprune.graph import trace as trace
+    from tf_structprune.layers import MaskedLayer as MaskedLayer
+    from tf_structprune.layers import get_masks as get_masks
+    from tf_structprune.layers import random_masks as random_masks
+    from tf_structprune.layers import set_masks as set_masks
+    from tf_structprune.layers import to_fixed_point as to_fixed_point
+    from tf_structprune.layers import unwrap as unwrap
+    from tf_structprune.layers import wrap as wrap
+    from tf_structprune.legacy import from_legacy as from_legacy
+    from tf_structprune.scoring import RayExecutor as RayExecutor
+    from tf_structprune.scoring import SampleScore as SampleScore
+    from tf_structprune.scoring import Scores as Scores
+    from tf_structprune.scoring import score as score
+    from tf_structprune.sensitivity import Measurement as Measurement
+    from tf_structprune.sensitivity import SensitivityReport as SensitivityReport
+    from tf_structprune.sensitivity import measure_sensitivity as measure_sensitivity
+    from tf_structprune.sensitivity import score_recipe as score_recipe
 
 __version__ = "0.1.0"

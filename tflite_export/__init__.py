@@ -1,5 +1,8 @@
 """Masked Keras model in, measured TFLite artifact out."""
 
+from tf_structprune.shrink import ShrunkModel as ShrunkModel
+from tf_structprune.shrink import plan_shrink as plan_shrink
+from tf_structprune.shrink import shrink as shrink
 from tflite_export.bench import BenchReport as BenchReport
 from tflite_export.bench import benchmark as benchmark
 from tflite_export.bench import benchmark_together as benchmark_together
@@ -8,8 +11,5 @@ from tflite_export.export import ExportSummary as ExportSummary
 from tflite_export.export import export as export
 from tflite_export.lower import LoweredModel as LoweredModel
 from tflite_export.lower import lower as lower
-from tflite_export.shrink import ShrunkModel as ShrunkModel
-from tflite_export.shrink import plan_shrink as plan_shrink
-from tflite_export.shrink import shrink as shrink
 from tflite_export.verify import Verification as Verification
 from tflite_export.verify import VerificationError as VerificationError

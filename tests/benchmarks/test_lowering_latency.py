@@ -12,8 +12,8 @@ import pytest
 from benchmarks import _lowering_rows, _lowering_table, lowering_latency, networks
 from benchmarks._lowering_rows import METHODS, Other, measure, prune
 from tf_structprune.layers import wrap
+from tf_structprune.shrink import shrink
 from tflite_export.quantize import convert
-from tflite_export.shrink import shrink
 
 ROOT = Path(__file__).parents[2]
 MEASURED = ("feature maps", "kernel blocks")  # not all: every one is converted and timed

@@ -5,7 +5,7 @@ from tf_structprune.allocation._budget import KINDS as KINDS
 from tf_structprune.allocation._budget import Budget as Budget
 from tf_structprune.allocation._budget import CostKind as CostKind
 from tf_structprune.allocation._choices import Choices as Choices
-from tf_structprune.allocation._choices import Limit as Limit
+from tf_structprune.allocation._choices import CostCap as CostCap
 from tf_structprune.allocation._cost import CountedCost as CountedCost
 from tf_structprune.allocation._cost import FittedCost as FittedCost
 from tf_structprune.allocation._find import METHODS as METHODS

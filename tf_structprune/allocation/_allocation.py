@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from tf_structprune.allocation._budget import Budget
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.allocation._cost import Cost
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Drops, MaskSet, unit_counts, unit_mask
 
 _ROUNDING = 1e-9  # so that half of 10 MACs are 5
@@ -95,7 +95,7 @@ def first_within(length: int, fits: Callable[[int], bool]) -> int:
 
 
 @dataclass(frozen=True)
-class Limit:
+class CostCap:
     """A largest cost, and how an allocation is brought to it.
 
     Attributes:

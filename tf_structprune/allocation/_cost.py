@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from tf_structprune.allocation._budget import Budget
-from tf_structprune.graph import PrunableGraph, PrunableLayer, WeightShape
+from tf_structprune.channels import PrunableGraph, PrunableLayer, WeightShape
 
 _WHOLE = 8  # bits of what is counted whole
 _BIAS_BITS = 32

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from tf_structprune.allocation._allocation import Allocation
 from tf_structprune.allocation._budget import Budget
-from tf_structprune.allocation._choices import Choices, Limit, Steps, first_within, joined, meets
+from tf_structprune.allocation._choices import Choices, CostCap, Steps, first_within, joined, meets
 from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
 from tf_structprune.allocation._space import AllocationSpace
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Importance, MaskSet, kept_space
 from tf_structprune.search import EvolutionaryParticleFilter
 
@@ -237,7 +237,7 @@ def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
         saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12 * run.whole)
         return int(groups[saved[groups].argmax()])
 
-    return Limit(choices, count, run.limit).raised(steps, pick)
+    return CostCap(choices, count, run.limit).raised(steps, pick)
 
 
 def _evolved(
@@ -249,7 +249,7 @@ def _evolved(
     space = AllocationSpace(
         graph=problem.graph,
         base=problem.base,
-        limit=Limit(run.choices, estimate, most),
+        limit=CostCap(run.choices, estimate, most),
         importance=problem.importance,
         starts=starts,
     )

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.allocation._choices import Limit, Steps
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.allocation._choices import CostCap, Steps
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import FEATURE_MAP, Importance, MaskSet, MaskSpace, SubsetSpace, kept_space
 
 _DRIFT = 0.1  # share of its steps that a drawn candidate's groups move from where they start
@@ -32,7 +32,7 @@ class AllocationSpace(MaskSpace):
 
     graph: PrunableGraph
     base: MaskSet
-    limit: Limit
+    limit: CostCap
     importance: Importance
     starts: tuple[Steps, ...]
     granularity: str = FEATURE_MAP

@@ -1,4 +1,4 @@
-"""Room 10: the joint of search, layers and `fit`."""
+"""The joint of search, layers and `fit`."""
 
 from tf_structprune.callbacks._allocate import allocate as allocate
 from tf_structprune.callbacks._calibrate import calibrate as calibrate

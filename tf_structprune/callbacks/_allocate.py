@@ -14,7 +14,8 @@ from tf_structprune.allocation import (
     Problem,
     find_allocation,
 )
-from tf_structprune.graph import PrunableGraph, trace, weight_shapes
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.layers import get_masks
 from tf_structprune.masks import FEATURE_MAP, MaskSet
 from tf_structprune.measure import l1
@@ -57,7 +58,7 @@ def allocate(
         levels: numbers of units at which each group is scored (and timed) alone.
         seed: seed of the evolutionary method.
         batch_size: samples a prediction step.
-        executor: who scores candidates, "local", "ray", or a `search.RayExecutor`; a latency is measured here.
+        executor: who scores candidates, "local", "ray", or a `RayExecutor`; a latency is measured here.
 
     Raises:
         TypeError: validation data that are no pair.

@@ -6,7 +6,8 @@ import keras
 from rich.progress import Progress
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.graph import PrunableGraph, trace
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, polarity_of
 from tf_structprune.masks import (
     FEATURE_MAP,
@@ -48,9 +49,9 @@ def find_masks(
         search: the selector.
         validation: data and score of the candidates.
         seed: seed of the selector's draws.
-        racing: stop scoring candidates that cannot be the best of their round, see `search.score`.
+        racing: stop scoring candidates that cannot be the best of their round, see `score`.
         enough: score at which the search ends early, e.g. one within the tolerance; None to find the best.
-        executor: who scores, see `search.score`.
+        executor: who scores, see `score`.
         verbose: show a progress bar.
 
     Raises:

@@ -73,11 +73,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         score: "mcr" or another score, see `as_score`.
         seed: seed of the search.
         batch_size: samples a prediction step on the validation data.
-        racing: stop scoring candidates that cannot be the best of their round, see `search.score`; False scores all of
+        racing: stop scoring candidates that cannot be the best of their round, see `score`; False scores all of
             them on all samples.
         early_stop: end a search with the first candidate found within the tolerance before any retraining, rather
             than with the best one: quicker, but later steps then start from worse masks.
-        executor: who scores candidates: "local", "ray" or a `search.RayExecutor`.
+        executor: who scores candidates: "local", "ray" or a `RayExecutor`.
         verbose: 1 shows the search's progress, 0 nothing.
         state_dir: a folder of its own, in which the run's state is written at the end of each epoch, so that a process
             that was killed goes on when it is started again; None for none. It needs Keras's `BackupAndRestore`

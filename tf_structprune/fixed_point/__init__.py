@@ -1,35 +1,13 @@
-"""Room 4: words of 3 to 8 bits, the step that suits them best, and TFLite's integer kernels bit for bit. NumPy only."""
+"""Words of 2 to 8 bits, the step that suits them best, and how many bits each layer gets. NumPy only."""
 
 from tf_structprune.fixed_point._allocate import allocate_bits as allocate_bits
 from tf_structprune.fixed_point._allocate import weight_bytes as weight_bytes
-from tf_structprune.fixed_point._convolution import conv_2d as conv_2d
-from tf_structprune.fixed_point._convolution import depthwise_conv_2d as depthwise_conv_2d
-from tf_structprune.fixed_point._convolution import fully_connected as fully_connected
-from tf_structprune.fixed_point._elementwise import add as add
-from tf_structprune.fixed_point._elementwise import multiply as multiply
-from tf_structprune.fixed_point._elementwise import relu as relu
-from tf_structprune.fixed_point._elementwise import requantize as requantize
 from tf_structprune.fixed_point._format import QFormat as QFormat
-from tf_structprune.fixed_point._format import limits as limits
 from tf_structprune.fixed_point._format import to_grid as to_grid
 from tf_structprune.fixed_point._format import to_integers as to_integers
-from tf_structprune.fixed_point._layout import concatenate as concatenate
-from tf_structprune.fixed_point._layout import pad as pad
-from tf_structprune.fixed_point._layout import take as take
-from tf_structprune.fixed_point._multiplier import multiply_by_quantized_multiplier as multiply_by_quantized_multiplier
-from tf_structprune.fixed_point._multiplier import quantize_multiplier as quantize_multiplier
-from tf_structprune.fixed_point._quantized import Activation as Activation
-from tf_structprune.fixed_point._quantized import AffineFormat as AffineFormat
-from tf_structprune.fixed_point._quantized import QuantizedArray as QuantizedArray
-from tf_structprune.fixed_point._quantized import Runtime as Runtime
+from tf_structprune.fixed_point._format import word_range as word_range
 from tf_structprune.fixed_point._recipe import SIGNED_SIGNAL_BITS as SIGNED_SIGNAL_BITS
 from tf_structprune.fixed_point._recipe import FixedPoint as FixedPoint
 from tf_structprune.fixed_point._recipe import LayerBits as LayerBits
-from tf_structprune.fixed_point._reduce import average_pool_2d as average_pool_2d
-from tf_structprune.fixed_point._reduce import max_pool_2d as max_pool_2d
-from tf_structprune.fixed_point._reduce import mean as mean
-from tf_structprune.fixed_point._reduce import reduce_max as reduce_max
-from tf_structprune.fixed_point._softmax import softmax as softmax
 from tf_structprune.fixed_point._step import optimal_format as optimal_format
 from tf_structprune.fixed_point._step import optimal_step as optimal_step
-from tf_structprune.fixed_point._window import Window as Window

@@ -10,7 +10,7 @@ _SMALLEST_BITS = {True: 2, False: 3}  # 2-bit weights are ternary; signals start
 _LARGEST_BITS = 8
 
 
-def limits(bits: int, *, signed: bool = True) -> tuple[int, int]:
+def word_range(bits: int, *, signed: bool = True) -> tuple[int, int]:
     """Smallest and largest integer of a word.
 
     Signed words are symmetric, with `M = 2**bits - 1` levels (Sung, Shin, Hwang, arXiv 1511.06488); unsigned
@@ -48,7 +48,7 @@ def to_integers(
     Args:
         values: finite real numbers, any shape.
         step: distance of two levels, above 0; one number, or one a channel.
-        bits: word length, see `limits`.
+        bits: word length, see `word_range`.
         signed: whether the word has a sign; without one, negative numbers become 0.
         axis: axis of the channels that `step` has a number for; None for one step.
 
@@ -58,7 +58,7 @@ def to_integers(
     Raises:
         ValueError: a value is not finite, a step is not above 0, or there are not as many steps as channels.
     """
-    smallest, largest = limits(bits, signed=signed)
+    smallest, largest = word_range(bits, signed=signed)
     real = finite(values)
     steps = _steps_along(step, real, axis)
     # A step too small for the division saturates as it should: the quotient is infinite.
@@ -75,7 +75,7 @@ def to_grid(
     Args:
         values: finite real numbers, any shape.
         step: distance of two levels, above 0; one number, or one a channel.
-        bits: word length, see `limits`.
+        bits: word length, see `word_range`.
         signed: whether the word has a sign.
         axis: axis of the channels that `step` has a number for; None for one step.
 
@@ -96,7 +96,7 @@ class QFormat:
     `frac_bits` may exceed `bits` (all numbers are small) or be negative (all numbers are large).
 
     Attributes:
-        bits: word length, see `limits`.
+        bits: word length, see `word_range`.
         frac_bits: binary digits behind the point.
         signed: whether the word has a sign.
     """
@@ -107,7 +107,7 @@ class QFormat:
 
     def __post_init__(self) -> None:
         """Checks the word length."""
-        limits(self.bits, signed=self.signed)
+        word_range(self.bits, signed=self.signed)
 
     @property
     def step(self) -> float:
@@ -117,12 +117,12 @@ class QFormat:
     @property
     def smallest(self) -> int:
         """Smallest integer."""
-        return limits(self.bits, signed=self.signed)[0]
+        return word_range(self.bits, signed=self.signed)[0]
 
     @property
     def largest(self) -> int:
         """Largest integer."""
-        return limits(self.bits, signed=self.signed)[1]
+        return word_range(self.bits, signed=self.signed)[1]
 
     def quantize(self, values: ArrayLike) -> NDArray[np.int16]:
         """The integers of real numbers, see `to_integers`."""

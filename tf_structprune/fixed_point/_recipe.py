@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from tf_structprune.fixed_point._format import limits
+from tf_structprune.fixed_point._format import word_range
 
 SIGNED_SIGNAL_BITS = 8
 """Word length of signals that may be negative: int8 saturates at one end only of a shorter signed word."""
@@ -27,9 +27,9 @@ class LayerBits:
     def __post_init__(self) -> None:
         """Checks the word lengths."""
         if self.weight_bits is not None:
-            limits(self.weight_bits)
+            word_range(self.weight_bits)
         if self.signal_bits is not None:
-            limits(self.signal_bits, signed=False)
+            word_range(self.signal_bits, signed=False)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.fixed_point._format import QFormat, finite, limits
+from tf_structprune.fixed_point._format import QFormat, finite, word_range
 
 _Real = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def optimal_step(
 
     Args:
         values: finite real numbers, any shape; zeros (pruned weights) cost nothing and stay zero.
-        bits: word length, see `limits`.
+        bits: word length, see `word_range`.
         power_of_two: take only steps `2**n` with integer n, for shifts instead of multiplications.
         signed: whether the word has a sign; without one, negative numbers count as 0.
         axis: axis of the channels (-1 in Keras kernels) for one step each; None for one step.
@@ -45,7 +45,7 @@ def optimal_step(
     Raises:
         ValueError: a word length that is not supported, or a value that is not finite.
     """
-    _, largest = limits(bits, signed=signed)
+    _, largest = word_range(bits, signed=signed)
     real = finite(values)
     magnitudes = np.abs(real) if signed else np.maximum(real, 0.0)
     search = _best_power_of_two if power_of_two else _best_step
@@ -60,7 +60,7 @@ def optimal_format(values: ArrayLike, bits: int, *, signed: bool = True) -> QFor
 
     Args:
         values: finite real numbers, any shape.
-        bits: word length, see `limits`.
+        bits: word length, see `word_range`.
         signed: whether the word has a sign.
 
     Returns:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.graph._cut import LayerCut, TensorCut
+from tf_structprune.channels import LayerCut, TensorCut
 from tf_structprune.graph._flows import key_place, sliced_part
 from tf_structprune.graph._lookup import is_operation, rule_for
 from tf_structprune.graph._rules import Flow

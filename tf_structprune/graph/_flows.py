@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.channels import PrunableLayer
 from tf_structprune.graph._calls import LayerCall
-from tf_structprune.graph._graph import PrunableLayer
 from tf_structprune.graph._kernel import kernel_view
 from tf_structprune.graph._lookup import is_operation, rule_for
 from tf_structprune.graph._rules import Flow, inner_layer, mixed_axes
@@ -53,7 +53,7 @@ def _on_channels(state: Tracing, call: LayerCall, inputs: Layouts) -> Layout:
     if axis == layout.axis:
         return layout
     reason = f"{call.name} works on axis {axis}, but the channels lie on axis {layout.axis}"
-    state.atoms.block(layout.atoms, reason, _UNPRUNED)
+    state.atoms.hold(layout.atoms, reason, _UNPRUNED)
     return state.fixed(layout.shape, reason, axis)
 
 
@@ -108,7 +108,7 @@ def _repetitions(atoms: NDArray[np.int64]) -> int:
 def _choose(state: Tracing, call: LayerCall, outputs: NDArray[np.int64]) -> None:
     """Apply the user's choices to the channels that a layer makes."""
     if call.name in state.kept:
-        state.atoms.block(outputs, call.name + state.kept[call.name].removeprefix("it"), BY_DESIGN)
+        state.atoms.hold(outputs, call.name + state.kept[call.name].removeprefix("it"), BY_DESIGN)
     run = state.limits[call.name].channel_block
     for start in range(0, len(outputs), run) if run > 1 else ():
         state.link_rows(outputs[None, start : start + run])
@@ -118,7 +118,7 @@ def _block_mixed(state: Tracing, call: LayerCall, layout: Layout) -> None:
     activation, axes = mixed_axes(call.layer, len(layout.shape))
     if layout.axis in axes:
         reason = f"the activation '{activation}' of {call.name} mixes channels"
-        state.atoms.block(layout.atoms, reason, "Use an activation that treats each channel alone")
+        state.atoms.hold(layout.atoms, reason, "Use an activation that treats each channel alone")
 
 
 def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1) -> None:
@@ -190,7 +190,7 @@ def _join(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     for layout in wide[1:]:
         state.atoms.link(wide[0].atoms, layout.atoms)
     for layout in narrow:
-        state.atoms.block(layout.atoms, f"{call.name} broadcasts it over other channels", BY_DESIGN)
+        state.atoms.hold(layout.atoms, f"{call.name} broadcasts it over other channels", BY_DESIGN)
     return _record(state, call, inputs, [made])
 
 

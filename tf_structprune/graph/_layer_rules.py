@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.graph._cut import LayerCut
+from tf_structprune.channels import LayerCut
 from tf_structprune.graph._rules import Flow, LayerRule
 
 _L = keras.layers

@@ -6,7 +6,7 @@ functional model. Keras does not export their classes.
 
 from typing import Any
 
-from tf_structprune.graph._cut import LayerCut
+from tf_structprune.channels import LayerCut
 from tf_structprune.graph._rules import Flow, LayerRule
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tf_structprune.graph._cut import LayerCut
+from tf_structprune.channels import LayerCut
 from tf_structprune.graph._wrapper import TransparentWrapper
 
 

@@ -9,10 +9,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.channels import (
+    ChannelLimits,
+    Channels,
+    Group,
+    PerLayer,
+    PrunableGraph,
+    PrunableLayer,
+    Skipped,
+    TensorChannels,
+    limits_by_layer,
+)
 from tf_structprune.graph._calls import CallList, LayerCall, list_calls
 from tf_structprune.graph._flows import FLOWS
-from tf_structprune.graph._graph import Channels, Group, PrunableGraph, PrunableLayer, Skipped, TensorChannels
-from tf_structprune.graph._limits import Limits, PerLayer, limits_by_layer
 from tf_structprune.graph._lookup import is_operation, rule_for
 from tf_structprune.graph._rules import Flow, inner_layer
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing
@@ -59,13 +68,13 @@ def trace(
     kernels = list(dict.fromkeys(call.name for call in found.calls if _makes_channels(call.layer)))
     chosen = limits_by_layer(kernels, round_to=round_to, min_channels=min_channels, channel_block=channel_block)
     remembered = {c.name: c.layer.limits for c in found.calls if _remembers(c.layer)}
-    limits = chosen | {name: given for name, given in remembered.items() if chosen.get(name) == Limits()}
+    limits = chosen | {name: given for name, given in remembered.items() if chosen.get(name) == ChannelLimits()}
     state = Tracing(_kept_layers(model, found, keep, keep_first=keep_first), limits)
     for call in found.calls:
         _visit(state, call)
     for key in found.outputs:
         if key in state.layouts:
-            state.atoms.block(state.layouts[key].atoms, "it is an output of the model", BY_DESIGN)
+            state.atoms.hold(state.layouts[key].atoms, "it is an output of the model", BY_DESIGN)
     return _graph(model, state)
 
 
@@ -120,7 +129,7 @@ def _visit(state: Tracing, call: LayerCall) -> None:
         makes = _flow(state, call, inputs)
     except Barrier as barrier:
         for layout in inputs:
-            state.atoms.block(layout.atoms, f"it feeds {call.name}: {barrier.reason}", barrier.remedy)
+            state.atoms.hold(layout.atoms, f"it feeds {call.name}: {barrier.reason}", barrier.remedy)
         state.skipped.append(Skipped(call.name, barrier.reason, barrier.remedy))
         return
     for index, layout in enumerate(makes):
@@ -157,24 +166,24 @@ def _tie_to_first_call(state: Tracing, first: Record, reads: list[Layout], makes
             state.atoms.link(one.atoms, other.atoms)
         else:
             for layout in (one, other):
-                state.atoms.block(layout.atoms, "a layer is called with different channels", BY_DESIGN)
+                state.atoms.hold(layout.atoms, "a layer is called with different channels", BY_DESIGN)
 
 
 def _graph(model: keras.Model, state: Tracing) -> PrunableGraph:
     units = state.atoms.units()
     unit_count = int(units.max()) + 1 if len(units) else 0
-    blocked = np.full(unit_count, -1, np.int64)
-    for index, block in reversed(list(enumerate(state.atoms.blocks))):
-        blocked[units[block.atoms]] = index
+    held = np.full(unit_count, -1, np.int64)
+    for index, hold in reversed(list(enumerate(state.atoms.holds))):
+        held[units[hold.atoms]] = index
     channels = {name: _channels(record, units) for name, record in state.records.items()}
-    groups = tuple(_groups(state, channels, units, blocked))
+    groups = tuple(_groups(state, channels, units, held))
     return PrunableGraph(
         model_name=model.name,
         layers=tuple(state.layers.values()),
         groups=groups,
         channels=channels,
         unit_count=unit_count,
-        skipped=(*state.skipped, *_kept_groups(groups, blocked, state)),
+        skipped=(*state.skipped, *_kept_groups(groups, held, state)),
         parameters=int(model.count_params()),
         limits=state.limits,
     )
@@ -188,20 +197,20 @@ def _channels(record: Record, units: NDArray[np.int64]) -> Channels:
     return Channels(inputs, outputs, record.positions, tensors(record.reads), tensors(record.makes))
 
 
-def _kept_groups(groups: tuple[Group, ...], blocked: NDArray[np.int64], state: Tracing) -> Iterator[Skipped]:
+def _kept_groups(groups: tuple[Group, ...], held: NDArray[np.int64], state: Tracing) -> Iterator[Skipped]:
     for group in groups:
         if not group.prunable:
-            block = blocked[group.units[0]]
-            remedy = state.atoms.blocks[block].remedy if block >= 0 else "Couple fewer channels"
+            hold = held[group.units[0]]
+            remedy = state.atoms.holds[hold].remedy if hold >= 0 else "Couple fewer channels"
             yield Skipped(group.name, group.reason, remedy)
 
 
 def _groups(
-    state: Tracing, channels: dict[str, Channels], units: NDArray[np.int64], blocked: NDArray[np.int64]
+    state: Tracing, channels: dict[str, Channels], units: NDArray[np.int64], held: NDArray[np.int64]
 ) -> Iterator[Group]:
     layers = list(state.layers.values())
     taken: Counter[str] = Counter()
-    for signature, members in _alike(state, layers, channels, units, blocked).items():
+    for signature, members in _alike(state, layers, channels, units, held).items():
         producers = [(layers[at], count) for at, side, count in signature if side == _OUT]
         consumers = [layers[at] for at, side, _ in signature if side == _IN]
         if not producers:
@@ -209,7 +218,7 @@ def _groups(
         first, unit_channels = producers[0]
         taken[first.name] += 1
         suffix = "" if taken[first.name] == 1 else f"/{taken[first.name]}"
-        reason = _why_kept(state, members, blocked)
+        reason = _why_kept(state, members, held)
         limits = [state.limits[layer.name] for layer, _ in producers]
         yield Group(
             name=first.name + suffix,
@@ -224,7 +233,7 @@ def _groups(
         )
 
 
-_OUT, _IN, _PART, _BLOCK = "outputs", "inputs", "part", "block"
+_OUT, _IN, _PART, _HELD = "outputs", "inputs", "part", "held"
 
 
 def _alike(
@@ -232,7 +241,7 @@ def _alike(
     layers: list[PrunableLayer],
     channels: dict[str, Channels],
     units: NDArray[np.int64],
-    blocked: NDArray[np.int64],
+    held: NDArray[np.int64],
 ) -> dict[tuple[tuple[int, str, int], ...], list[int]]:
     """Units by signature: how many channels they have where; only such are exchangeable."""
     signatures: dict[int, list[tuple[int, str, int]]] = {}
@@ -248,12 +257,12 @@ def _alike(
         add(at, _PART, units[part])
     alike: dict[tuple[tuple[int, str, int], ...], list[int]] = {}
     for unit, signature in signatures.items():
-        alike.setdefault((*signature, (int(blocked[unit]), _BLOCK, 0)), []).append(unit)
+        alike.setdefault((*signature, (int(held[unit]), _HELD, 0)), []).append(unit)
     return alike
 
 
-def _why_kept(state: Tracing, members: list[int], blocked: NDArray[np.int64]) -> str:
-    block = int(blocked[members[0]])
-    if block >= 0:
-        return state.atoms.blocks[block].reason
+def _why_kept(state: Tracing, members: list[int], held: NDArray[np.int64]) -> str:
+    hold = int(held[members[0]])
+    if hold >= 0:
+        return state.atoms.holds[hold].reason
     return "its channels go together, and some have to stay" if len(members) == 1 else ""

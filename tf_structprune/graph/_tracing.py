@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.channels import ChannelLimits, PrunableLayer, Skipped
 from tf_structprune.graph._calls import LayerCall, Shape, TensorKey
-from tf_structprune.graph._graph import PrunableLayer, Skipped
-from tf_structprune.graph._limits import Limits
 from tf_structprune.graph._units import Atoms
 
 BY_DESIGN = "Kept by design"
@@ -73,7 +72,7 @@ class Tracing:
     """
 
     kept: Mapping[str, str]
-    limits: Mapping[str, Limits]
+    limits: Mapping[str, ChannelLimits]
     atoms: Atoms = field(default_factory=Atoms)
     layouts: dict[TensorKey, Layout] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
@@ -91,7 +90,7 @@ class Tracing:
         """A layout of new channels that stay, along that axis."""
         size = shape[axis] if len(shape) > 1 and shape[axis] else 1
         atoms = self.atoms.take(int(size or 1))
-        self.atoms.block(atoms, reason, BY_DESIGN)
+        self.atoms.hold(atoms, reason, BY_DESIGN)
         return Layout(atoms, axis % max(1, len(shape)), shape)
 
     def link_rows(self, atoms: NDArray[np.int64]) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Block:
+class Hold:
     """Atoms that must stay, and why."""
 
     atoms: NDArray[np.int64]
@@ -21,7 +21,7 @@ class Atoms:
 
     count: int = 0
     links: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
 
     def take(self, number: int) -> NDArray[np.int64]:
         """New atoms, one a channel."""
@@ -32,9 +32,9 @@ class Atoms:
         """Channel i of both must go together."""
         self.links.append((first, second))
 
-    def block(self, atoms: NDArray[np.int64], reason: str, remedy: str) -> None:
+    def hold(self, atoms: NDArray[np.int64], reason: str, remedy: str) -> None:
         """These channels must stay."""
-        self.blocks.append(Block(atoms, reason, remedy))
+        self.holds.append(Hold(atoms, reason, remedy))
 
     def units(self) -> NDArray[np.int64]:
         """The unit of each atom, numbered by first appearance, shape (count,).

@@ -1,32 +1,14 @@
 """How the weights of a model shrink with its channels."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from tf_structprune.channels import Channels, PrunableGraph, WeightShape
 from tf_structprune.graph._calls import named_layers
-from tf_structprune.graph._graph import Channels, PrunableGraph
 from tf_structprune.graph._lookup import rule_for
 from tf_structprune.graph._rules import LayerRule, inner_layer
-
-
-@dataclass(frozen=True)
-class WeightShape:
-    """The number of values of one weight: `factor`, times the input maps, times the output maps of its layer.
-
-    Attributes:
-        layer: layer name, its path if it is in a nested model.
-        factor: values for each map or pair of maps; all of them where neither counts.
-        by_input: whether there are so many for each input map.
-        by_output: whether there are so many for each output map.
-    """
-
-    layer: str
-    factor: int
-    by_input: bool
-    by_output: bool
 
 
 def weight_shapes(model: keras.Model, graph: PrunableGraph) -> tuple[WeightShape, ...]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tf_structprune.graph._limits import Limits
+from tf_structprune.channels import ChannelLimits
 
 
 class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
@@ -15,7 +15,7 @@ class TransparentWrapper(keras.layers.Wrapper):  # type: ignore[misc]  # Keras i
     """
 
     prunable: bool | None = None
-    limits: Limits | None = None
+    limits: ChannelLimits | None = None
 
     def effective_kernel(self, variable: Any = None) -> Any:
         """The kernel that the wrapped layer computes with, in its shape and layout.

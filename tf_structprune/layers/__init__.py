@@ -1,4 +1,4 @@
-"""Room 6: masks and quantizers as wrapper layers of a Keras model."""
+"""Masks and quantizers as wrapper layers of a Keras model."""
 
 from tf_structprune.layers._clone import clone as clone
 from tf_structprune.layers._inference import for_inference as for_inference

@@ -6,7 +6,8 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from tf_structprune.graph import KernelView, Limits, TransparentWrapper, input_of_kernel, kernel_variable, kernel_view
+from tf_structprune.channels import ChannelLimits, input_of_kernel
+from tf_structprune.graph import KernelView, TransparentWrapper, kernel_variable, kernel_view
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -31,13 +32,13 @@ class MaskedLayer(TransparentWrapper):
             classifier) still loses the inputs whose producers were pruned.
         positions: input features a map stands for, see `graph.Channels`.
         polarity: meaning of the intra-kernel pattern, see `masks.positions_kept`.
-        limits: (round_to, min_channels, channel_block), see `graph.Limits`.
+        limits: (round_to, min_channels, channel_block), see `graph.ChannelLimits`.
 
     Raises:
         ValueError: an unknown granularity or polarity.
     """
 
-    limits: Limits
+    limits: ChannelLimits
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class MaskedLayer(TransparentWrapper):
         self.prunable = prunable
         self.positions = positions
         self.polarity = polarity
-        self.limits = Limits(*limits)
+        self.limits = ChannelLimits(*limits)
         self.input_keep: Any = None
         self.output_keep: Any = None
         self.kernel_keep: Any = None

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point import limits, optimal_step
+from tf_structprune.fixed_point import optimal_step, word_range
 from tf_structprune.graph import TransparentWrapper, inner_layer, kernel_variable
 from tf_structprune.layers._rounding import rounded
 
@@ -52,7 +52,7 @@ class QuantizedLayer(TransparentWrapper):
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
         self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
-        limits(weight_bits)
+        word_range(weight_bits)
         self.weight_bits, self.power_of_two, self.per_channel = weight_bits, power_of_two, per_channel
         self.input_signal = input_signal
 
@@ -87,7 +87,7 @@ class QuantizedLayer(TransparentWrapper):
         """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
         kernel = ops.convert_to_tensor(self.kernel_variable if variable is None else variable)
         kernel = kernel * ops.cast(self.gain, kernel.dtype)
-        smallest, largest = limits(self.weight_bits)
+        smallest, largest = word_range(self.weight_bits)
         snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest, symmetric=True)
         return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
 

@@ -25,7 +25,7 @@ def random_masks(
     strides: tuple[int, ...] | None = None,
     seed: int = 0,
 ) -> MaskSet:
-    """Draw masks uniformly at the given sparsities, on top of those that the model holds.
+    """Draw masks at random at the given sparsities, as `MaskSpace.sample` does, on top of those that the model holds.
 
     Args:
         masked: a model from `wrap`; it is not changed.

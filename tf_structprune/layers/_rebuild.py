@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCut, cut_arguments, inner_layer, kernel_variable, named_layers, rule_for
+from tf_structprune.channels import LayerCut
+from tf_structprune.graph import cut_arguments, inner_layer, kernel_variable, named_layers, rule_for
 from tf_structprune.layers._clone import clone
 from tf_structprune.layers._quantized_layer import quantized_like, quantizer_of, take_state
 from tf_structprune.layers._weights import assign_weights, folded_weights

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, limits, optimal_step
+from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, optimal_step, word_range
 from tf_structprune.graph import Flow, LayerRule, register_rule
 from tf_structprune.layers._rounding import rounded, saturated
 
@@ -42,7 +42,7 @@ class SignalQuantizer(keras.layers.Layer):  # type: ignore[misc]  # Keras is unt
         super().__init__(**kwargs)
         if kind not in KINDS:
             raise ValueError(f"Layer '{self.name}': unknown kind. Received: kind={kind!r}. Use: {', '.join(KINDS)}.")
-        limits(bits, signed=False)
+        word_range(bits, signed=False)
         if kind != RECTIFIED and bits != SIGNED_SIGNAL_BITS:
             raise ValueError(
                 f"Layer '{self.name}': a {kind} signal has {SIGNED_SIGNAL_BITS} bits, for int8 saturates at one end "

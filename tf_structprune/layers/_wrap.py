@@ -7,15 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import (
-    Flow,
-    Group,
-    PerLayer,
-    PrunableGraph,
-    named_layers,
-    rule_for,
-    trace,
-)
+from tf_structprune.channels import Group, PerLayer, PrunableGraph
+from tf_structprune.graph import Flow, named_layers, rule_for, trace
 from tf_structprune.layers._clone import clone
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization

@@ -1,4 +1,4 @@
-"""Room 2: granularities, masks and the spaces of masks. NumPy only."""
+"""Granularities, masks and the spaces of masks. NumPy only."""
 
 from tf_structprune.masks._build import mask_space as mask_space
 from tf_structprune.masks._build import stage_shares as stage_shares

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Channels, Group, PrunableGraph, PrunableLayer
+from tf_structprune.channels import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, sparsity_of, unit_mask
 from tf_structprune.masks._drops import Drops
 from tf_structprune.masks._granularity import COLUMNS, Granularity, IntraKernelStrided, Kernel, as_granularity
@@ -16,7 +16,7 @@ from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, Ma
 from tf_structprune.masks._patterns import column_strides, default_strides, patterns_by_count, positions_kept
 from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
 from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
-from tf_structprune.masks._subsets import Budget, counted
+from tf_structprune.masks._subsets import Allowance, counted
 
 
 def mask_space(
@@ -206,7 +206,7 @@ def _pattern_block(layer: PrunableLayer, masks: LayerMasks, keep_share: float, o
         high=by_count[many],
         low_kept=positions_kept(by_count[few], layer.positions, options.polarity),
         high_kept=positions_kept(by_count[many], layer.positions, options.polarity),
-        budget=Budget(kernels > 0, kernels, min(total, (keep - few * total) // max(1, many - few))),
+        allowance=Allowance(kernels > 0, kernels, min(total, (keep - few * total) // max(1, many - few))),
         most=options.patterns,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import PrunableGraph, PrunableLayer
+from tf_structprune.channels import PrunableGraph, PrunableLayer
 from tf_structprune.masks._mask_set import MaskSet
 from tf_structprune.masks._patterns import KEEP_ON_GRID, positions_kept
 

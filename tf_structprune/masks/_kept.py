@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Group, PrunableGraph
+from tf_structprune.channels import Group, PrunableGraph
 from tf_structprune.masks._counting import unit_mask
 from tf_structprune.masks._mask_set import FEATURE_MAP, MaskSet
 from tf_structprune.masks._spaces import SubsetSpace

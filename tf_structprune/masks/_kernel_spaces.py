@@ -5,14 +5,14 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks._counting import LayerMasks
 from tf_structprune.masks._drops import Drops
 from tf_structprune.masks._granularity import Kernel
 from tf_structprune.masks._mask_set import KERNEL, MaskSet
 from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
 from tf_structprune.masks._spaces import MaskSpace, SubsetSpace
-from tf_structprune.masks._subsets import Budget, counted
+from tf_structprune.masks._subsets import Allowance, counted
 from tf_structprune.masks._tiles import Tiles, runs, tile_weights
 
 
@@ -51,9 +51,9 @@ def tiled_space(
     if steps > len(drops.owners):
         raise unreachable(KERNEL, sparsity, float(reached[-1]))
     kept = counts - drops.after(steps)
-    budgets = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
+    allowances = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
     blocks = {
-        name: Tiles(masks.alive, *places[name], tuple(islice(budgets, weights[name].shape[1])))
+        name: Tiles(masks.alive, *places[name], tuple(islice(allowances, weights[name].shape[1])))
         for name, masks in now.items()
     }
     return SubsetSpace(KERNEL, base, blocks)
@@ -65,18 +65,18 @@ def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDA
     return runs(inputs, demands.blocks or groups), runs(outputs, groups)
 
 
-def _column(weights: NDArray[np.int64], keep: int) -> Budget:
+def _column(weights: NDArray[np.int64], keep: int) -> Allowance:
     """Keep so many tiles of a column, or their weight where tiles weigh differently."""
     alive = weights > 0
     if len(np.unique(weights[alive])) <= 1:
-        return Budget(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
-    return Budget(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
+        return Allowance(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
+    return Allowance(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
 
 
-def _kernel_block(masks: LayerMasks, dropped: int) -> Budget:
+def _kernel_block(masks: LayerMasks, dropped: int) -> Allowance:
     """Drop so many kernels, or their weight where patterns make kernels weigh differently."""
     alive, weight = masks.alive, masks.kernel_weights
     count = int(alive.sum())
     if len(np.unique(weight[alive])) <= 1:
         return counted(alive, count - dropped)
-    return Budget(alive, weight, masks.weights * (count - dropped) // count, least=1)
+    return Allowance(alive, weight, masks.weights * (count - dropped) // count, least=1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks._counting import LayerMasks, masks_by_layer
 from tf_structprune.masks._granularity import IntraKernelStrided
 from tf_structprune.masks._mask_set import MaskSet

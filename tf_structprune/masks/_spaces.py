@@ -1,7 +1,7 @@
 """Mask spaces: all masks of one granularity at one sparsity, and how to move among them.
 
 A selector never sees a granularity: it samples, perturbs and crosses candidates here, and every
-candidate keeps as many weights in every block as its budget allows.
+candidate keeps as many weights in every block as its allowance allows.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.masks._mask_set import Arrays, MaskSet
-from tf_structprune.masks._subsets import Budget
+from tf_structprune.masks._subsets import Allowance
 from tf_structprune.masks._tiles import Tiles
 
 Importance = Mapping[str, NDArray[np.float64]]
@@ -59,7 +59,12 @@ class MaskSpace(ABC):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> MaskSet:
-        """A candidate drawn uniformly."""
+        """A candidate drawn at random.
+
+        Uniformly where a block chooses single units of equal weight. Tiles of kernels are balanced afterwards, and
+        units of unequal weight are taken in a random order for as long as they fit: there some candidates are likelier
+        than others.
+        """
 
     @abstractmethod
     def perturb(self, masks: MaskSet, fraction: float, rng: np.random.Generator) -> MaskSet:
@@ -80,11 +85,11 @@ class MaskSpace(ABC):
 
 @dataclass(frozen=True)
 class SubsetSpace(MaskSpace):
-    """Feature maps or kernels: a subset, or tiles, within a budget in every block."""
+    """Feature maps or kernels: a subset, or tiles, within an allowance in every block."""
 
     granularity: str
     base: MaskSet
-    blocks: Mapping[str, Budget | Tiles]
+    blocks: Mapping[str, Allowance | Tiles]
 
     def _blocks(self) -> Mapping[str, _Block]:
         return self.blocks
@@ -106,14 +111,14 @@ class SubsetSpace(MaskSpace):
 
 @dataclass(frozen=True)
 class PatternBlock:
-    """Give each alive map of one layer a pattern: of the richer kind within a budget, else of the poorer.
+    """Give each alive map of one layer a pattern: of the richer kind within an allowance, else of the poorer.
 
     Attributes:
         low: patterns that keep the smaller number of positions, shape (patterns, 2).
         high: patterns that keep the larger number, shape (patterns, 2).
         low_kept: positions kept by each of `low`, shape (positions, patterns).
         high_kept: positions kept by each of `high`, shape (positions, patterns).
-        budget: which maps may have a pattern of `high`; a map weighs as much as it has kernels.
+        allowance: which maps may have a pattern of `high`; a map weighs as much as it has kernels.
         most: largest number of different patterns; None for any number.
     """
 
@@ -121,20 +126,20 @@ class PatternBlock:
     high: NDArray[np.int32]
     low_kept: NDArray[np.bool_]
     high_kept: NDArray[np.bool_]
-    budget: Budget
+    allowance: Allowance
     most: int | None = None
 
     @property
     def alive(self) -> NDArray[np.bool_]:
         """Maps that are there, shape (maps,); the others get (1, 0)."""
-        return self.budget.alive
+        return self.allowance.alive
 
     @property
     def removed(self) -> int:
         """Weights that every choice of patterns removes at least."""
         low, high = int(self.low_kept[:, 0].sum()), int(self.high_kept[:, 0].sum())
-        rich = (len(self.high_kept) - high) * int(self.budget.weight[self.alive].sum())
-        return rich + self.budget.removed * (high - low)
+        rich = (len(self.high_kept) - high) * int(self.allowance.weight[self.alive].sum())
+        return rich + self.allowance.removed * (high - low)
 
     def is_high(self, patterns: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which maps have a pattern of the richer kind, shape (maps,)."""
@@ -171,7 +176,7 @@ class PatternBlock:
 
 @dataclass(frozen=True)
 class PatternSpace(MaskSpace):
-    """Intra-kernel strided sparsity: a pattern for each input map, the total within a budget."""
+    """Intra-kernel strided sparsity: a pattern for each input map, the total within an allowance."""
 
     granularity: str
     base: MaskSet
@@ -187,7 +192,7 @@ class PatternSpace(MaskSpace):
         changed = {}
         for name, block in self.blocks.items():
             old = np.asarray(masks.intra_kernel[name], np.int32)
-            high = block.choose_high(block.budget.perturb(block.is_high(old), fraction, rng))
+            high = block.choose_high(block.allowance.perturb(block.is_high(old), fraction, rng))
             redraw = rng.random(len(old)) < fraction
             keep_old = (high == block.is_high(old)) & ~redraw
             merged = np.where(keep_old[:, None], old, self._draw(block, rng, high)).astype(np.int32)
@@ -199,7 +204,7 @@ class PatternSpace(MaskSpace):
         for name, block in self.blocks.items():
             one, two = first.intra_kernel[name], second.intra_kernel[name]
             one_high, two_high = block.is_high(one), block.is_high(two)
-            high = block.choose_high(block.budget.cross(one_high, two_high, rng))
+            high = block.choose_high(block.allowance.cross(one_high, two_high, rng))
             take_one = np.where(one_high == two_high, rng.random(len(high)) < 0.5, one_high == high)
             children[name] = self._few(block, np.where(take_one[:, None], one, two).astype(np.int32), rng)
         return self._with(children)
@@ -214,7 +219,7 @@ class PatternSpace(MaskSpace):
             within = block.within(high_palette)
             low_palette = within[_greedy(low[within][:, block.alive], few[0])]
             gain = high[high_palette].max(axis=0) - low[low_palette].max(axis=0)
-            is_high = block.choose_high(block.budget.top(gain))
+            is_high = block.choose_high(block.allowance.top(gain))
             best[name] = block.assemble(
                 is_high, low_palette[low[low_palette].argmax(axis=0)], high_palette[high[high_palette].argmax(axis=0)]
             )
@@ -225,7 +230,7 @@ class PatternSpace(MaskSpace):
     ) -> NDArray[np.int32]:
         maps = len(block.alive)
         if high is None:
-            high = block.choose_high(block.budget.random(rng))
+            high = block.choose_high(block.allowance.random(rng))
         few = block.palettes((len(block.low), len(block.high)))
         high_palette = rng.choice(len(block.high), few[1], replace=False)
         within = block.within(high_palette)

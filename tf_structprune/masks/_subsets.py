@@ -1,4 +1,4 @@
-"""Subsets within a budget as boolean masks: draw, move, cross, rank."""
+"""Subsets within an allowance as boolean masks: draw, move, cross, rank."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Keep alive units whose weights sum to at most a limit, and as many as fit.
+class Allowance:
+    """Keep alive units whose weights sum to at most a limit.
 
-    Units are put in an order and kept from its beginning for as long as they fit. Where all weigh
-    the same, every subset therefore has the same size.
+    Units are put in an order and kept from its beginning up to the first that does not fit, whether or not a lighter
+    one behind it would. Where all weigh the same, every subset therefore has the same size.
 
     Attributes:
         alive: units to choose from, any shape; the others are gone already.
@@ -33,7 +33,7 @@ class Budget:
         return int(self.weight[self.alive].sum()) - self.limit
 
     def random(self, rng: np.random.Generator) -> Mask:
-        """A subset drawn uniformly."""
+        """The subset of a random order; where all units weigh the same, each subset is as likely as any other."""
         return self._fill(rng.permutation(self._units(self.alive)))
 
     def top(self, values: NDArray[np.float64]) -> Mask:
@@ -66,6 +66,6 @@ class Budget:
         return np.flatnonzero(mask)
 
 
-def counted(alive: Mask, keep: int) -> Budget:
-    """A budget of `keep` units of weight 1, at least one."""
-    return Budget(alive, np.ones(alive.shape, np.int64), keep, least=1)
+def counted(alive: Mask, keep: int) -> Allowance:
+    """A allowance of `keep` units of weight 1, at least one."""
+    return Allowance(alive, np.ones(alive.shape, np.int64), keep, least=1)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.masks._subsets import Budget, Mask
+from tf_structprune.masks._subsets import Allowance, Mask
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Keep some tiles in every column of tiles, a budget each; a mask keeps a tile's kernels or none.
+    """Keep some tiles in every column of tiles, an allowance each; a mask keeps a tile's kernels or none.
 
     Where the tiles of a column weigh the same, every block of inputs is read by as many groups of outputs
     as any other, give or take one: no input is left unread, and with one tile a column the blocks are
@@ -26,7 +26,7 @@ class Tiles:
     alive: Mask
     block_of_input: NDArray[np.int64]
     group_of_output: NDArray[np.int64]
-    columns: tuple[Budget, ...]
+    columns: tuple[Allowance, ...]
 
     @property
     def removed(self) -> int:

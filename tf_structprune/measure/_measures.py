@@ -7,15 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import (
-    Group,
-    PrunableGraph,
-    PrunableLayer,
-    kernel_of,
-    kernel_view,
-    layer_inputs,
-    named_layers,
-)
+from tf_structprune.channels import Group, PrunableGraph, PrunableLayer
+from tf_structprune.graph import kernel_of, kernel_view, layer_inputs, named_layers
 from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
 
 _BATCH = 256  # images in memory at a time, with all their activations

@@ -1,4 +1,4 @@
-"""Room 9: what a run has done so far, in files that a killed process leaves whole."""
+"""What a run has done so far, in files that a killed process leaves whole."""
 
 from tf_structprune.resume._fingerprint import differences as differences
 from tf_structprune.resume._fingerprint import digest as digest

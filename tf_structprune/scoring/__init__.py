@@ -1,4 +1,4 @@
-"""Room 7: a masked model, candidates and held-out samples in, scores out."""
+"""A masked model, candidates and held-out samples in, scores out."""
 
 from tf_structprune.scoring._bench import Bench as Bench
 from tf_structprune.scoring._race import Raced as Raced

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCut, PrunableGraph, inner_layer, named_layers
+from tf_structprune.channels import LayerCut, PrunableGraph
+from tf_structprune.graph import inner_layer, named_layers
 from tf_structprune.layers import for_inference, keep_everything, named_weights, rebuild, set_masks
 from tf_structprune.masks import MaskSet
 from tf_structprune.measure import batch_shares

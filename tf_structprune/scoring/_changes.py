@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCut, PrunableGraph
+from tf_structprune.channels import LayerCut, PrunableGraph
 from tf_structprune.masks import INTRA_KERNEL, KERNEL, LayerMasks, MaskSet, masks_by_layer, unit_mask
 
 

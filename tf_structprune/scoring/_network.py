@@ -7,16 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import (
-    CallList,
-    LayerCall,
-    LayerCut,
-    TensorKey,
-    kernel_variable,
-    kernel_view,
-    list_calls,
-    named_layers,
-)
+from tf_structprune.channels import LayerCut
+from tf_structprune.graph import CallList, LayerCall, TensorKey, kernel_variable, kernel_view, list_calls, named_layers
 from tf_structprune.layers import NamedWeight, assign_cut, rebuild
 from tf_structprune.scoring._changes import Change
 

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Flow, LayerCall, PrunableGraph, inner_layer, list_calls, named_layers, rule_for, trace
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import Flow, LayerCall, inner_layer, list_calls, named_layers, rule_for, trace
 from tf_structprune.layers import MaskedNormalization, get_masks, polarity_of
 from tf_structprune.masks import GRANULARITIES, MaskSet
 from tf_structprune.scoring._changes import Change, varied_layers

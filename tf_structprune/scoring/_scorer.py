@@ -188,7 +188,7 @@ def score(
             all samples. With a Keras metric or a function of all samples they always are.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
-        executor: "local", "ray", or `search.RayExecutor(...)`.
+        executor: "local", "ray", or `RayExecutor(...)`.
 
     Raises:
         ValueError: no candidates, masks or data that do not fit, a score that is not a number.

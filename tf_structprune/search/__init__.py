@@ -1,9 +1,5 @@
-"""Room 8: numbers and scores in, candidate masks and the best of them out. NumPy only, but for `score`."""
+"""Numbers and scores in, candidate masks and the best of them out. NumPy only."""
 
-from tf_structprune.scoring import RayExecutor as RayExecutor
-from tf_structprune.scoring import SampleScore as SampleScore
-from tf_structprune.scoring import Scores as Scores
-from tf_structprune.scoring import score as score
 from tf_structprune.search._one_shot import ActivationVote as ActivationVote
 from tf_structprune.search._one_shot import BestOfN as BestOfN
 from tf_structprune.search._one_shot import Magnitude as Magnitude

@@ -67,8 +67,8 @@ class SearchState:
 class Search(Protocol):
     """A selector: `init`, then `propose` and `update` in turn until the state is done.
 
-    Selectors are small and hold settings only. All candidates of a space remove the same number of
-    units from every block; a higher score is better.
+    Selectors are small and hold settings only. All candidates of a mask space remove the same number of units from
+    every block; those of an allocation's space share a cost and not their counts. A higher score is better.
     """
 
     @property

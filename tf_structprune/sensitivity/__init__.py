@@ -1,4 +1,4 @@
-"""Room 11: what each layer loses with few bits while the rest is in float, and the recipe that follows from it."""
+"""What each layer loses with few bits while the rest is in float, and the recipe that follows from it."""
 
 from tf_structprune.sensitivity._plot import check_matplotlib as check_matplotlib
 from tf_structprune.sensitivity._report import Measurement as Measurement

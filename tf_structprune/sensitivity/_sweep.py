@@ -14,11 +14,11 @@ from tf_structprune.callbacks import calibrate, check_samples
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import to_fixed_point
 from tf_structprune.scoring import as_score, check_validation
-from tf_structprune.sensitivity._bench import Bench
 from tf_structprune.sensitivity._cache import MeasurementCache, open_cache
 from tf_structprune.sensitivity._fingerprint import fingerprint, score_name
 from tf_structprune.sensitivity._report import Measurement, SensitivityReport
-from tf_structprune.sensitivity._units import Unit, check_words, find_units
+from tf_structprune.sensitivity._rounding_scorer import RoundingScorer
+from tf_structprune.sensitivity._roundings import Rounding, check_words, find_roundings
 
 _FLOAT = ("float", "", 32)
 
@@ -70,13 +70,13 @@ def measure_sensitivity(
         raise ValueError("There is nothing to measure. Received: no weight_bits, no signal_bits. Give one of them.")
     validation = check_validation(validation_data, as_score(score), batch_size)
     samples = check_samples(calibration_data)
-    units = find_units(model, weight_words, signal_words)
-    bench = Bench(model, validation, samples, power_of_two=power_of_two, per_channel=per_channel)
+    roundings = find_roundings(model, weight_words, signal_words)
+    scorer = RoundingScorer(model, validation, samples, power_of_two=power_of_two, per_channel=per_channel)
     header = fingerprint(model, validation, samples, score=score, power_of_two=power_of_two, per_channel=per_channel)
     with open_cache(cache, header) as known:
-        in_float = known.get(_FLOAT, lambda: _finite(bench.float_score, "in float"))
-        rows = _measure(units, bench, known, verbose=verbose)
-    weights = {unit.layers[0]: unit.weights for unit in units if unit.part == "weights"}
+        in_float = known.get(_FLOAT, lambda: _finite(scorer.float_score, "in float"))
+        rows = _measure(roundings, scorer, known, verbose=verbose)
+    weights = {rounding.layers[0]: rounding.weights for rounding in roundings if rounding.part == "weights"}
     return SensitivityReport(score_name(score), in_float, rows, weights, power_of_two, per_channel)
 
 
@@ -112,27 +112,36 @@ def score_recipe(
     return validation.of(rounded)
 
 
-def _measure(units: Sequence[Unit], bench: Bench, known: MeasurementCache, *, verbose: bool) -> tuple[Measurement, ...]:
-    """All rows in the order of the units, measured word by word."""
+def _measure(
+    roundings: Sequence[Rounding], scorer: RoundingScorer, known: MeasurementCache, *, verbose: bool
+) -> tuple[Measurement, ...]:
+    """All rows in the order of the roundings, measured word by word."""
     found = {}
     with Progress(transient=True, disable=not verbose) as progress:
-        for unit, bits in progress.track(_by_word(units), description="sensitivity"):
-            key = (unit.part, unit.layers[0], bits)
-            found[key] = known.get(key, partial(_score, bench, unit, bits))
+        for rounding, bits in progress.track(_by_word(roundings), description="sensitivity"):
+            key = (rounding.part, rounding.layers[0], bits)
+            found[key] = known.get(key, partial(_score, scorer, rounding, bits))
     return tuple(
-        Measurement(unit.layers[0], unit.part, bits, found[unit.part, unit.layers[0], bits], unit.layers[1:])
-        for unit in units
-        for bits in unit.words
+        Measurement(
+            rounding.layers[0], rounding.part, bits, found[rounding.part, rounding.layers[0], bits], rounding.layers[1:]
+        )
+        for rounding in roundings
+        for bits in rounding.words
     )
 
 
-def _score(bench: Bench, unit: Unit, bits: int) -> float:
-    return _finite(bench.score(unit, bits), f"with the {unit.part} of layer '{unit.layers[0]}' in {bits} bits")
+def _score(scorer: RoundingScorer, rounding: Rounding, bits: int) -> float:
+    return _finite(
+        scorer.score(rounding, bits), f"with the {rounding.part} of layer '{rounding.layers[0]}' in {bits} bits"
+    )
 
 
-def _by_word(units: Iterable[Unit]) -> list[tuple[Unit, int]]:
-    """Each unit with each of its words, ordered so that the copies of the model for a word are made once."""
-    return sorted(((unit, bits) for unit in units for bits in unit.words), key=lambda pair: (pair[0].part, pair[1]))
+def _by_word(roundings: Iterable[Rounding]) -> list[tuple[Rounding, int]]:
+    """Each rounding with each of its words, ordered so that the copies of the model for a word are made once."""
+    return sorted(
+        ((rounding, bits) for rounding in roundings for bits in rounding.words),
+        key=lambda pair: (pair[0].part, pair[1]),
+    )
 
 
 def _finite(score: float, where: str) -> float:

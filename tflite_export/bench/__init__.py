@@ -1,4 +1,4 @@
-"""Room 5: what a `.tflite` file costs: time, size, work, memory; and a model of what removed kernels save."""
+"""What a `.tflite` file costs: time, size, work, memory; and a model of what removed kernels save."""
 
 from tflite_export.bench._benchmark import BenchReport as BenchReport
 from tflite_export.bench._benchmark import benchmark as benchmark

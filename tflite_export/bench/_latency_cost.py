@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from tf_structprune.graph import trace
 from tf_structprune.layers import rebuild
 from tf_structprune.masks import kept_space
+from tf_structprune.shrink import plan_shrink
 from tflite_export.bench._benchmark import check_runs, latencies_us
 from tflite_export.quantize import Quantize, convert
-from tflite_export.shrink import plan_shrink
 
 _WARMUP = 10
 

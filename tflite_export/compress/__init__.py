@@ -1,4 +1,4 @@
-"""Room 8: the staged run of the command line, from a trained model to a measured directory."""
+"""The staged run of the command line, from a trained model to a measured directory."""
 
 from tflite_export.compress._data import Data as Data
 from tflite_export.compress._data import check_data as check_data

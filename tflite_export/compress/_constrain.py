@@ -4,7 +4,7 @@ from typing import Literal, TypeVar
 
 from absl import logging
 
-from tf_structprune.graph import PrunableGraph
+from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import (
     Granularity,
     IntraKernelStrided,

@@ -13,7 +13,8 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.graph import PrunableGraph, trace
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import trace
 from tf_structprune.layers import is_fixed_point
 from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
 from tflite_export.compress._data import Data, check_data

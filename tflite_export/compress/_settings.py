@@ -7,7 +7,8 @@ from typing import Any, Literal
 from tf_structprune.allocation import METHODS, Budget
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
-from tf_structprune.search import SEARCHES, RayExecutor
+from tf_structprune.scoring import RayExecutor
+from tf_structprune.search import SEARCHES
 
 AUGMENTATIONS = ("flip", "shift")
 
@@ -121,7 +122,7 @@ class CompressSettings:
 
     @property
     def scorer(self) -> str | RayExecutor:
-        """Who scores candidates, as `search.score` takes it."""
+        """Who scores candidates, as `score` takes it."""
         return RayExecutor(self.workers or 2) if self.executor == "ray" else self.executor
 
     @property

@@ -16,13 +16,13 @@ from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSe
 from tf_structprune.resume import State
 from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
 from tflite_export.compress._work import NO_WORK, RefusedError, Work
-from tflite_export.shrink import ShrinkPlan, ShrunkModel, shrink
 
 _SEARCH_IMAGES = 2_000
 _PARTICLES = 10

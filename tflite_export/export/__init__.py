@@ -1,4 +1,4 @@
-"""Room 6: a Keras model in, a directory of verified files out."""
+"""A Keras model in, a directory of verified files out."""
 
 from tflite_export.export._export import export as export
 from tflite_export.export._export import write_artifacts as write_artifacts

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import recipe_of
+from tf_structprune.shrink import ShrunkModel
 from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
 from tflite_export.export._integer_files import IntegerFiles, for_micro, summarize, write_integer_files
 from tflite_export.export._source import Source, keras_model_of, source_of
@@ -19,7 +20,6 @@ from tflite_export.export._summary import ExportSummary, FileSummary, runtime_ve
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert, float_form
-from tflite_export.shrink import ShrunkModel
 from tflite_export.verify import verify
 from tflite_export.write import check_identifier, micro_bundle, staged_directory
 

@@ -1,7 +1,7 @@
-"""Room 7: what is left of kernel and strided masks -> cheaper standard operations."""
+"""What is left of kernel and strided masks -> cheaper standard operations."""
 
 from tflite_export.lower._dense import LoweredDense as LoweredDense
-from tflite_export.lower._dense import runs_of as runs_of
+from tflite_export.lower._dense import spans_of as spans_of
 from tflite_export.lower._layer import LoweredConv2D as LoweredConv2D
 from tflite_export.lower._lower import LoweredModel as LoweredModel
 from tflite_export.lower._lower import Target as Target

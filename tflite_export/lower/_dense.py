@@ -14,7 +14,7 @@ from tflite_export.lower._structure import Block, Piece
 
 
 @dataclass(frozen=True)
-class Run:
+class Span:
     """Evenly spaced positions of some input maps.
 
     Attributes:
@@ -37,8 +37,8 @@ class Run:
         return range(self.first, self.first + self.step * self.count, self.step)
 
 
-def runs_of(piece: Piece, positions: int) -> tuple[Run, ...]:
-    """The positions that a piece keeps as few evenly spaced runs, each of which lies in whole rows of `step`.
+def spans_of(piece: Piece, positions: int) -> tuple[Span, ...]:
+    """The positions that a piece keeps as few evenly spaced spans, each of which lies in whole rows of `step`.
 
     Args:
         piece: input maps with the positions that they keep as taps.
@@ -51,7 +51,7 @@ def runs_of(piece: Piece, positions: int) -> tuple[Run, ...]:
         steps = range(1, max(2, positions - first))
         step, count = max(((s, _length(left, first, s)) for s in steps), key=lambda each: each[1])
         count = min(count, max(1, positions // step))
-        found.append(Run(first, step if count > 1 else 1, count, piece.start, piece.stop))
+        found.append(Span(first, step if count > 1 else 1, count, piece.start, piece.stop))
         left -= set(found[-1].positions)
     return tuple(found)
 
@@ -80,8 +80,8 @@ class LoweredDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
         self.positions = positions
         self.blocks = tuple(_as_block(block) for block in blocks)
         self.activation = keras.activations.get(activation)
-        self.runs = tuple(
-            tuple(run for piece in block.pieces for run in runs_of(piece, positions)) for block in self.blocks
+        self.spans = tuple(
+            tuple(span for piece in block.pieces for span in spans_of(piece, positions)) for block in self.blocks
         )
 
     def build(self, input_shape: Any) -> None:
@@ -100,10 +100,12 @@ class LoweredDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
             kernel: shape (1, positions, input maps, outputs).
             bias: shape (outputs,).
         """
-        for block, runs, variable in zip(self.blocks, self.runs, self.kernels, strict=True):
+        for block, spans, variable in zip(self.blocks, self.spans, self.kernels, strict=True):
             rows = [
-                kernel[0, list(run.positions), run.start : run.stop, block.start : block.stop].reshape(-1, block.maps)
-                for run in runs
+                kernel[0, list(span.positions), span.start : span.stop, block.start : block.stop].reshape(
+                    -1, block.maps
+                )
+                for span in spans
             ]
             variable.assign(np.concatenate(rows))
         self.bias.assign(bias)
@@ -112,8 +114,8 @@ class LoweredDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
         """The dense layer's output."""
         maps = ops.reshape(inputs, (-1, self.positions, inputs.shape[-1] // self.positions))
         made = []
-        for block, runs, kernel in zip(self.blocks, self.runs, self.kernels, strict=True):
-            read = concatenated([self._seen(maps, run) for run in runs])
+        for block, spans, kernel in zip(self.blocks, self.spans, self.kernels, strict=True):
+            read = concatenated([self._seen(maps, span) for span in spans])
             made.append(ops.matmul(read, kernel) + self.bias[block.start : block.stop])
         return activated(made, self.activation)
 
@@ -135,18 +137,18 @@ class LoweredDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is untype
         """The layer of a configuration, which is not changed."""
         return cls(**dict(config))
 
-    def _seen(self, maps: Any, run: Run) -> Any:
-        """The features of a run. A strided slice leaves XNNPACK; a slice of the wider rows does not."""
+    def _seen(self, maps: Any, span: Span) -> Any:
+        """The features of a span. A strided slice leaves XNNPACK; a slice of the wider rows does not."""
         channels = int(maps.shape[-1])
-        lead = max(0, run.first + run.step * run.count - self.positions)  # so that the last row is whole
-        top = run.first - lead
-        rows = maps if run.step * run.count == self.positions else maps[:, top : top + run.step * run.count]
-        if run.step > 1:
-            rows = ops.reshape(rows, (-1, run.count, run.step * channels))
-        low = lead * channels + run.start
-        if rows.shape[-1] != run.stop - run.start:
-            rows = rows[:, :, low : low + run.stop - run.start]
-        return ops.reshape(rows, (-1, run.count * (run.stop - run.start)))
+        lead = max(0, span.first + span.step * span.count - self.positions)  # so that the last row is whole
+        top = span.first - lead
+        rows = maps if span.step * span.count == self.positions else maps[:, top : top + span.step * span.count]
+        if span.step > 1:
+            rows = ops.reshape(rows, (-1, span.count, span.step * channels))
+        low = lead * channels + span.start
+        if rows.shape[-1] != span.stop - span.start:
+            rows = rows[:, :, low : low + span.stop - span.start]
+        return ops.reshape(rows, (-1, span.count * (span.stop - span.start)))
 
 
 def _as_block(value: Any) -> Block:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflite_export.lower._around import Weighted
-from tflite_export.lower._dense import runs_of
+from tflite_export.lower._dense import spans_of
 from tflite_export.lower._parts import Sum, bases, cost, is_grouped, one_term, term_by_grid
 from tflite_export.lower._structure import Block, Grid, blocks_of, even_edges
 from tflite_export.lower._window import cannot_stride
@@ -131,7 +131,7 @@ def _needs_both(each: Weighted, form: Form) -> bool:
 
 
 def _dense_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int) -> list[Form]:
-    runs = [len(runs_of(piece, each.kernel.shape[1])) for block in blocks for piece in block.pieces]
+    runs = [len(spans_of(piece, each.kernel.shape[1])) for block in blocks for piece in block.pieces]
     if sum(runs) > _MOST_SLICES:
         return []
     work = sum(block.maps * block.reads for block in blocks)

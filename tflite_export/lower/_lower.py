@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_masked
+from tf_structprune.shrink import ShrunkModel
 from tflite_export.bench import benchmark_together
 from tflite_export.lower._around import Weighted, weighted_layers
 from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model
@@ -18,7 +19,6 @@ from tflite_export.lower._order import reorder
 from tflite_export.lower._plan import LayerChoice, LowerPlan
 from tflite_export.quantize import Quantize, convert
 from tflite_export.runtime import arena_bytes
-from tflite_export.shrink import ShrunkModel
 
 _GAIN = 0.98  # a form has to take less of the dense layer's time than this
 _RUNS = 60

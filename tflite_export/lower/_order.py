@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from tf_structprune.graph import Channels, Group, PrunableGraph, kernel_view, named_layers, trace
+from tf_structprune.channels import Channels, Group, PrunableGraph
+from tf_structprune.graph import kernel_view, named_layers, trace
 from tf_structprune.layers import rebuild
 from tflite_export.lower._structure import Block, blocks_of, even_edges
 

@@ -1,4 +1,4 @@
-"""Room 2: a Keras model to the bytes of a float32 or full-integer int8 `.tflite` file."""
+"""A Keras model to the bytes of a float32 or full-integer int8 `.tflite` file."""
 
 from tflite_export.quantize._convert import Quantize as Quantize
 from tflite_export.quantize._convert import convert as convert

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point import limits
+from tf_structprune.fixed_point import word_range
 from tf_structprune.graph import inner_layer, named_layers, rule_for
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers
 
@@ -57,7 +57,7 @@ def weight_grid(name: str, layer: QuantizedLayer) -> WeightGrid:
     """
     if not layer.calibrated:
         raise _not_calibrated(name)
-    _, largest = limits(layer.weight_bits)
+    _, largest = word_range(layer.weight_bits)
     kernel = np.asarray(keras.ops.convert_to_numpy(layer.effective_kernel()), np.float32)
     scales = layer.step_values().astype(np.float32).reshape(-1 if layer.per_channel else ())
     return WeightGrid(name, scales, largest, kernel)

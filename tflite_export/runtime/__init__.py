@@ -1,4 +1,4 @@
-"""Room 1: run a `.tflite` file on real samples and say what is in it."""
+"""Run a `.tflite` file on real samples and say what is in it."""
 
 from tflite_export.runtime._activations import activation_peak_bytes as activation_peak_bytes
 from tflite_export.runtime._constants import constant_values as constant_values

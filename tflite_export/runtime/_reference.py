@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.fixed_point import Runtime
+from tflite_export.kernels import Runtime
 from tflite_export.runtime._constants import constant_values
 from tflite_export.runtime._describe import ModelDescription, describe
 from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model

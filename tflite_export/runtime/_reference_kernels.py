@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from tf_structprune import fixed_point as fp
+from tflite_export import kernels
 from tflite_export.runtime._describe import OperatorDescription, TensorDescription
 
 Int8 = NDArray[np.int8]
@@ -35,7 +35,7 @@ class Call:
     tensors: tuple[TensorDescription, ...]
     values: Arrays
     constants: Arrays
-    runtime: fp.Runtime
+    runtime: kernels.Runtime
 
     @property
     def output(self) -> TensorDescription:
@@ -43,7 +43,7 @@ class Call:
         return self.tensors[self.operator.outputs[0]]
 
     @property
-    def format(self) -> fp.AffineFormat:
+    def format(self) -> kernels.AffineFormat:
         """Format of the output."""
         return _format(self.output)
 
@@ -53,10 +53,10 @@ class Call:
         return _ACTIVATIONS[self.operator.options["fusedActivationFunction"]]
 
     @property
-    def window(self) -> fp.Window:
+    def window(self) -> kernels.Window:
         """Strides, padding and dilations."""
         options = self.operator.options
-        return fp.Window(
+        return kernels.Window(
             strides=(options["strideH"], options["strideW"]),
             padding=_PADDINGS[options["padding"]],
             dilations=(options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)),
@@ -66,7 +66,7 @@ class Call:
         """Number of axes that an input has in the file."""
         return len(self.tensors[self.operator.inputs[position]].shape)
 
-    def signal(self, position: int, rank: int | None = None) -> fp.QuantizedArray:
+    def signal(self, position: int, rank: int | None = None) -> kernels.QuantizedArray:
         """An input with its axis of samples; a constant has one sample, for all.
 
         Args:
@@ -78,16 +78,16 @@ class Call:
         if rank is not None:
             ones = (1,) * (rank - values.ndim + 1)
             values = values.reshape(values.shape[:1] + ones + values.shape[1:])
-        return fp.QuantizedArray(values, _format(self.tensors[index]))
+        return kernels.QuantizedArray(values, _format(self.tensors[index]))
 
-    def images(self) -> fp.QuantizedArray:
+    def images(self) -> kernels.QuantizedArray:
         """The first input with samples and batch in one axis."""
         x = self.signal(0)
-        return fp.QuantizedArray(x.values.reshape(-1, *x.values.shape[2:]), x.format)
+        return kernels.QuantizedArray(x.values.reshape(-1, *x.values.shape[2:]), x.format)
 
-    def weights(self) -> fp.QuantizedArray:
+    def weights(self) -> kernels.QuantizedArray:
         """The second input, constant int8."""
-        return fp.QuantizedArray(self._int8_constant(1), _format(self.tensors[self.operator.inputs[1]]))
+        return kernels.QuantizedArray(self._int8_constant(1), _format(self.tensors[self.operator.inputs[1]]))
 
     def bias(self) -> NDArray[np.int32] | None:
         """The third input, None when it was left out."""
@@ -120,55 +120,59 @@ class Call:
         return values
 
 
-def _format(tensor: TensorDescription) -> fp.AffineFormat:
+def _format(tensor: TensorDescription) -> kernels.AffineFormat:
     points = set(tensor.zero_points) or {0}
     if len(points) > 1:
         raise ValueError(
             f"Tensor '{tensor.name}': must have one zero point. Received: {sorted(points)}. "
             "Quantize weights symmetrically."
         )
-    return fp.AffineFormat(tensor.scales, points.pop())
+    return kernels.AffineFormat(tensor.scales, points.pop())
 
 
 def _conv_2d(call: Call) -> Int8:
     x, kernel, bias = call.images(), call.weights(), call.bias()
-    return fp.conv_2d(x, kernel, bias, output=call.format, window=call.window, activation=call.activation)
+    return kernels.conv_2d(x, kernel, bias, output=call.format, window=call.window, activation=call.activation)
 
 
 def _depthwise_conv_2d(call: Call) -> Int8:
     x, kernel, bias = call.images(), call.weights(), call.bias()
-    return fp.depthwise_conv_2d(x, kernel, bias, output=call.format, window=call.window, activation=call.activation)
+    return kernels.depthwise_conv_2d(
+        x, kernel, bias, output=call.format, window=call.window, activation=call.activation
+    )
 
 
 def _fully_connected(call: Call) -> Int8:
     x, kernel, bias = call.signal(0), call.weights(), call.bias()
-    rows = fp.QuantizedArray(x.values.reshape(-1, kernel.values.shape[1]), x.format)
-    return fp.fully_connected(rows, kernel, bias, output=call.format, activation=call.activation, runtime=call.runtime)
+    rows = kernels.QuantizedArray(x.values.reshape(-1, kernel.values.shape[1]), x.format)
+    return kernels.fully_connected(
+        rows, kernel, bias, output=call.format, activation=call.activation, runtime=call.runtime
+    )
 
 
 def _add(call: Call) -> Int8:
     first, second = _broadcasting(call)
-    return fp.add(first, second, output=call.format, activation=call.activation)
+    return kernels.add(first, second, output=call.format, activation=call.activation)
 
 
 def _mul(call: Call) -> Int8:
     first, second = _broadcasting(call)
-    return fp.multiply(first, second, output=call.format, activation=call.activation, runtime=call.runtime)
+    return kernels.multiply(first, second, output=call.format, activation=call.activation, runtime=call.runtime)
 
 
-def _broadcasting(call: Call) -> tuple[fp.QuantizedArray, fp.QuantizedArray]:
+def _broadcasting(call: Call) -> tuple[kernels.QuantizedArray, kernels.QuantizedArray]:
     rank = max(call.rank(0), call.rank(1))
     return call.signal(0, rank), call.signal(1, rank)
 
 
 def _max_pool_2d(call: Call) -> Int8:
-    return fp.max_pool_2d(
+    return kernels.max_pool_2d(
         call.images(), _pool_size(call), output=call.format, window=call.window, activation=call.activation
     )
 
 
 def _average_pool_2d(call: Call) -> Int8:
-    return fp.average_pool_2d(
+    return kernels.average_pool_2d(
         call.images(), _pool_size(call), output=call.format, window=call.window, activation=call.activation
     )
 
@@ -178,27 +182,27 @@ def _pool_size(call: Call) -> tuple[int, int]:
 
 
 def _mean(call: Call) -> Int8:
-    return fp.mean(call.signal(0), call.axes(), output=call.format)
+    return kernels.mean(call.signal(0), call.axes(), output=call.format)
 
 
 def _reduce_max(call: Call) -> Int8:
-    return fp.reduce_max(call.signal(0), call.axes(), output=call.format)
+    return kernels.reduce_max(call.signal(0), call.axes(), output=call.format)
 
 
 def _pad(call: Call) -> Int8:
     margins = [(0, 0), *((int(before), int(behind)) for before, behind in call.constant(1))]
     fill = int(call.constant(2).item()) if len(call.operator.inputs) > 2 else None
-    return fp.pad(call.signal(0), margins, output=call.format, fill=fill)
+    return kernels.pad(call.signal(0), margins, output=call.format, fill=fill)
 
 
 def _reshape(call: Call) -> Int8:
-    return fp.take(call.signal(0), (slice(None),), output=call.format)
+    return kernels.take(call.signal(0), (slice(None),), output=call.format)
 
 
 def _slice(call: Call) -> Int8:
     pairs = zip(call.constant(1).tolist(), call.constant(2).tolist(), strict=True)
     window = [slice(begin, None if size == -1 else begin + size) for begin, size in pairs]
-    return fp.take(call.signal(0), (slice(None), *window), output=call.format)
+    return kernels.take(call.signal(0), (slice(None), *window), output=call.format)
 
 
 def _strided_slice(call: Call) -> Int8:
@@ -216,14 +220,14 @@ def _strided_slice(call: Call) -> Int8:
             continue
         first = None if options["beginMask"] >> axis & 1 else begin
         window.append(slice(first, None if options["endMask"] >> axis & 1 else end, stride))
-    return fp.take(call.signal(0), tuple(window), output=call.format)
+    return kernels.take(call.signal(0), tuple(window), output=call.format)
 
 
 def _concatenation(call: Call) -> Int8:
     parts = [call.signal(position) for position in range(len(call.operator.inputs))]
     samples = max(len(part.values) for part in parts)
-    parts = [fp.QuantizedArray(_repeat(part.values, samples), part.format) for part in parts]
-    return fp.concatenate(parts, axis=call.operator.options["axis"] % call.rank(0) + 1, output=call.format)
+    parts = [kernels.QuantizedArray(_repeat(part.values, samples), part.format) for part in parts]
+    return kernels.concatenate(parts, axis=call.operator.options["axis"] % call.rank(0) + 1, output=call.format)
 
 
 def _repeat(values: Int8, samples: int) -> Int8:
@@ -231,16 +235,16 @@ def _repeat(values: Int8, samples: int) -> Int8:
 
 
 def _quantize(call: Call) -> Int8:
-    return fp.requantize(call.signal(0), output=call.format)
+    return kernels.requantize(call.signal(0), output=call.format)
 
 
 def _relu(call: Call) -> Int8:
     name: Any = call.operator.name  # the operators are called like the fused activations
-    return fp.relu(call.signal(0), output=call.format, activation=name, runtime=call.runtime)
+    return kernels.relu(call.signal(0), output=call.format, activation=name, runtime=call.runtime)
 
 
 def _softmax(call: Call) -> Int8:
-    return fp.softmax(call.signal(0), beta=call.operator.options["beta"])
+    return kernels.softmax(call.signal(0), beta=call.operator.options["beta"])
 
 
 KERNELS: dict[str, Callable[[Call], Int8]] = {

@@ -1,4 +1,4 @@
-"""Room 4: the exported files compute what the Keras model computes, on every runtime."""
+"""The exported files compute what the Keras model computes, on every runtime."""
 
 from tflite_export.verify._exact import ExactAgreement as ExactAgreement
 from tflite_export.verify._exact import verify_exact as verify_exact

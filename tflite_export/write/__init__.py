@@ -1,4 +1,4 @@
-"""Room 3: results to disk, complete or not at all; and the C++ sources for a microcontroller."""
+"""Results to disk, complete or not at all; and the C++ sources for a microcontroller."""
 
 from tflite_export.write._c_array import CArray as CArray
 from tflite_export.write._c_array import c_array as c_array

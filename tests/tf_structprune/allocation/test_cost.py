@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.graphs import chain_graph, graphs
 from tf_structprune.allocation import Budget, Choices, CountedCost, FittedCost
-from tf_structprune.graph import WeightShape
+from tf_structprune.channels import WeightShape
 from tf_structprune.masks import kept_space, unit_mask
 
 LAWS = settings(max_examples=100, deadline=None, derandomize=True)

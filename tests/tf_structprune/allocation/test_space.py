@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
-from tf_structprune.allocation import AllocationSpace, Budget, Choices, Limit
+from tf_structprune.allocation import AllocationSpace, Budget, Choices, CostCap
 from tf_structprune.masks import MaskSet, unit_mask
 
 LAWS = settings(max_examples=100, deadline=None, derandomize=True)
@@ -18,7 +18,7 @@ def space_of(fraction=0.5, graph=GRAPH, base=None):
     return AllocationSpace(
         graph=graph,
         base=problem.base,
-        limit=Limit(choices, problem.count, fraction * graph.macs),
+        limit=CostCap(choices, problem.count, fraction * graph.macs),
         importance=problem.importance,
         starts=(choices.most, choices.most // 2),
     )

@@ -156,7 +156,7 @@ def test_ray_finds_the_masks_that_are_found_here(run):
     keras.utils.set_random_seed(0)
     here, local, _ = run(**searching)
     keras.utils.set_random_seed(0)
-    there, remote, _ = run(**searching, executor=sp.search.RayExecutor(workers=1))
+    there, remote, _ = run(**searching, executor=sp.RayExecutor(workers=1))
     assert sp.get_masks(there).equals(sp.get_masks(here))
     assert remote.reports == local.reports
     assert not ray.is_initialized()
@@ -199,7 +199,7 @@ def test_every_candidate_is_scored_on_all_samples_without_racing(run):
             seen.append(len(y_pred))
             return y_pred[:, 0]
 
-        score = sp.search.SampleScore(first_output)
+        score = sp.SampleScore(first_output)
         search = sp.search.BestOfN(candidates)
         run(epochs=1, search=search, racing=racing, score=score, validation_data=(x, np.zeros(600)), tolerance=100.0)
         scored[racing] = sum(seen) - 3 * 600  # of the model before, after and in the end

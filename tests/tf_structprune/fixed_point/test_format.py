@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from tf_structprune.fixed_point import QFormat, limits, to_grid, to_integers
+from tf_structprune.fixed_point import QFormat, to_grid, to_integers, word_range
 
 WORDS = [(bits, True) for bits in range(2, 9)] + [(bits, False) for bits in range(3, 9)]
 
 
 @pytest.mark.parametrize("bits, signed", WORDS)
 def test_limits_hold_the_levels_of_the_paper(bits, signed):
-    smallest, largest = limits(bits, signed=signed)
+    smallest, largest = word_range(bits, signed=signed)
     assert largest - smallest + 1 == (2**bits - 1 if signed else 2**bits)
     assert smallest == (-largest if signed else 0)
 
@@ -17,13 +17,13 @@ def test_limits_hold_the_levels_of_the_paper(bits, signed):
 def test_limits_refuse_other_words(bits, signed):
     kind = "signed" if signed else "unsigned"
     with pytest.raises(ValueError, match=rf"bits of an? {kind} word must be from \d to 8. Received: bits={bits}"):
-        limits(bits, signed=signed)
+        word_range(bits, signed=signed)
 
 
 @pytest.mark.parametrize("bits, signed", WORDS)
 def test_to_integers_is_the_quantizer_of_the_paper(bits, signed):
     values = np.random.default_rng(bits).normal(0, 3, 500)
-    smallest, largest = limits(bits, signed=signed)
+    smallest, largest = word_range(bits, signed=signed)
     expected = np.sign(values) * np.minimum(np.floor(np.abs(values) / 0.37 + 0.5), largest)
     np.testing.assert_array_equal(to_integers(values, 0.37, bits, signed=signed), np.maximum(expected, smallest))
 

@@ -7,7 +7,8 @@ from keras import ops
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.graph import KernelView, input_of_kernel, kernel_of, kernel_view
+from tf_structprune.channels import input_of_kernel
+from tf_structprune.graph import KernelView, kernel_of, kernel_view
 
 _L = keras.layers
 SIZES = {0: (), 1: (7,), 2: (5, 6), 3: (3, 4, 3)}

@@ -6,7 +6,8 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.graph import WeightShape, trace, weight_shapes
+from tf_structprune.channels import WeightShape
+from tf_structprune.graph import trace, weight_shapes
 
 _L = keras.layers
 # Behind a convolution of 6 maps on 8 x 8 pixels: a layer, and the factor of each of its weights with what it follows.

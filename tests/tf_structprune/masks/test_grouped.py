@@ -168,7 +168,7 @@ def test_patterns_are_within_one_step_of_each_layer(name, target):
         space = mask_space(graph, INTRA_KERNEL, sparsity, patterns=options)
         found = sparsity_of(graph, space.sample(np.random.default_rng(0)), polarity)
         steps = sum(
-            int(block.high_kept[:, 0].sum() - block.low_kept[:, 0].sum()) * int(block.budget.weight.max())
+            int(block.high_kept[:, 0].sum() - block.low_kept[:, 0].sum()) * int(block.allowance.weight.max())
             for block in space.blocks.values()
         )
         assert sparsity - 1e-9 <= found <= sparsity + steps / graph.prunable_weights + 1e-9

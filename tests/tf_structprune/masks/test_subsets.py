@@ -1,20 +1,20 @@
-"""Subsets within a budget."""
+"""Subsets within a allowance."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_structprune.masks._subsets import Budget, counted
+from tf_structprune.masks._subsets import Allowance, counted
 
 LAWS = settings(max_examples=200, deadline=None, derandomize=True)
 shapes = st.sampled_from([(1,), (7,), (3, 4), (2, 1)])
 
 
-def moves(budget, fraction, rng):
+def moves(allowance, fraction, rng):
     """A subset by every way to make one."""
-    first, second = budget.random(rng), budget.random(rng)
-    yield from (first, second, budget.top(rng.random(budget.alive.shape)))
-    yield from (budget.perturb(first, fraction, rng), budget.cross(first, second, rng))
+    first, second = allowance.random(rng), allowance.random(rng)
+    yield from (first, second, allowance.top(rng.random(allowance.alive.shape)))
+    yield from (allowance.perturb(first, fraction, rng), allowance.cross(first, second, rng))
 
 
 @LAWS
@@ -37,15 +37,15 @@ def test_unequal_weights_stay_within_the_budget_and_use_it(shape, seed, fraction
     alive = rng.random(shape) < 0.8
     weight = np.where(alive, rng.integers(1, 9, shape), 0)
     limit = int(share * weight.sum())
-    for mask in moves(Budget(alive, weight, limit), fraction, rng):
+    for mask in moves(Allowance(alive, weight, limit), fraction, rng):
         assert not (mask & ~alive).any()
         assert weight[mask].sum() <= limit
         assert mask[alive].all() or weight[mask].sum() > limit - weight.max()  # not one more would fit everywhere
 
 
 def test_least_is_kept_even_beyond_the_budget():
-    budget = Budget(np.ones(3, bool), np.full(3, 5), 2, least=1)
-    assert budget.random(np.random.default_rng(0)).sum() == 1
+    allowance = Allowance(np.ones(3, bool), np.full(3, 5), 2, least=1)
+    assert allowance.random(np.random.default_rng(0)).sum() == 1
 
 
 def test_random_subset_is_uniform():
@@ -57,23 +57,23 @@ def test_random_subset_is_uniform():
 
 
 def test_top_prefers_value_for_weight():
-    budget = Budget(np.ones(3, bool), np.array([4, 1, 2]), 3)
-    assert budget.top(np.array([5.0, 2.0, 3.0])).tolist() == [False, True, True]
+    allowance = Allowance(np.ones(3, bool), np.array([4, 1, 2]), 3)
+    assert allowance.top(np.array([5.0, 2.0, 3.0])).tolist() == [False, True, True]
 
 
 def test_perturb_swaps_the_fraction_of_the_smaller_side():
     rng = np.random.default_rng(0)
-    budget = counted(np.ones(400, bool), 300)
-    mask = budget.random(rng)
-    moved = [int((budget.perturb(mask, 0.3, rng) & ~mask).sum()) for _ in range(50)]
+    allowance = counted(np.ones(400, bool), 300)
+    mask = allowance.random(rng)
+    moved = [int((allowance.perturb(mask, 0.3, rng) & ~mask).sum()) for _ in range(50)]
     assert abs(np.mean(moved) - 30) < 4
 
 
 def test_cross_inherits_what_both_parents_treat_alike():
     rng = np.random.default_rng(0)
-    budget = counted(np.ones(40, bool), 20)
-    first, second = budget.random(rng), budget.random(rng)
-    child = budget.cross(first, second, rng)
+    allowance = counted(np.ones(40, bool), 20)
+    first, second = allowance.random(rng), allowance.random(rng)
+    child = allowance.cross(first, second, rng)
     assert child[first & second].all()
     assert not child[~(first | second)].any()
 

@@ -12,9 +12,8 @@ import tf_structprune as sp
 from tests import zoo
 from tests.tf_structprune.scoring.test_scorer import candidates_of
 from tf_structprune.masks import GRANULARITIES
-from tf_structprune.scoring import Scorer, as_score, check_validation
+from tf_structprune.scoring import RayExecutor, SampleScore, Scorer, as_score, check_validation
 from tf_structprune.scoring._ray import parts_of_batch
-from tf_structprune.search import RayExecutor, SampleScore
 
 LOSS = "sparse_categorical_crossentropy"
 BATCH = 16
@@ -98,8 +97,8 @@ def test_scores_are_those_of_one_process(cluster, build, labels, score):
     candidates = candidates_of(masked, "kernel", 5)
     x, y = data_for(masked)
     settings = {"data": (x, y if labels else None), "score": score, "batch_size": BATCH}
-    found = sp.search.score(masked, candidates, executor=RayExecutor(), **settings)
-    check_equal(found, sp.search.score(masked, candidates, **settings))
+    found = sp.score(masked, candidates, executor=RayExecutor(), **settings)
+    check_equal(found, sp.score(masked, candidates, **settings))
     assert len(set(found.values.tolist())) > 1
 
 
@@ -184,7 +183,7 @@ def test_error_of_a_score_is_the_users(cluster):
     masked = sp.wrap(zoo.build("chain"))
     score = SampleScore(lambda y, p: np.zeros(3))
     with pytest.raises(ValueError, match=r"A score needs one value for each sample\. Received: shape=\(3,\) for 16"):
-        sp.search.score(
+        sp.score(
             masked,
             candidates_of(masked, "kernel", 2),
             data=data_for(masked),

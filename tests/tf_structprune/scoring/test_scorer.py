@@ -131,7 +131,7 @@ def test_what_candidates_share_is_computed_once_a_batch(monkeypatch):
 def scored(masked, candidates, **settings):
     x = zoo.batch(200)
     y = np.random.default_rng(5).integers(0, 3, len(x))
-    return sp.search.score(masked, candidates, data=(x, y), batch_size=16, **settings), (x, y)
+    return sp.score(masked, candidates, data=(x, y), batch_size=16, **settings), (x, y)
 
 
 @pytest.mark.parametrize("score", ["mcr", "sparse_categorical_crossentropy", keras.metrics.SparseCategoricalAccuracy()])
@@ -187,12 +187,12 @@ def test_labels_are_not_needed():
     candidates = candidates_of(masked, "kernel", 5, 0.5)
     sp.set_masks(masked, candidates[0])
     before = sp.get_masks(masked)
-    found = sp.search.score(masked, candidates, data=(x, None), score="kl", racing=False)
+    found = sp.score(masked, candidates, data=(x, None), score="kl", racing=False)
     expected = [as_score("kl")(dense, outputs[0]) for outputs in outputs_by_hand(masked, candidates, x)]
     np.testing.assert_allclose(found.values, expected, atol=1e-4)
     assert sp.get_masks(masked).equals(before)
     open_masks = MaskSet(kernel={name: np.ones_like(mask) for name, mask in candidates[0].kernel.items()})
-    assert sp.search.score(masked, [open_masks], data=(x, None), score="kl").values[0] == pytest.approx(0, abs=1e-6)
+    assert sp.score(masked, [open_masks], data=(x, None), score="kl").values[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_several_outputs_are_scored_together():
@@ -201,11 +201,11 @@ def test_several_outputs_are_scored_together():
     targets = [np.arange(30) % value.shape[-1] for value in zoo.outputs_of(masked, x)]
     candidates = candidates_of(masked, "kernel", 4)
     losses = ["sparse_categorical_crossentropy"] * 2
-    found = sp.search.score(masked, candidates, data=(x, targets), score=losses, racing=False)
+    found = sp.score(masked, candidates, data=(x, targets), score=losses, racing=False)
     expected = [as_score(losses)(targets, outputs) for outputs in outputs_by_hand(masked, candidates, x)]
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
     named = dict(zip(masked.output_names, targets, strict=True))
-    again = sp.search.score(masked, candidates, data=(x, named), score=losses, racing=False)
+    again = sp.score(masked, candidates, data=(x, named), score=losses, racing=False)
     assert again.values.tolist() == found.values.tolist()
 
 
@@ -251,12 +251,12 @@ def test_bad_input_is_refused(change, message):
     masked = sp.wrap(zoo.build("chain"))
     arguments = {"candidates": candidates_of(masked, "kernel", 2), "data": (zoo.batch(4), np.zeros(4)), **change}
     with pytest.raises(ValueError, match=message):
-        sp.search.score(masked, **arguments)
+        sp.score(masked, **arguments)
 
 
 def test_plain_model_is_refused():
     with pytest.raises(ValueError, match=r"has no masks\. Received: a plain model\. Use wrap\(model\) first"):
-        sp.search.score(zoo.build("chain"), [MaskSet()], data=(zoo.batch(4), np.zeros(4)))
+        sp.score(zoo.build("chain"), [MaskSet()], data=(zoo.batch(4), np.zeros(4)))
 
 
 def test_targets_are_needed_or_a_dense_model():

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from tf_structprune.allocation import Budget
-from tf_structprune.search import SEARCHES, RayExecutor
+from tf_structprune.scoring import RayExecutor
+from tf_structprune.search import SEARCHES
 from tflite_export.compress import AUGMENTATIONS, CompressSettings
 
 WRONG = {

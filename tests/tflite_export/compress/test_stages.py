@@ -409,7 +409,7 @@ def test_allocation_and_search_are_scored_where_the_settings_say(retrained, monk
         monkeypatch.setattr(module, name, functools.partial(here, getattr(module, name)))
     settings = settings_of(sparsity=sp.Budget("macs", 0.6), tolerance=1, executor="ray", workers=3)
     prune_in_stages(tiny.fresh(), tiny.data(), settings)
-    assert asked == [sp.search.RayExecutor(3)] * 2
+    assert asked == [sp.RayExecutor(3)] * 2
 
 
 def test_budget_out_of_reach_is_refused():

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tf_structprune.shrink import shrink
 from tflite_export.bench import _vela, estimate_npu, memory_table, vela_available
 from tflite_export.export import _export, _summary, export, write_artifacts
 from tflite_export.runtime import arena_bytes, describe, run_litert, tflm_available
-from tflite_export.shrink import shrink
 from tflite_export.verify import VerificationError, _verify
 
 FILES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "summary.json", "micro"}

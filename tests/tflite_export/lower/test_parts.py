@@ -19,8 +19,8 @@ from tflite_export.lower import (
     blocks_of,
     even_edges,
     one_term,
-    runs_of,
     side_by_side,
+    spans_of,
 )
 
 MANY = settings(max_examples=150, deadline=None, derandomize=True)
@@ -117,7 +117,7 @@ def test_dense_layer_reads_only_what_is_kept(positions, inputs, blocks, seed):
 @given(positions=st.integers(1, 70), data=st.data())
 def test_runs_hold_each_position_once_and_whole_rows(positions, data):
     taps = tuple(sorted(data.draw(st.sets(st.integers(0, positions - 1), min_size=1))))
-    runs = runs_of(Piece(0, 3, taps), positions)
+    runs = spans_of(Piece(0, 3, taps), positions)
     assert sorted(position for run in runs for position in run.positions) == list(taps)
     assert all(run.step * run.count <= positions for run in runs)
 
@@ -134,7 +134,7 @@ def test_runs_hold_each_position_once_and_whole_rows(positions, data):
     ids=str,
 )
 def test_strided_positions_are_few_runs(taps, count):
-    assert len(runs_of(Piece(0, 1, tuple(taps)), 64)) == count
+    assert len(spans_of(Piece(0, 1, tuple(taps)), 64)) == count
 
 
 def test_column_of_all_maps_is_one_part():

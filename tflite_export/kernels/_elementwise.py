@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tf_structprune.fixed_point._convolution import check_runtime
-from tf_structprune.fixed_point._multiplier import multiply_by_quantized_multiplier, quantize_multiplier
-from tf_structprune.fixed_point._quantized import (
+from tflite_export.kernels._convolution import check_runtime
+from tflite_export.kernels._multiplier import multiply_by_quantized_multiplier, quantize_multiplier
+from tflite_export.kernels._quantized import (
     Activation,
     AffineFormat,
     Int8,
@@ -13,7 +13,7 @@ from tf_structprune.fixed_point._quantized import (
     activation_limits,
     saturate,
 )
-from tf_structprune.fixed_point._quantized import requantize as _requantize
+from tflite_export.kernels._quantized import requantize as _requantize
 
 _HEADROOM_BITS = 20  # kernels/add.cc: int8 differences times 2**20 still fit 32 bits
 

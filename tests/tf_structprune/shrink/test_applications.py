@@ -9,7 +9,8 @@ import pytest
 
 from tests import applications
 from tests.applications import CONSTRUCTORS, FAMILIES, LEAST_SPREAD, SPARSITIES, TOLERANCE
-from tf_structprune.graph import PrunableGraph, trace
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import trace
 from tf_structprune.layers import wrap
 
 OFTEN = (  # without the mark, half of the maps removed: one of each way to wire a network

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tf_structprune.graph import PrunableGraph, trace
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, rebuild
 from tf_structprune.masks import MaskSet
-from tflite_export.shrink._fold import Folding, fold_dead_maps
-from tflite_export.shrink._plan import ShrinkPlan, plan_shrink
+from tf_structprune.shrink._fold import Folding, fold_dead_maps
+from tf_structprune.shrink._plan import ShrinkPlan, plan_shrink
 
 
 @dataclass(frozen=True)

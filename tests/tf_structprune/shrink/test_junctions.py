@@ -13,7 +13,7 @@ from tests.marks import sweep_but
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import MaskSet
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 SPARSITIES = [0.5, *(pytest.param(sparsity, marks=pytest.mark.sweep) for sparsity in (0.3, 0.7))]
 TOLERANCE = 1e-4  # of the largest output

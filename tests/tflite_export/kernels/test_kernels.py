@@ -3,19 +3,21 @@
 import numpy as np
 import pytest
 
-from tf_structprune import fixed_point as fp
+from tflite_export import kernels
 
-OUTPUT = fp.AffineFormat((0.05,), -11)
+OUTPUT = kernels.AffineFormat((0.05,), -11)
 rng = np.random.default_rng(0)
 
 
 def array(*shape, scales=(0.03,), zero_point=0):
-    return fp.QuantizedArray(rng.integers(-128, 128, shape).astype(np.int8), fp.AffineFormat(scales, zero_point))
+    return kernels.QuantizedArray(
+        rng.integers(-128, 128, shape).astype(np.int8), kernels.AffineFormat(scales, zero_point)
+    )
 
 
 def weights(*shape, channels):
     scales = tuple(float(np.float32(scale)) for scale in rng.uniform(0.001, 0.01, channels))
-    return fp.QuantizedArray(rng.integers(-127, 128, shape).astype(np.int8), fp.AffineFormat(scales))
+    return kernels.QuantizedArray(rng.integers(-127, 128, shape).astype(np.int8), kernels.AffineFormat(scales))
 
 
 def margins(size, tap, stride, dilation, padding):
@@ -30,7 +32,7 @@ def margins(size, tap, stride, dilation, padding):
 def rescaled(total, x, kernel, channel):
     scales = (x.format.scale, np.float32(kernel.format.scales[channel]), OUTPUT.scale)
     one, other, output = map(np.float64, scales)
-    return fp.multiply_by_quantized_multiplier(total, *fp.quantize_multiplier(one * other / output))
+    return kernels.multiply_by_quantized_multiplier(total, *kernels.quantize_multiplier(one * other / output))
 
 
 def slow_convolution(x, kernel, bias, window, connected):
@@ -58,11 +60,11 @@ def slow_convolution(x, kernel, bias, window, connected):
 
 
 WINDOWS = {
-    "plain": fp.Window(),
-    "same": fp.Window(padding="SAME"),
-    "strided": fp.Window((2, 1), "SAME"),
-    "dilated": fp.Window((1, 1), "SAME", (2, 1)),
-    "strided_valid": fp.Window((2, 3), "VALID"),
+    "plain": kernels.Window(),
+    "same": kernels.Window(padding="SAME"),
+    "strided": kernels.Window((2, 1), "SAME"),
+    "dilated": kernels.Window((1, 1), "SAME", (2, 1)),
+    "strided_valid": kernels.Window((2, 3), "VALID"),
 }
 
 
@@ -71,7 +73,7 @@ WINDOWS = {
 def test_conv_2d_is_the_sum_over_taps(name, groups):
     x, kernel = array(2, 6, 5, 4, zero_point=7), weights(6, 3, 2, 4 // groups, channels=6)
     bias = rng.integers(-2000, 2000, 6).astype(np.int32)
-    found = fp.conv_2d(x, kernel, bias, output=OUTPUT, window=WINDOWS[name])
+    found = kernels.conv_2d(x, kernel, bias, output=OUTPUT, window=WINDOWS[name])
 
     def connected(channel, c):
         depth = 4 // groups
@@ -85,7 +87,7 @@ def test_conv_2d_is_the_sum_over_taps(name, groups):
 def test_depthwise_conv_2d_is_the_sum_over_taps(name, multiplier):
     x, kernel = array(2, 6, 5, 2, zero_point=-5), weights(1, 3, 2, 2 * multiplier, channels=2 * multiplier)
     bias = rng.integers(-2000, 2000, 2 * multiplier).astype(np.int32)
-    found = fp.depthwise_conv_2d(x, kernel, bias, output=OUTPUT, window=WINDOWS[name])
+    found = kernels.depthwise_conv_2d(x, kernel, bias, output=OUTPUT, window=WINDOWS[name])
 
     def connected(channel, c):
         return (0, channel) if channel // multiplier == c else None
@@ -95,18 +97,18 @@ def test_depthwise_conv_2d_is_the_sum_over_taps(name, multiplier):
 
 def test_dense_layer_is_a_convolution_of_one_pixel_in_tflite_micro():
     x, kernel = array(50, 30, zero_point=4), weights(7, 30, channels=7)
-    pixels = fp.QuantizedArray(x.values[:, None, None], x.format)
-    taps = fp.QuantizedArray(kernel.values[:, None, None], kernel.format)
-    expected = fp.conv_2d(pixels, taps, None, output=OUTPUT, window=fp.Window())[:, 0, 0]
-    found = fp.fully_connected(x, kernel, None, output=OUTPUT, runtime="tflm")
+    pixels = kernels.QuantizedArray(x.values[:, None, None], x.format)
+    taps = kernels.QuantizedArray(kernel.values[:, None, None], kernel.format)
+    expected = kernels.conv_2d(pixels, taps, None, output=OUTPUT, window=kernels.Window())[:, 0, 0]
+    found = kernels.fully_connected(x, kernel, None, output=OUTPUT, runtime="tflm")
     np.testing.assert_array_equal(found, expected)
 
 
 def test_dense_layer_rounds_once_in_litert_even_with_powers_of_two():
-    x = fp.QuantizedArray(np.array([[127]], np.int8), fp.AffineFormat((2.0**-4,)))
-    kernel = fp.QuantizedArray(np.array([[1]], np.int8), fp.AffineFormat((2.0**-4,)))
+    x = kernels.QuantizedArray(np.array([[127]], np.int8), kernels.AffineFormat((2.0**-4,)))
+    kernel = kernels.QuantizedArray(np.array([[1]], np.int8), kernels.AffineFormat((2.0**-4,)))
     steps = [
-        int(fp.fully_connected(x, kernel, None, output=fp.AffineFormat((1.0,)), runtime=runtime).item())
+        int(kernels.fully_connected(x, kernel, None, output=kernels.AffineFormat((1.0,)), runtime=runtime).item())
         for runtime in ("litert", "tflm")
     ]
     assert steps == [0, 1]
@@ -114,25 +116,25 @@ def test_dense_layer_rounds_once_in_litert_even_with_powers_of_two():
 
 @pytest.mark.parametrize("features", [100, 5000])
 def test_sums_beyond_single_precision_are_exact(features):
-    x = fp.QuantizedArray(np.full((1, features), 127, np.int8), fp.AffineFormat((1.0,), -128))
-    kernel = fp.QuantizedArray(np.full((1, features), 127, np.int8), fp.AffineFormat((1.0,)))
+    x = kernels.QuantizedArray(np.full((1, features), 127, np.int8), kernels.AffineFormat((1.0,), -128))
+    kernel = kernels.QuantizedArray(np.full((1, features), 127, np.int8), kernels.AffineFormat((1.0,)))
     bias = np.array([-255 * 127 * features + 1], np.int32)
-    found = fp.fully_connected(x, kernel, bias, output=fp.AffineFormat((1.0,)))
+    found = kernels.fully_connected(x, kernel, bias, output=kernels.AffineFormat((1.0,)))
     assert found.item() == 1
 
 
 def test_accumulators_beyond_32_bits_are_refused():
-    x = fp.QuantizedArray(np.full((1, 70_000), 127, np.int8), fp.AffineFormat((1.0,), -128))
-    kernel = fp.QuantizedArray(np.full((1, 70_000), 127, np.int8), fp.AffineFormat((1.0,)))
+    x = kernels.QuantizedArray(np.full((1, 70_000), 127, np.int8), kernels.AffineFormat((1.0,), -128))
+    kernel = kernels.QuantizedArray(np.full((1, 70_000), 127, np.int8), kernels.AffineFormat((1.0,)))
     with pytest.raises(ValueError, match="Accumulators must fit 32 bits. Received: 2266950000 to 2266950000"):
-        fp.fully_connected(x, kernel, None, output=OUTPUT)
+        kernels.fully_connected(x, kernel, None, output=OUTPUT)
 
 
 def test_pooling_ignores_padding():
     x = array(3, 5, 6, 2)
-    window = fp.Window((2, 2), "SAME")
-    highest = fp.max_pool_2d(x, (3, 3), output=x.format, window=window)
-    means = fp.average_pool_2d(x, (3, 3), output=x.format, window=window)
+    window = kernels.Window((2, 2), "SAME")
+    highest = kernels.max_pool_2d(x, (3, 3), output=x.format, window=window)
+    means = kernels.average_pool_2d(x, (3, 3), output=x.format, window=window)
     for image, row, column, channel in np.ndindex(*highest.shape):
         top, left = row * 2 - 1, column * 2  # 5 rows miss one on both sides, 6 columns one behind
         inside = x.values[image, max(top, 0) : top + 3, left : left + 3, channel].astype(int)
@@ -144,23 +146,23 @@ def test_pooling_ignores_padding():
 @pytest.mark.parametrize("activation, low, high", [("NONE", -128, 127), ("RELU", -11, 127), ("RELU6", -11, 109)])
 def test_fused_activations_bound_the_integers(activation, low, high):
     x, kernel = array(100, 30), weights(7, 30, channels=1)
-    free = fp.fully_connected(x, kernel, None, output=OUTPUT)
-    found = fp.fully_connected(x, kernel, None, output=OUTPUT, activation=activation)
+    free = kernels.fully_connected(x, kernel, None, output=OUTPUT)
+    found = kernels.fully_connected(x, kernel, None, output=OUTPUT, activation=activation)
     np.testing.assert_array_equal(found, np.clip(free, low, high))
 
 
 def test_softmax_is_near_the_real_one():
     x = array(200, 10, scales=(0.1,))
     real = np.exp(x.values * 0.1) / np.exp(x.values * 0.1).sum(-1, keepdims=True)
-    found = (fp.softmax(x).astype(int) + 128) / 256
+    found = (kernels.softmax(x).astype(int) + 128) / 256
     assert np.abs(found - np.minimum(real, 255 / 256)).max() <= 0.51 / 256
 
 
 def test_add_and_multiply_are_near_the_real_ones():
     first, second = array(500, zero_point=3), array(500, scales=(0.011,), zero_point=-90)
-    output = fp.AffineFormat((0.06,), 4)
+    output = kernels.AffineFormat((0.06,), 4)
     one, other = (0.03 * (first.values - 3.0), 0.011 * (second.values + 90.0))
-    for kernel, real in ((fp.add, one + other), (fp.multiply, one * other)):
+    for kernel, real in ((kernels.add, one + other), (kernels.multiply, one * other)):
         steps = np.clip(real / 0.06 + 4, -128, 127)
         assert np.abs(kernel(first, second, output=output) - steps).max() <= 0.51
 
@@ -168,14 +170,14 @@ def test_add_and_multiply_are_near_the_real_ones():
 def test_requantize_and_relu_are_near_the_real_ones():
     x = array(500, zero_point=3)
     steps = np.clip(0.03 * (x.values - 3.0) / 0.05 - 11, -128, 127)
-    assert np.abs(fp.requantize(x, output=OUTPUT) - steps).max() <= 0.51
-    assert np.abs(fp.relu(x, output=OUTPUT) - np.maximum(steps, -11)).max() <= 0.51
+    assert np.abs(kernels.requantize(x, output=OUTPUT) - steps).max() <= 0.51
+    assert np.abs(kernels.relu(x, output=OUTPUT) - np.maximum(steps, -11)).max() <= 0.51
 
 
 def test_relu6_of_tflite_micro_ignores_the_output_format():
     x = array(100, zero_point=3)
     np.testing.assert_array_equal(
-        fp.relu(x, output=OUTPUT, activation="RELU6", runtime="tflm"), np.clip(x.values, 3, 127)
+        kernels.relu(x, output=OUTPUT, activation="RELU6", runtime="tflm"), np.clip(x.values, 3, 127)
     )
 
 
@@ -185,19 +187,19 @@ def test_multiply_forms_its_factor_in_the_precision_of_the_runtime(runtime):
     first, second = array(2000, scales=(0.1,)), array(2000, scales=(0.3,))
     factor = number(np.float32(0.1)) * number(np.float32(0.3)) / number(np.float32(0.05))
     products = first.values.astype(int) * second.values
-    expected = fp.multiply_by_quantized_multiplier(products, *fp.quantize_multiplier(factor))
-    found = fp.multiply(first, second, output=fp.AffineFormat((0.05,)), runtime=runtime)
+    expected = kernels.multiply_by_quantized_multiplier(products, *kernels.quantize_multiplier(factor))
+    found = kernels.multiply(first, second, output=kernels.AffineFormat((0.05,)), runtime=runtime)
     np.testing.assert_array_equal(found, np.clip(expected, -128, 127))
 
 
-SAME = fp.AffineFormat((0.03,))
+SAME = kernels.AffineFormat((0.03,))
 REFUSED = {
-    "max_pool": lambda: fp.max_pool_2d(array(1, 4, 4, 1), (2, 2), output=OUTPUT, window=fp.Window()),
-    "average_pool": lambda: fp.average_pool_2d(array(1, 4, 4, 1), (2, 2), output=OUTPUT, window=fp.Window()),
-    "reduce_max": lambda: fp.reduce_max(array(1, 4), (1,), output=OUTPUT),
-    "pad": lambda: fp.pad(array(1, 4), [(0, 0), (1, 1)], output=OUTPUT),
-    "take": lambda: fp.take(array(1, 4), (slice(None),), output=OUTPUT),
-    "concatenate": lambda: fp.concatenate([array(1, 4), array(1, 4, zero_point=1)], axis=1, output=SAME),
+    "max_pool": lambda: kernels.max_pool_2d(array(1, 4, 4, 1), (2, 2), output=OUTPUT, window=kernels.Window()),
+    "average_pool": lambda: kernels.average_pool_2d(array(1, 4, 4, 1), (2, 2), output=OUTPUT, window=kernels.Window()),
+    "reduce_max": lambda: kernels.reduce_max(array(1, 4), (1,), output=OUTPUT),
+    "pad": lambda: kernels.pad(array(1, 4), [(0, 0), (1, 1)], output=OUTPUT),
+    "take": lambda: kernels.take(array(1, 4), (slice(None),), output=OUTPUT),
+    "concatenate": lambda: kernels.concatenate([array(1, 4), array(1, 4, zero_point=1)], axis=1, output=SAME),
 }
 
 
@@ -210,46 +212,46 @@ def test_integers_are_not_moved_between_formats(name):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: fp.Window(padding="FULL"), "padding must be 'SAME' or 'VALID'. Received: padding='FULL'"),
-        (lambda: fp.Window((0, 1)), r"strides and dilations must be 1 or above. Received: strides=\(0, 1\)"),
-        (lambda: fp.AffineFormat(()), r"scales must be finite and above 0. Received: scales=\(\)"),
-        (lambda: fp.AffineFormat((0.0,)), r"scales must be finite and above 0. Received: scales=\(0.0,\)"),
+        (lambda: kernels.Window(padding="FULL"), "padding must be 'SAME' or 'VALID'. Received: padding='FULL'"),
+        (lambda: kernels.Window((0, 1)), r"strides and dilations must be 1 or above. Received: strides=\(0, 1\)"),
+        (lambda: kernels.AffineFormat(()), r"scales must be finite and above 0. Received: scales=\(\)"),
+        (lambda: kernels.AffineFormat((0.0,)), r"scales must be finite and above 0. Received: scales=\(0.0,\)"),
         (
-            lambda: fp.requantize(array(3, scales=(0.1, 0.2)), output=SAME),
+            lambda: kernels.requantize(array(3, scales=(0.1, 0.2)), output=SAME),
             "The tensor must have one scale. Received: 2 scales",
         ),
         (
-            lambda: fp.conv_2d(
-                array(1, 2, 2, 1), weights(1, 3, 3, 1, channels=1), None, output=SAME, window=fp.Window()
+            lambda: kernels.conv_2d(
+                array(1, 2, 2, 1), weights(1, 3, 3, 1, channels=1), None, output=SAME, window=kernels.Window()
             ),
             r"Images must be at least as large as the window. Received: \(2, 2\), window of \(3, 3\)",
         ),
         (
-            lambda: fp.conv_2d(
-                array(1, 2, 2, 3), weights(1, 1, 1, 2, channels=1), None, output=SAME, window=fp.Window()
+            lambda: kernels.conv_2d(
+                array(1, 2, 2, 3), weights(1, 1, 1, 2, channels=1), None, output=SAME, window=kernels.Window()
             ),
             r"A kernel must fit its input. Received: kernel \(1, 1, 1, 2\), input \(1, 2, 2, 3\)",
         ),
         (
-            lambda: fp.depthwise_conv_2d(
-                array(1, 2, 2, 2), weights(1, 1, 1, 3, channels=1), None, output=SAME, window=fp.Window()
+            lambda: kernels.depthwise_conv_2d(
+                array(1, 2, 2, 2), weights(1, 1, 1, 3, channels=1), None, output=SAME, window=kernels.Window()
             ),
             "A depthwise kernel must have a multiple of its input's channels",
         ),
         (
-            lambda: fp.fully_connected(array(1, 4), weights(2, 5, channels=1), None, output=SAME),
+            lambda: kernels.fully_connected(array(1, 4), weights(2, 5, channels=1), None, output=SAME),
             "A dense kernel must fit its input",
         ),
         (
-            lambda: fp.fully_connected(array(1, 4), array(2, 4, zero_point=1), None, output=SAME),
+            lambda: kernels.fully_connected(array(1, 4), array(2, 4, zero_point=1), None, output=SAME),
             "Weights must have zero point 0. Received: zero_point=1",
         ),
         (
-            lambda: fp.fully_connected(array(1, 4), array(2, 4), None, output=SAME, runtime="tpu"),
+            lambda: kernels.fully_connected(array(1, 4), array(2, 4), None, output=SAME, runtime="tpu"),
             "runtime must be 'litert' or 'tflm'. Received: runtime='tpu'",
         ),
         (
-            lambda: fp.add(array(1, 4), array(1, 4), output=SAME, activation="TANH"),
+            lambda: kernels.add(array(1, 4), array(1, 4), output=SAME, activation="TANH"),
             "activation must be one of .* Received: activation='TANH'",
         ),
     ],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCut, PrunableGraph
+from tf_structprune.channels import LayerCut, PrunableGraph
 from tf_structprune.masks import MaskSet, unit_mask
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_structprune.fixed_point._quantized import AffineFormat, Int8, QuantizedArray
-from tf_structprune.fixed_point._reduce import check_equal_formats
+from tflite_export.kernels._quantized import AffineFormat, Int8, QuantizedArray
+from tflite_export.kernels._reduce import check_equal_formats
 
 
 def pad(

@@ -19,7 +19,7 @@ from tests.rule_models import (
 )
 from tf_structprune.graph import Flow, LayerRule, register_rule, trace
 from tf_structprune.layers import MaskedLayer
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 _L = keras.layers
 X = zoo.batch(4)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph._cut import LayerCut, TensorCut
-from tf_structprune.graph._limits import Limits
+from tf_structprune.channels._cut import LayerCut, TensorCut
+from tf_structprune.channels._limits import ChannelLimits
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class PrunableGraph:
     unit_count: int
     skipped: tuple[Skipped, ...]
     parameters: int
-    limits: Mapping[str, Limits] = field(default_factory=dict)
+    limits: Mapping[str, ChannelLimits] = field(default_factory=dict)
 
     @property
     def prunable_layers(self) -> tuple[PrunableLayer, ...]:

@@ -4,7 +4,7 @@ from math import ceil, floor
 import numpy as np
 import pytest
 
-from tf_structprune.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
+from tflite_export.kernels import multiply_by_quantized_multiplier, quantize_multiplier
 
 FACTORS = [1e-9, 2.0**-31, 0.0003, 0.1, 0.25, 0.5, 0.7499999999, 1.0, 1.5, 3.999, 100.0]
 

@@ -8,7 +8,7 @@ PerLayer = int | Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ChannelLimits:
     """Demands on the output channels of one layer.
 
     Attributes:
@@ -28,7 +28,7 @@ def limits_by_layer(
     round_to: PerLayer = 1,
     min_channels: PerLayer = 1,
     channel_block: PerLayer = 1,
-) -> dict[str, Limits]:
+) -> dict[str, ChannelLimits]:
     """The limits of each layer from one number for all, or numbers by name or pattern (`fnmatch`).
 
     The last pattern that matches counts.
@@ -40,7 +40,7 @@ def limits_by_layer(
     rounded = _spread("round_to", round_to, names)
     least = _spread("min_channels", min_channels, names)
     block = _spread("channel_block", channel_block, names)
-    return {name: Limits(rounded[name], least[name], block[name]) for name in names}
+    return {name: ChannelLimits(rounded[name], least[name], block[name]) for name in names}
 
 
 def _spread(setting: str, value: PerLayer, names: Sequence[str]) -> dict[str, int]:

@@ -8,11 +8,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.channels import Channels, PrunableGraph, PrunableLayer
 from tf_structprune.graph import (
-    Channels,
     Flow,
-    PrunableGraph,
-    PrunableLayer,
     inner_layer,
     kernel_of,
     kernel_variable,
@@ -23,7 +21,7 @@ from tf_structprune.graph import (
 )
 from tf_structprune.layers import FoldedIn, folded_weights, polarity_of, quantizer_of
 from tf_structprune.masks import MaskSet, masks_by_layer, unit_mask
-from tflite_export.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
+from tf_structprune.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
 
 _EXACT = 1e-6  # relative: what float32 rounding leaves of a constant
 _OPEN_SIZES = (64, 128)  # pixels, where the model leaves its input size open: a constant is the same in both

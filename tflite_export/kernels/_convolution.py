@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point._quantized import (
+from tflite_export.kernels._quantized import (
     Activation,
     AffineFormat,
     Int8,
@@ -20,7 +20,7 @@ from tf_structprune.fixed_point._quantized import (
     requantize,
     saturate,
 )
-from tf_structprune.fixed_point._window import Window, windows
+from tflite_export.kernels._window import Window, windows
 
 Bias = NDArray[np.int32]
 _Exact = NDArray[Any]  # float32 or float64, whichever holds the sums exactly

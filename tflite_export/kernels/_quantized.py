@@ -6,11 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point._multiplier import (
-    Integers,
-    multiply_by_quantized_multiplier,
-    quantize_multiplier,
-)
+from tflite_export.kernels._multiplier import Integers, multiply_by_quantized_multiplier, quantize_multiplier
 
 Int8 = NDArray[np.int8]
 

@@ -5,13 +5,8 @@ Numbers are raw 32-bit integers in the format Qm.(31-m), with m integer bits; `_
 
 import numpy as np
 
-from tf_structprune.fixed_point._multiplier import (
-    Integers,
-    divide_by_power_of_two,
-    high_product,
-    quantize_multiplier,
-)
-from tf_structprune.fixed_point._quantized import Int8, QuantizedArray
+from tflite_export.kernels._multiplier import Integers, divide_by_power_of_two, high_product, quantize_multiplier
+from tflite_export.kernels._quantized import Int8, QuantizedArray
 
 _DIFFERENCE_BITS = 5  # integer bits of the exponential's argument
 _SUM_BITS = 12  # integer bits of the sum of exponentials

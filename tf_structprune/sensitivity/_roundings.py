@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint, limits
+from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint, word_range
 from tf_structprune.layers import (
     SignalQuantizer,
     quantized_layers,
@@ -20,7 +20,7 @@ _FIXED_BITS = 8  # of what has 8 bits whatever the recipe says
 
 
 @dataclass(frozen=True)
-class Unit:
+class Rounding:
     """One thing that is rounded while the rest is in float.
 
     Attributes:
@@ -47,14 +47,14 @@ def check_words(bits: Sequence[int], *, signed: bool, name: str) -> tuple[int, .
     words = tuple(sorted({int(word) for word in bits}))
     for word in words:
         try:
-            limits(word, signed=signed)
+            word_range(word, signed=signed)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return words
 
 
-def find_units(model: keras.Model, weight_bits: Sequence[int], signal_bits: Sequence[int]) -> list[Unit]:
-    """All units of a model: weights in the order of the layers, then signals.
+def find_roundings(model: keras.Model, weight_bits: Sequence[int], signal_bits: Sequence[int]) -> list[Rounding]:
+    """All roundings of a model: weights in the order of the layers, then signals.
 
     Weights and signals that cannot have fewer than 8 bits are measured with 8.
 
@@ -64,16 +64,16 @@ def find_units(model: keras.Model, weight_bits: Sequence[int], signal_bits: Sequ
         signal_bits: word lengths of rectified signals; none leaves all signals out.
     """
     probe = to_fixed_point(model, FixedPoint(min(weight_bits, default=None), min(signal_bits, default=None)))
-    units = []
+    roundings = []
     for name, layer in quantized_layers(probe).items():
         words = tuple(weight_bits) if layer.weight_bits == min(weight_bits) else (_FIXED_BITS,)
         count = int(keras.ops.size(layer.kernel_variable))
-        units.append(Unit("weights", (name,), (name,), words, count))
+        roundings.append(Rounding("weights", (name,), (name,), words, count))
     for owners, group in _signal_groups(list(signal_quantizers(probe).values())):
         free = any(quantizer.bits == min(signal_bits) for quantizer in group)
         words = tuple(signal_bits) if free else (SIGNED_SIGNAL_BITS,)
-        units.append(Unit("signal", owners, tuple(quantizer.name for quantizer in group), words))
-    return units
+        roundings.append(Rounding("signal", owners, tuple(quantizer.name for quantizer in group), words))
+    return roundings
 
 
 def _signal_groups(quantizers: Sequence[SignalQuantizer]) -> list[tuple[tuple[str, ...], list[SignalQuantizer]]]:

@@ -12,14 +12,14 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.graph import kernel_variable
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers, to_fixed_point
 from tf_structprune.scoring import Validation
-from tf_structprune.sensitivity._units import Unit
+from tf_structprune.sensitivity._roundings import Rounding
 
 
-class Bench:
-    """Scores a model in float but for one unit.
+class RoundingScorer:
+    """Scores a model in float but for one rounding.
 
     Two copies of the model are run: one without quantizers, in which a kernel is replaced by its rounded one, and
-    one whose signals have quantizers, all of them off but those of the unit. So the backend compiles two models
+    one whose signals have quantizers, all of them off but those of the rounding. So the backend compiles two models
     and not one for each word length; the copies with each word length only fit steps.
 
     Args:
@@ -43,9 +43,9 @@ class Bench:
         self.power_of_two, self.per_channel = power_of_two, per_channel
         self._fitted: dict[tuple[str, int], dict[str, Any]] = {}
 
-    def score(self, unit: Unit, bits: int) -> float:
-        """Score with one unit in words of so many bits."""
-        return self._score_weights(unit, bits) if unit.part == "weights" else self._score_signal(unit, bits)
+    def score(self, rounding: Rounding, bits: int) -> float:
+        """Score with one rounding in words of so many bits."""
+        return self._score_weights(rounding, bits) if rounding.part == "weights" else self._score_signal(rounding, bits)
 
     @cached_property
     def float_score(self) -> float:
@@ -68,8 +68,8 @@ class Bench:
     def _copy(self, weight_bits: int | None, signal_bits: int | None) -> keras.Model:
         return to_fixed_point(self.model, FixedPoint(weight_bits, signal_bits, self.power_of_two, self.per_channel))
 
-    def _score_weights(self, unit: Unit, bits: int) -> float:
-        (name,) = unit.quantizers
+    def _score_weights(self, rounding: Rounding, bits: int) -> float:
+        (name,) = rounding.quantizers
         layer: QuantizedLayer = self._quantizers("weights", bits)[name]
         layer.set_steps(layer.fit())
         rounded = np.asarray(keras.ops.convert_to_numpy(layer.effective_kernel()))
@@ -83,16 +83,16 @@ class Bench:
         finally:
             kernel.assign(held)
 
-    def _score_signal(self, unit: Unit, bits: int) -> float:
+    def _score_signal(self, rounding: Rounding, bits: int) -> float:
         fitted: dict[str, SignalQuantizer] = self._quantizers("signal", bits)
-        fit_signals([fitted[name] for name in unit.quantizers], self._seen)
+        fit_signals([fitted[name] for name in rounding.quantizers], self._seen)
         shown = signal_quantizers(self._with_signals)
-        for name in unit.quantizers:
+        for name in rounding.quantizers:
             shown[name].set_values(*fitted[name].values())
         try:
             return self.validation.of(self._with_signals)
         finally:
-            for name in unit.quantizers:
+            for name in rounding.quantizers:
                 shown[name].set_values(0.0, 0, 0)
 
     def _quantizers(self, part: str, bits: int) -> dict[str, Any]:

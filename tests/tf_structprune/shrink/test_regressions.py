@@ -9,7 +9,7 @@ import tf_structprune as sp
 from tests import zoo
 from tf_structprune.graph import layer_inputs, trace
 from tf_structprune.masks import MaskSet
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 _L = keras.layers
 SIZE = (8, 8, 2)

@@ -10,7 +10,7 @@ from tests.random_models import describe, functional_models
 from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks, set_masks, wrap
 from tf_structprune.masks import MaskSet
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 TOLERANCE = 1e-4  # of the largest output
 ALWAYS = {"deadline": None, "derandomize": True, "phases": [Phase.generate], "suppress_health_check": list(HealthCheck)}

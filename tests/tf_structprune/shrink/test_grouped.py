@@ -6,7 +6,7 @@ import pytest
 import tf_structprune as sp
 from tests.grouped_nets import any_masks, build, each_net, nonzero
 from tf_structprune.masks import MaskSet, kept_weights, sparsity_of
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 
 @each_net

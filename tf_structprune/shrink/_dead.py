@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Group, PrunableGraph
+from tf_structprune.channels import Group, PrunableGraph
 from tf_structprune.masks import LayerMasks
 
 Units = NDArray[np.bool_]  # which units, shape (graph.unit_count,)

@@ -5,8 +5,8 @@ import numpy as np
 
 import tf_structprune as sp
 from tests import zoo
+from tf_structprune.shrink import shrink
 from tflite_export.lower import reorder
-from tflite_export.shrink import shrink
 
 
 def test_reordered_model_normalizes_as_the_model_does():

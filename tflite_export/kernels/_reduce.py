@@ -5,8 +5,8 @@ kernels/internal/reference/integer_ops/pooling.h and reference/reduce.h (`Quanti
 
 import numpy as np
 
-from tf_structprune.fixed_point._multiplier import multiply_by_quantized_multiplier, quantize_multiplier
-from tf_structprune.fixed_point._quantized import (
+from tflite_export.kernels._multiplier import multiply_by_quantized_multiplier, quantize_multiplier
+from tflite_export.kernels._quantized import (
     Activation,
     AffineFormat,
     Int8,
@@ -15,7 +15,7 @@ from tf_structprune.fixed_point._quantized import (
     check_accumulators,
     saturate,
 )
-from tf_structprune.fixed_point._window import Window, windows
+from tflite_export.kernels._window import Window, windows
 
 _OUTSIDE = -1000  # marks padded pixels; no int8
 

@@ -10,9 +10,9 @@ from tests.junctions import JUNCTIONS
 from tf_structprune.allocation import Budget, Choices, CountedCost
 from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.masks import kept_space
+from tf_structprune.shrink import shrink
 from tflite_export.bench import memory_table
 from tflite_export.quantize import convert
-from tflite_export.shrink import shrink
 
 MODELS = {name: lambda name=name: zoo.build(name) for name in zoo.ZOO} | JUNCTIONS
 

@@ -8,7 +8,7 @@ from tests import zoo
 from tf_structprune.graph import kernel_view, named_layers, trace
 from tf_structprune.layers import get_masks, random_masks, set_masks, wrap
 from tf_structprune.masks import KERNEL, MaskSet
-from tflite_export.shrink import shrink
+from tf_structprune.shrink import shrink
 
 _L = keras.layers
 TOLERANCE = 1e-5
