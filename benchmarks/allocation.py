@@ -22,7 +22,7 @@ import tf_structprune as sp
 import tflite_export as te
 from tf_structprune.masks import kept_space
 from tf_structprune.measure import l1
-from tf_structprune.scoring import Validation, as_score, check_validation
+from tf_structprune.task import Validation, as_score, check_validation
 from tflite_export.compress import load_model
 from tflite_export.quantize import convert
 

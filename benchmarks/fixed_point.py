@@ -50,7 +50,7 @@ def measured(path: pathlib.Path) -> dict[str, Any]:
 
     import tflite_export as te
     from benchmarks.fixed_point_training import data_of, name_of
-    from tflite_export.compress import int8_accuracy, load_model
+    from tflite_export.compress import file_score, load_model
 
     options = argparse.Namespace(**json.loads(path.with_suffix(".json").read_text())["options"])
     data = data_of(options)
@@ -65,7 +65,7 @@ def measured(path: pathlib.Path) -> dict[str, Any]:
         )
         files = [file for file in (summary.int8, summary.int4) if file is not None]
         accuracy = [
-            int8_accuracy(pathlib.Path(folder) / "export" / file.file, data.x_test, data.y_test) for file in files
+            1 + file_score(pathlib.Path(folder) / "export" / file.file, data.x_test, data.y_test) for file in files
         ]
         whole = same_class(pathlib.Path(folder) / "export" / files[0].file, data.x_test)
     outputs = load_model(options.model).predict(data.x_test, batch_size=512, verbose=0)

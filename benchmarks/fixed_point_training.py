@@ -68,7 +68,7 @@ def trained(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
     import tf_structprune as sp
     from tf_structprune.layers import is_fixed_point
-    from tflite_export.compress import CompressSettings, load_model, retrain
+    from tflite_export.compress import CompressSettings, check_data, load_model, retrain
 
     data = data_of(options)
     dense = keras.models.load_model(options.model, compile=False)
@@ -88,7 +88,8 @@ def trained(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         seed=options.seed,
     )
     callback = sp.FixedPointTraining(calibration_data=data.x_train[chosen], refit_epochs=options.refit_epochs)
-    return model, retrain(model, teacher, data, settings, callbacks=[callback], verbose=2)
+    data, task = check_data(data, teacher)
+    return model, retrain(model, teacher, data, settings, task=task, callbacks=[callback], verbose=2)
 
 
 def main() -> None:

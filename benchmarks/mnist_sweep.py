@@ -24,7 +24,7 @@ from networks import NETWORKS
 import tf_structprune as sp
 import tflite_export as te
 from tf_structprune.masks import GRANULARITIES, stage_shares
-from tf_structprune.scoring import as_score, check_validation
+from tf_structprune.task import as_score, check_validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_test).", required=True)

@@ -43,15 +43,17 @@ def images(options: argparse.Namespace) -> tuple[Any, Any]:
 def sample_scores(options: argparse.Namespace, data: tuple[Any, Any], sparsity: float, seed: int) -> Any:
     """Score of each candidate on each image, shape (candidates, images)."""
     import tf_structprune as sp
+    from tf_structprune.layers import MaskedModel
     from tf_structprune.masks import mask_space
-    from tf_structprune.scoring import Bench, as_score, check_validation
+    from tf_structprune.scoring import LocalBench
+    from tf_structprune.task import as_score, check_validation
     from tflite_export.compress import load_model
 
     masked = sp.wrap(load_model(options.model))
     space = mask_space(sp.trace(masked), "feature_map", sparsity)
     rng = np.random.default_rng(seed)
     validation = check_validation(data, as_score("mcr"), BATCH, masked)
-    bench = Bench(masked, validation, np.arange(options.images), batch_size=BATCH)
+    bench = LocalBench(MaskedModel(masked), validation, np.arange(options.images), batch_size=BATCH)
     changes = [bench.change(space.sample(rng)) for _ in range(options.candidates)]
     bench.begin(changes)
     return bench.values(changes, range(len(bench.sizes)))

@@ -22,7 +22,8 @@ from absl import app, flags
 
 import tf_structprune as sp
 from tf_structprune.masks import mask_space
-from tf_structprune.scoring import Scorer, Scores, as_score, check_validation
+from tf_structprune.scoring import Scorer, Scores
+from tf_structprune.task import as_score, check_validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A classifier as .keras.", required=True)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
-from tflite_export.compress import FIGURES, CompressSettings, int8_accuracy, load_data, load_model, retrain
+from tflite_export.compress import CompressSettings, check_data, figures_of, file_score, load_data, load_model, retrain
 from tflite_export.quantize import convert
 
 FLAGS = flags.FLAGS
@@ -32,9 +32,9 @@ CHECK = """
 The compressed network is in `resnet8_half/`. To test it:
 
     import numpy as np
-    from tflite_export.compress import int8_accuracy
+    from tflite_export.compress import file_score
     data = np.load("cifar10.npz")
-    int8_accuracy("benchmarks/results/resnet8_half/model_int8.tflite", data["x_test"], data["y_test"].ravel())
+    1 + file_score("benchmarks/results/resnet8_half/model_int8.tflite", data["x_test"], data["y_test"].ravel())
 """
 
 
@@ -46,16 +46,16 @@ def from_scratch(thin: keras.Model, settings: CompressSettings) -> keras.Model:
 
 def measure(settings: CompressSettings) -> dict[str, float]:
     """Train the control and test it."""
-    data = load_data(FLAGS.data, seed=settings.seed)
     thin = load_model(pathlib.Path(FLAGS.compressed) / "model.keras")
+    data, task = check_data(load_data(FLAGS.data, seed=settings.seed), thin)
     model = from_scratch(thin, settings)
-    figures = retrain(model, thin, data, settings, verbose=2)
+    figures = retrain(model, thin, data, settings, task=task, verbose=2)
     outputs = model.predict(data.x_test, batch_size=512, verbose=0)
     chosen = np.random.default_rng(settings.seed).choice(len(data.x_train), CALIBRATION, replace=False)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "control.tflite"
         file.write_bytes(convert(model, quantize="int8", representative_data=data.x_train[chosen]))
-        int8 = int8_accuracy(file, data.x_test, data.y_test)
+        int8 = 1 + file_score(file, data.x_test, data.y_test)
     return {
         "accuracy_float": float(np.mean(outputs.argmax(axis=1) == data.y_test)),
         "accuracy_int8": int8,
@@ -78,7 +78,7 @@ def table(summary: dict, control: dict) -> str:
         "| | dense | compressed | dense / compressed | thin from scratch |",
         "|---|---|---|---|---|",
     ]
-    for figure in FIGURES:
+    for figure in figures_of(summary):
         other = figure.text(control[figure.key]) if figure.key in control else "same"
         lines.append("| " + " | ".join((*figure.row(summary), other)) + " |")
     return "\n".join(lines) + CHECK

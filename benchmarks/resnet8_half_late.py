@@ -35,7 +35,7 @@ def main() -> None:
     import tflite_export as te
     from tf_structprune.masks import FEATURE_MAP, kept_space
     from tf_structprune.measure import l1
-    from tflite_export.compress import CompressSettings, load_data, load_model, retrain
+    from tflite_export.compress import CompressSettings, check_data, load_data, load_model, retrain
 
     data = load_data(options.data, seed=options.seed)
     dense = load_model(options.model)
@@ -54,7 +54,8 @@ def main() -> None:
         augment=("flip", "shift"),
         seed=options.seed,
     )
-    retrain(small, dense, data, settings, verbose=2)
+    data, task = check_data(data, dense)
+    retrain(small, dense, data, settings, task=task, verbose=2)
     small.save(options.out)
 
 

@@ -113,7 +113,8 @@ def search_all(masked: Any, pair: tuple[Any, Any], sparsity: float, seed: int) -
     import tf_structprune as sp
     from tf_structprune.masks import mask_space
     from tf_structprune.measure import MEASURES
-    from tf_structprune.scoring import Scorer, as_score, check_validation
+    from tf_structprune.scoring import Scorer
+    from tf_structprune.task import as_score, check_validation
 
     graph = sp.trace(masked)
     space = mask_space(graph, "feature_map", sparsity)

@@ -32,11 +32,9 @@ except ImportError as _error:  # the rooms of plain values, above, serve without
 else:
     del _keras
     from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
-    from tf_structprune.callbacks import StageReport as StageReport
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
-    from tf_structprune.callbacks import allocate as allocate
-    from tf_structprune.callbacks import calibrate as calibrate
-    from tf_structprune.callbacks import find_masks as find_masks
+    from tf_structprune.cluster import RayExecutor as RayExecutor
+    from tf_structprune.cluster import score as score
     from tf_structprune.graph import Flow as Flow
     from tf_structprune.graph import LayerRule as LayerRule
     from tf_structprune.graph import register_rule as register_rule
@@ -49,13 +47,15 @@ else:
     from tf_structprune.layers import unwrap as unwrap
     from tf_structprune.layers import wrap as wrap
     from tf_structprune.legacy import from_legacy as from_legacy
-    from tf_structprune.scoring import RayExecutor as RayExecutor
-    from tf_structprune.scoring import SampleScore as SampleScore
     from tf_structprune.scoring import Scores as Scores
-    from tf_structprune.scoring import score as score
     from tf_structprune.sensitivity import Measurement as Measurement
     from tf_structprune.sensitivity import SensitivityReport as SensitivityReport
     from tf_structprune.sensitivity import measure_sensitivity as measure_sensitivity
     from tf_structprune.sensitivity import score_recipe as score_recipe
+    from tf_structprune.stages import StageReport as StageReport
+    from tf_structprune.stages import allocate as allocate
+    from tf_structprune.stages import calibrate as calibrate
+    from tf_structprune.stages import find_masks as find_masks
+    from tf_structprune.task import SampleScore as SampleScore
 
 __version__ = "0.1.0"

@@ -181,25 +181,28 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def _print_summary(summary: dict[str, Any], out: str) -> None:
-    from tflite_export.compress import FIGURES
+    from tf_structprune.search import Metric
+    from tflite_export.compress import figures_of
 
     table = Table(title=f"{100 * summary['sparsity']:.1f} % of the prunable weights removed")
     table.add_column("")
     for column in ("before", "after", "before / after"):
         table.add_column(column, justify="right")
-    for figure in FIGURES:
+    for figure in figures_of(summary):
         table.add_row(*figure.row(summary))
     console = Console(soft_wrap=True)
     console.print(table)
+    metric = Metric(**summary["metric"])
     for stage in summary["stages"]:
         if stage["allocation"] is not None:
             _print_allocation(stage["allocation"], console)
         if not stage["accepted"]:
+            left = metric.told(stage[f"{metric.key}_after_retraining"])
             console.print(
-                f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation error of "
-                f"{100 * stage['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone.", highlight=False
+                f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation "
+                f"{metric.name} of {left}, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
-    _print_fixed_point(summary["fixed_point"], summary["exact"], console)
+    _print_fixed_point(summary, metric, console)
     _print_memory(summary["memory"], console)
     _print_npu(summary["npu"], console)
     if summary["multiplications"]:
@@ -217,24 +220,25 @@ def _print_allocation(allocation: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _print_fixed_point(stage: dict[str, Any] | None, exact: dict[str, Any], console: Console) -> None:
+def _print_fixed_point(summary: dict[str, Any], metric: Any, console: Console) -> None:
+    stage: dict[str, Any] | None = summary["fixed_point"]
     if stage is None:
         return
     recipe = stage["recipe"]
     told = f"{recipe['weight_bits']}-bit weights, {recipe['signal_bits']}-bit signals"
     if recipe["layers"]:
         told += f", exceptions for {len(recipe['layers'])} names"
-    before, after = (100 * stage[f"mcr_{when}_retraining"] for when in ("before", "after"))
+    before, after = (metric.told(stage[f"{metric.key}_{when}_retraining"]) for when in ("before", "after"))
     if not stage["accepted"]:
         console.print(
-            f"Not reached: fixed point ({told}) left a validation error of {after:.2f} %, beyond the tolerance; the "
-            "integer file is TensorFlow's int8.", highlight=False
+            f"Not reached: fixed point ({told}) left a validation {metric.name} of {after}, beyond the tolerance; "
+            "the integer file is TensorFlow's int8.", highlight=False
         )  # fmt: skip
         return
     console.print(
-        f"Fixed point: {told}; validation error {before:.2f} % before retraining, {after:.2f} % after.", highlight=False
+        f"Fixed point: {told}; validation {metric.name} {before} before retraining, {after} after.", highlight=False
     )
-    for name, agreement in exact.items():
+    for name, agreement in summary["exact"].items():
         same = "bit for bit alike" if agreement["skipped"] is None else f"compared, except: {agreement['skipped']}"
         console.print(
             f"{name}: LiteRT, TFLite Micro and NumPy {same} on {agreement['samples']} samples; XNNPACK at most "

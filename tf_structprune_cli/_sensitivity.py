@@ -38,17 +38,18 @@ class _Result:
 
     def summary(self) -> list[str]:
         """The outcome in sentences."""
+        metric = self.report.metric
         expected, measured = self.report.expected_loss(self.recipe), self.report.score - self.score
         size = weight_bytes(self.report.weights, self.recipe)
         lines = [
             f"Weights: {size:,} bytes, of {weight_bytes(self.report.weights, sp.FixedPoint(None, None)):,} in float32.",
-            f"MCR in float: {-100 * self.report.score:.2f} %. Rise expected, the sum of the layers': "
-            f"{100 * expected:.2f} points. Rise measured with the recipe as a whole: {100 * measured:.2f} points.",
+            f"{metric.name} in float: {metric.text(self.report.score)}. Loss expected, the sum of the layers': "
+            f"{metric.difference(expected)}. Loss measured with the recipe as a whole: {metric.difference(measured)}.",
         ]
         if self.tolerance is not None and measured > self.tolerance + 1e-9:
             lines.append(
-                f"Beyond the tolerance of {100 * self.tolerance:.2f} points: the losses do not add up here. Retrain in "
-                "fixed point with the recipe, or ask for a smaller tolerance."
+                f"Beyond the tolerance of {metric.difference(self.tolerance)}: the losses do not add up here. Retrain "
+                "in fixed point with the recipe, or ask for a smaller tolerance."
             )
         return lines
 
@@ -117,14 +118,15 @@ def _print(result: _Result, out: str) -> None:
     table.add_column("layer", overflow="fold")
     for column in ("weights", "bits", "rise", "signal bits", "rise"):
         table.add_column(column, justify="right")
+    told = result.report.metric.signed
     weights = result.report.chosen_losses(result.recipe, "weights")
     signals = result.report.chosen_losses(result.recipe, "signal")
     for layers in dict.fromkeys([*weights, *signals]):
         bits = result.recipe.bits_of(layers[0])
         row = ["", "", ""]
         if layers in weights:
-            row = [f"{result.report.weights[layers[0]]:,}", str(bits.weight_bits), f"{100 * weights[layers]:+.2f}"]
-        row += [str(bits.signal_bits), f"{100 * signals[layers]:+.2f}"] if layers in signals else ["", ""]
+            row = [f"{result.report.weights[layers[0]]:,}", str(bits.weight_bits), told(weights[layers])]
+        row += [str(bits.signal_bits), told(signals[layers])] if layers in signals else ["", ""]
         table.add_row(", ".join(layers), *row)
     console = Console(soft_wrap=True)
     console.print(table)

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 import tf_structprune as sp
 from tf_structprune.graph import named_layers
 from tf_structprune.layers import MaskedLayer, quantized_layers
-from tf_structprune.measure import predict
+from tf_structprune.task import predict
 
 VALIDATION = 397  # a prime, so that its last batch cannot be shared equally
 BATCH = 64

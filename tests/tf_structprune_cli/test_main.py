@@ -11,7 +11,7 @@ from tests.tflite_export.compress import tiny
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, main
 from tf_structprune_cli._parser import make_parser
-from tflite_export.compress import FIGURES, _stages
+from tflite_export.compress import _job, figures_of
 from tflite_export.write import staged_directory
 
 
@@ -195,7 +195,7 @@ def test_refusal_names_the_figures_and_leaves_nothing(compress, tmp_path, monkey
         tiny.forget(model)
         return {"loss": [0.5]}
 
-    monkeypatch.setattr(_stages, "retrain", retrain)
+    monkeypatch.setattr(_job, "retrain", retrain)
     message = refusal(compress("--candidates=1"))
     assert message.startswith("No stage stayed within the tolerance of 1.00 points. Received: validation MCR ")
     assert "feature_map at sparsity 0.5" in message
@@ -207,7 +207,7 @@ def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_
         assert [name for name in tiny.entries(tmp_path) if name.endswith(".partial")]  # it is in the middle
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_stages, "retrain", interrupted)
+    monkeypatch.setattr(_job, "retrain", interrupted)
     status, out, err = compress("--candidates=1")
     assert (status, out) == (130, "")
     assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
@@ -279,13 +279,17 @@ def test_budget_is_told_in_summary_and_print(compress, tmp_path):
         assert [cell.strip() for cell in row.split("│")[2:4]] == [str(allocation["units"][name]), str(kept)]
 
 
+METRIC = {"name": "MCR", "falls": True, "percent": True}
+
+
 def empty_summary():
     """A summary in which nothing was measured."""
-    figures = {figure.key: None for figure in FIGURES}
+    kinds = {"metric": METRIC, "figure": {"name": "accuracy", "percent": True, "best": 1.0}}
+    figures = {figure.key: None for figure in figures_of(kinds)}
     nothing = {"baseline": None, "compressed": None}
     sections = {"memory": nothing, "npu": nothing | {"reason": "a [reason]"}, "multiplications": None}
     sections |= {"fixed_point": None, "exact": {}}
-    return {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures} | sections
+    return {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures} | kinds | sections
 
 
 AGREEMENT = {"samples": 100, "xnnpack_steps": 2, "xnnpack_top1": 0.995, "skipped": None}
@@ -302,7 +306,7 @@ STAGE = {
 def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
     _main._print_summary(empty_summary() | {"fixed_point": STAGE, "exact": {"model_fixed.tflite": AGREEMENT}}, "out")
     out = capsys.readouterr().out
-    assert "4-bit weights, 6-bit signals; validation error 25.00 % before retraining, 2.00 % after" in out
+    assert "4-bit weights, 6-bit signals; validation MCR 25.00 % before retraining, 2.00 % after" in out
     assert "model_fixed.tflite: LiteRT, TFLite Micro and NumPy bit for bit alike on 100 samples" in out
     assert "XNNPACK at most 2 steps apart, the same class on 99.5 %" in out
     assert "Two weights in a byte: 12,345 bytes, TFLM arena 6,789 bytes." in out
@@ -313,7 +317,7 @@ def test_fixed_point_beyond_the_tolerance_is_told(capsys):
     stage = STAGE | {"accepted": False, "mcr_after_retraining": 0.5}
     _main._print_summary(empty_summary() | {"fixed_point": stage}, "out")
     out = capsys.readouterr().out
-    assert "Not reached: fixed point (4-bit weights, 6-bit signals) left a validation error of 50.00 %" in out
+    assert "Not reached: fixed point (4-bit weights, 6-bit signals) left a validation MCR of 50.00 %" in out
 
 
 def test_exceptions_of_a_recipe_are_counted(capsys):
@@ -387,7 +391,7 @@ def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(com
         next(fates)(model)
         return {"loss": [0.5]}
 
-    monkeypatch.setattr(_stages, "retrain", retrain)
+    monkeypatch.setattr(_job, "retrain", retrain)
     before = tiny.tree(former)
     assert "exists. Choose another" in refusal(compress(out=former))
     assert tiny.tree(former) == before

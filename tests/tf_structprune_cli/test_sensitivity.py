@@ -8,8 +8,8 @@ import pytest
 
 import tf_structprune as sp
 from tests.tflite_export.compress import tiny
-from tf_structprune.scoring import Validation
 from tf_structprune.sensitivity import _plot
+from tf_structprune.task import Validation
 from tf_structprune_cli import main
 
 WORDS = ("--weight-bits=2,8", "--signal-bits=3", "--samples=20")
@@ -54,14 +54,14 @@ def test_results_are_written_and_printed(run, files, tmp_path):
     report = sp.SensitivityReport.from_json((tmp_path / "out" / "sensitivity.json").read_text())
     recipe = sp.FixedPoint.from_json((tmp_path / "out" / "recipe.json").read_text())
     assert recipe == report.allocate(tolerance=1.0)
-    assert (report.metric, recipe.power_of_two, recipe.per_channel) == ("mcr", False, True)
+    assert (report.metric.name, recipe.power_of_two, recipe.per_channel) == ("MCR", False, True)
     assert {row.bits for row in report.rows if row.part == "weights"} == {2, 8}
     assert {row.layer for row in report.rows if row.part == "weights"} == {"first", "a", "b", "hidden", "classifier"}
     assert sp.to_fixed_point(keras.models.load_model(files / "good.keras"), recipe)
-    expected = f"Rise expected, the sum of the layers': {100 * report.expected_loss(recipe):.2f} points."
+    expected = f"Loss expected, the sum of the layers': {100 * report.expected_loss(recipe):.2f} points."
     text = (tmp_path / "out" / "sensitivity.md").read_text()
     assert text.startswith(report.table())
-    for line in (expected, "Rise measured with the recipe as a whole: ", "Weights: 659 bytes, of 10,536 in float32."):
+    for line in (expected, "Loss measured with the recipe as a whole: ", "Weights: 659 bytes, of 10,536 in float32."):
         assert line in " ".join(out.split()) and line in text
     assert f"Written to {tmp_path / 'out'}\n" in out
 

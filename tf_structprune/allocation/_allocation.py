@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from tf_structprune.allocation._budget import Budget
 from tf_structprune.channels import PrunableGraph
+from tf_structprune.search import Metric
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Allocation:
         method: how it was found: "uniform", "greedy" or "evolutionary".
         score: score of the masks by magnitude with these units, before retraining; higher is better.
         score_before: score of the model with the masks that it had.
-        metric: name of the score; "mcr" is minus the misclassification rate.
+        metric: how the scores are told.
 
     Raises:
         ValueError: groups or counts that do not fit together.
@@ -36,7 +37,7 @@ class Allocation:
     method: str
     score: float
     score_before: float
-    metric: str = "mcr"
+    metric: Metric
 
     def __post_init__(self) -> None:
         if list(self.kept) != list(self.units):
@@ -79,12 +80,10 @@ class Allocation:
 
     def __str__(self) -> str:
         before, after = (self.budget.text(cost) for cost in (self.cost_before, self.cost_after))
-        name, sign = ("MCR", -100.0) if self.metric == "mcr" else (self.metric, 1.0)
-        unit = " %" if self.metric == "mcr" else ""
         return (
             f"{self.method}: {before} -> {after}, {100 * self.fraction:.1f} % of at most "
-            f"{100 * self.budget.fraction:g} %. {name} before retraining: {sign * self.score:.4g}{unit}, without "
-            f"pruning {sign * self.score_before:.4g}{unit}.\n{self.table()}"
+            f"{100 * self.budget.fraction:g} %. {self.metric.name} before retraining: {self.metric.text(self.score)}, "
+            f"without pruning {self.metric.text(self.score_before)}.\n{self.table()}"
         )
 
     def to_json(self) -> str:
@@ -100,7 +99,8 @@ class Allocation:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            return cls(budget=Budget(**values.pop("budget")), **values)
+            budget, metric = Budget(**values.pop("budget")), Metric(**values.pop("metric"))
+            return cls(budget=budget, metric=metric, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"That is no allocation. Received: {type(error).__name__}: {error}. Write it with Allocation.to_json."

@@ -18,10 +18,11 @@ from tf_structprune.allocation._greedy import Sensitivity, greedy_path
 from tf_structprune.allocation._space import AllocationSpace
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Importance, MaskSet, kept_space
-from tf_structprune.search import EvolutionaryParticleFilter
+from tf_structprune.search import EvolutionaryParticleFilter, Metric
 
 MethodName = Literal["uniform", "greedy", "evolutionary"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
+_SCORE = Metric("score")
 Method = MethodName | EvolutionaryParticleFilter
 """How units are allocated; an `EvolutionaryParticleFilter` is "evolutionary" with settings of one's own."""
 
@@ -109,7 +110,7 @@ def _checked(score: float) -> float:
 
 
 def find_allocation(
-    problem: Problem, method: Method = "greedy", *, levels: int = 8, seed: int = 0, metric: str = "mcr"
+    problem: Problem, method: Method = "greedy", *, levels: int = 8, seed: int = 0, metric: Metric = _SCORE
 ) -> Allocation:
     """How many units each group keeps within a budget.
 
@@ -131,7 +132,7 @@ def find_allocation(
         method: "uniform", "greedy", "evolutionary", or an `EvolutionaryParticleFilter`.
         levels: numbers of units at which each group is scored alone.
         seed: seed of the evolutionary method.
-        metric: name of the score, for the result.
+        metric: how the scores are told, for the result.
 
     Raises:
         ValueError: an unknown method, nothing to prune, a budget out of reach, or a score that is not a number.
@@ -267,7 +268,7 @@ def _evolved(
     return next((steps for _, steps in best_first if run.fits(steps)), starts[0])
 
 
-def _result(run: _Run, steps: Steps, method: str, metric: str) -> Allocation:
+def _result(run: _Run, steps: Steps, method: str, metric: Metric) -> Allocation:
     groups = run.problem.graph.prunable_groups
     score, before = run.score([steps, np.zeros(len(groups), np.int64)])
     return Allocation(

@@ -6,13 +6,8 @@ import keras
 from absl import logging
 from numpy.typing import ArrayLike
 
-from tf_structprune.callbacks._calibrate import (
-    calibrate_signals,
-    calibrate_weights,
-    check_fixed_point,
-    check_samples,
-)
 from tf_structprune.layers import quantized_layers, signal_quantizers
+from tf_structprune.stages import calibrate_signals, calibrate_weights, check_fixed_point, check_samples
 
 
 class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped

@@ -1,86 +1,60 @@
 """Where one `fit` with `StructuredPruning` stands, as an object and as a state that can be kept in a file."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import keras
 import numpy as np
 
-from tf_structprune.callbacks._stages import Stage
-from tf_structprune.layers import get_masks
+from tf_structprune.layers import MaskedModel
 from tf_structprune.resume import State, StateFolder, digest
+from tf_structprune.stages import Goal, Judge, Ledger, StageReport
 
-_COUNTERS = ("present", "baseline", "stage", "stage_epoch", "stage_sparsity", "epochs_since_search", "reached")
+_COUNTERS = ("present", "stage", "stage_epoch", "stage_sparsity", "epochs_since_search", "reached")
 _TARGET = "target "
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What became of one stage.
-
-    Attributes:
-        granularity: what it pruned.
-        search: class name of the selector.
-        sparsity: total sparsity that the stage's masks have.
-        score_before: validation score with the new masks, before retraining.
-        score_after: validation score when it was accepted or given up.
-        accepted: whether the score came back within the tolerance.
-    """
-
-    granularity: str
-    search: str
-    sparsity: float
-    score_before: float
-    score_after: float
-    accepted: bool
 
 
 @dataclass
 class Run:
     """Where one `fit` stands; made anew when training begins."""
 
-    stages: tuple[Stage, ...]
-    baseline: float
-    accepted_weights: list[Any]
+    goals: tuple[Goal, ...]  # one a stage
+    ledger: Ledger  # keeps weights
     present: float  # sparsity when it began
-    targets: Any = None  # outputs when it began, one array or a list of them, where there are no labels
+    unlabelled: bool = False  # whether the targets are the outputs when it began
     stage: int = 0
     stage_epoch: int = 0
     stage_sparsity: float = 0.0  # total sparsity at the end of the stage, known when it begins
     epochs_since_search: int = 0
-    open: StageReport | None = None  # masks that are not accepted yet
     reached: bool = False  # the stage's schedule has nothing more to ask for
 
-    def to_state(self, reports: Sequence[StageReport], model: keras.Model) -> State:
-        """What a later process needs to go on.
+    @property
+    def judge(self) -> Judge:
+        """Says what is accepted."""
+        return self.ledger.judge
 
-        Args:
-            reports: of the steps that are closed.
-            model: as it is now.
-        """
+    def to_state(self, masked: MaskedModel) -> State:
+        """What a later process needs to go on; `masked` is the model as it is now."""
+        ledger = self.ledger
         values = {name: getattr(self, name) for name in _COUNTERS} | {
-            "open": None if self.open is None else asdict(self.open),
-            "reports": [asdict(report) for report in reports],
-            "model": _held(model),
+            "baseline": self.judge.given,
+            "open": None if ledger.open is None else asdict(ledger.open),
+            "reports": [asdict(report) for report in ledger.reports],
+            "model": _held(masked),
         }
-        arrays = {str(index): weight for index, weight in enumerate(self.accepted_weights)}
-        return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(self._target_list())})
-
-    def _target_list(self) -> list[Any]:
-        if self.targets is None:
-            return []
-        return list(self.targets) if isinstance(self.targets, list) else [self.targets]
+        targets = keras.tree.flatten(self.judge.validation.y) if self.unlabelled else []
+        arrays = {str(index): weight for index, weight in enumerate(ledger.kept)}
+        return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(targets)})
 
     @classmethod
-    def from_state(
-        cls, state: State, stages: tuple[Stage, ...], model: keras.Model
-    ) -> tuple["Run", tuple[StageReport, ...]]:
+    def from_state(cls, state: State, goals: tuple[Goal, ...], judge: Judge, model: keras.Model) -> Self:
         """What `to_state` was given.
 
         Args:
             state: the state.
-            stages: of the run, which follow from its settings.
+            goals: of the run, which follow from its settings.
+            judge: of the run, but for the score of the model that was given, which the state tells, and targets
+                where there were none.
             model: knows the types of its weights.
         """
         values = state.values
@@ -90,14 +64,14 @@ class Run:
             for weight, array in zip(model.get_weights(), _in_order(state, ""), strict=True)
         ]
         targets = _in_order(state, _TARGET)
-        run = cls(
-            stages=stages,
-            accepted_weights=weights,
-            targets=targets[0] if len(targets) == 1 else targets or None,
+        validation = replace(judge.validation, y=targets[0] if len(targets) == 1 else targets)
+        ledger = Ledger(
+            replace(judge, given=values["baseline"], validation=validation if targets else judge.validation),
+            kept=weights,
             open=None if values["open"] is None else StageReport(**values["open"]),
-            **{name: values[name] for name in _COUNTERS},
+            reports=tuple(StageReport(**report) for report in values["reports"]),
         )
-        return run, tuple(StageReport(**report) for report in values["reports"])
+        return cls(goals, ledger, unlabelled=bool(targets), **{name: values[name] for name in _COUNTERS})
 
 
 def state_for(states: StateFolder, epoch: int) -> State:
@@ -116,28 +90,28 @@ def state_for(states: StateFolder, epoch: int) -> State:
     return states.read(epoch)
 
 
-def check_held(state: State, model: keras.Model, epoch: int) -> None:
+def check_held(state: State, masked: MaskedModel, epoch: int) -> None:
     """Refuse a model that is not the one with which the epoch began.
 
     Raises:
         ValueError: it has other masks, or was trained for more or fewer steps.
     """
-    told, found = state.values["model"], _held(model)
+    told, found = state.values["model"], _held(masked)
     if told == found:
         return
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
     raise ValueError(
-        f"Model '{model.name}' is not as it was when epoch {epoch} began. Received: {masks}, {found['steps']} training "
-        f"steps instead of {told['steps']}. Put BackupAndRestore behind StructuredPruning and leave its save_freq at "
-        "'epoch'; if the process was killed while the backup was written, delete both folders to begin anew."
+        f"Model '{masked.model.name}' is not as it was when epoch {epoch} began. Received: {masks}, {found['steps']} "
+        f"training steps instead of {told['steps']}. Put BackupAndRestore behind StructuredPruning and leave its "
+        "save_freq at 'epoch'; if the process was killed while the backup was written, delete both to begin anew."
     )
 
 
-def _held(model: keras.Model) -> dict[str, Any]:
+def _held(masked: MaskedModel) -> dict[str, Any]:
     """What tells the model of one epoch from that of another."""
-    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(masked.model, "optimizer", None)
     steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))
-    masks = get_masks(model).to_arrays()
+    masks = masked.masks.to_arrays()
     return {"masks": digest([masks[name] for name in sorted(masks)]), "steps": steps}
 
 

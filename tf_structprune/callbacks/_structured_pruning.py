@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import numpy as np
 from absl import logging
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.callbacks._find_masks import find_masks
-from tf_structprune.callbacks._run import Run, StageReport, check_held, state_for
-from tf_structprune.callbacks._stages import Sparsity, Stage, check_at_least, check_sparsities, stages_of
-from tf_structprune.graph import trace
-from tf_structprune.layers import agree_on_weights, get_masks, is_masked, polarity_of, set_masks
+from tf_structprune.callbacks._run import Run, check_held, state_for
+from tf_structprune.cluster import LOCAL, as_executor
+from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import (
     FeatureMap,
     Granularity,
@@ -23,12 +20,22 @@ from tf_structprune.masks import (
     Kernel,
     as_granularity,
     kept_space,
-    sparsity_of,
 )
 from tf_structprune.resume import StateFolder, digest, identity, wiring
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
-from tf_structprune.scoring import LOCAL, Validation, as_score, check_executor, check_validation
 from tf_structprune.search import BestOfN, Search
+from tf_structprune.stages import (
+    Goal,
+    Judge,
+    Ledger,
+    Sparsity,
+    StageReport,
+    check_at_least,
+    check_sparsities,
+    find_masks,
+    goals_of,
+)
+from tf_structprune.task import Validation, as_score, check_validation
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
 _FORMAT = 1  # of the state; counted up when it or what it means changes
@@ -120,7 +127,6 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.demands = tuple(as_granularity(kind) for kind in granularity)
         self.granularity = tuple(kind.name for kind in self.demands)
         self.validation: Validation = check_validation(validation_data, as_score(score), batch_size)
-        self._unlabelled = self.validation.y is None
         self.search: Search = BestOfN() if search is None else search
         self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
         self.sparsity = check_sparsities(sparsity, self.granularity, self.schedule)
@@ -129,22 +135,19 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 1))
         self.seed = seed
         self.racing, self.early_stop = racing, early_stop
-        self.executor = check_executor(executor)
+        self.executor = as_executor(executor)
         self.verbose = verbose
         self.state_dir = state_dir
         self._score = identity(score)
-        self.reports: tuple[StageReport, ...] = ()
+        self._masked: MaskedModel | None = None
         self._run: Run | None = None
         self._states: StateFolder | None = None
         self._joined = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
-        if not is_masked(self.model):
-            raise ValueError(
-                f"Model '{self.model.name}' has no masks. Received: a plain model. Train wrap(model) instead."
-            )
-        self.reports, self._run, self._joined = (), None, False
+        self._masked = MaskedModel(self.model)
+        self._run, self._joined = None, False
         self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
         epochs = self._states.epochs() if self._states else []
         if self._states and epochs:
@@ -155,34 +158,34 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Search and set masks where the schedule asks for more sparsity."""
         self._join(epoch)
-        run = self._state()
-        if run.stage == len(run.stages) or run.open is not None:
+        run, masked = self._state(), self._handle
+        if run.stage == len(run.goals) or run.ledger.open is not None:
             return
-        stage = run.stages[run.stage]
+        goal = run.goals[run.stage]
         if run.stage_epoch == 0:
-            run.stage_sparsity = self._sparsity_after(stage)
+            run.stage_sparsity = self._sparsity_after(goal)
         target = self.schedule.sparsity_at(run.stage_epoch, self._steps_per_epoch(), run.stage_sparsity)
         run.reached = target is not None and target >= run.stage_sparsity
-        if target is None or target <= self._present_sparsity() + _ROUNDING:
+        if target is None or target <= masked.sparsity + _ROUNDING:
             return
         result = find_masks(
-            self.model,
-            stage.demands,
-            stage.share if isinstance(stage.share, Allocation) else target,
+            masked,
+            goal.demands,
+            goal.share if isinstance(goal.share, Allocation) else target,
             search=self.search,
-            validation=self.validation,
+            validation=run.judge.validation,
             seed=self.seed + epoch,
             racing=self.racing,
-            enough=self._least_score() if self.early_stop else None,
+            enough=run.judge.least if self.early_stop else None,
             executor=self.executor,
             verbose=bool(self.verbose),
         )
-        set_masks(self.model, result.masks)
+        masked.set_masks(result.masks)
         run.epochs_since_search = 0
-        run.open = StageReport(
-            stage.demands.name,
+        run.ledger.open = StageReport(
+            goal.demands.name,
             type(self.search).__name__,
-            self._present_sparsity(),
+            masked.sparsity,
             result.score,
             result.score,
             accepted=False,
@@ -194,16 +197,14 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run.stage_epoch += 1
         run.epochs_since_search += 1
         agree_on_weights(self.model)  # what is judged is what will be saved
-        score = self.validation.of(self.model)
-        accepted = self._within_tolerance(score)
-        if accepted:
-            run.accepted_weights = self.model.get_weights()
-        if run.open is not None:
+        score = run.judge.score(self.model)
+        accepted = run.ledger.look(score, self.model.get_weights)
+        if run.ledger.open is not None:
             self._judge(run, score, accepted)
-        if run.open is None and run.stage < len(run.stages) and run.reached:
+        if run.ledger.open is None and run.stage < len(run.goals) and run.reached:
             run.stage, run.stage_epoch, run.reached = run.stage + 1, 0, False
         if logs is not None:
-            logs["prune_sparsity"] = self._present_sparsity()
+            logs["prune_sparsity"] = self._handle.sparsity
             logs["prune_val_score"] = score
             logs["prune_accepted"] = float(accepted)
             logs["prune_stage"] = float(run.stage)
@@ -218,23 +219,18 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._states.clear()
 
     def _finish(self, run: Run) -> None:
-        score = self.validation.of(self.model)
-        if self._within_tolerance(score):
-            if run.open is not None:
-                self._close(run, score, accepted=True)
-            return
-        if run.open is not None:
-            self._close(run, score, accepted=False)
-        self._roll_back(run, score)
+        score = run.judge.score(self.model)
+        accepted = run.judge.accepts(score)
+        run.ledger.close(score, accepted=accepted)
+        if not accepted:
+            self._roll_back(run, score)
 
     def _begin(self) -> None:
-        present = self._present_sparsity()
-        stages = stages_of(self.demands, self.sparsity, present)
-        self.reports = ()
-        if self._unlabelled:
-            self.validation = replace(self.validation, y=None).with_outputs_of(self.model)
-        targets = self.validation.y if self._unlabelled else None
-        self._run = Run(stages, self.validation.of(self.model), self.model.get_weights(), present, targets)
+        present = self._handle.sparsity
+        goals = goals_of(self.demands, self.sparsity, present)
+        validation = self.validation.with_outputs_of(self.model)
+        judge = Judge.of(self.model, validation, self.tolerance)
+        self._run = Run(goals, Ledger(judge, self.model.get_weights()), present, unlabelled=self.validation.y is None)
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
@@ -248,17 +244,16 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if epoch == 0:  # nothing was done yet
             self._begin()
             return
-        check_held(state, self.model, epoch)
-        stages = stages_of(self.demands, self.sparsity, float(state.values["present"]))
-        self._run, self.reports = Run.from_state(state, stages, self.model)
-        if self._unlabelled:
-            self.validation = replace(self.validation, y=self._run.targets)
+        check_held(state, self._handle, epoch)
+        goals = goals_of(self.demands, self.sparsity, float(state.values["present"]))
+        judge = Judge(self.validation, 0.0, self.tolerance)  # the state knows what was given
+        self._run = Run.from_state(state, goals, judge, self.model)
         logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
 
     def _write(self, epoch: int) -> None:
         """Keep the state with which an epoch begins."""
         if self._states is not None:
-            self._states.write(epoch, self._state().to_state(self.reports, self.model))
+            self._states.write(epoch, self._state().to_state(self._handle))
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
@@ -267,41 +262,30 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         return {
             "format": _FORMAT,
             "model": wiring(self.model),
-            "validation data": digest(self.validation.x, [] if self._unlabelled else self.validation.y),
+            "validation data": digest(self.validation.x, [] if self.validation.y is None else self.validation.y),
             "score": self._score,
             "batch_size": self.validation.batch_size,
             **{name: identity(getattr(self, name)) for name in (*steps, *search)},
         }
 
-    def _within_tolerance(self, score: float) -> bool:
-        return score >= self._least_score()
-
-    def _least_score(self) -> float:
-        return self._state().baseline - self.tolerance - _ROUNDING
-
     def _judge(self, run: Run, score: float, accepted: bool) -> None:
         """Close the open step when it has been retrained enough, or for too long."""
         if accepted and run.epochs_since_search >= self.retrain_epochs:
-            self._close(run, score, accepted=True)
+            run.ledger.close(score, accepted=True)
         elif not accepted and run.epochs_since_search >= max(self.patience, self.retrain_epochs):
-            self._close(run, score, accepted=False)
+            run.ledger.close(score, accepted=False)
             self._roll_back(run, score)
             run.reached = True  # the stage is given up
 
-    def _close(self, run: Run, score: float, *, accepted: bool) -> None:
-        if run.open is not None:
-            self.reports += (replace(run.open, score_after=score, accepted=accepted),)
-            run.open = None
-
     def _roll_back(self, run: Run, score: float) -> None:
-        self.model.set_weights(run.accepted_weights)
+        self.model.set_weights(run.ledger.kept)
         logging.warning(
             "Validation score %.4f is more than %.4f below the %.4f before pruning: rolled back to the last "
             "accepted state, sparsity %.3f.",
             score,
             self.tolerance,
-            run.baseline,
-            self._present_sparsity(),
+            run.judge.given,
+            self._handle.sparsity,
         )
 
     def _state(self) -> Run:
@@ -309,17 +293,25 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
         return self._run
 
-    def _present_sparsity(self) -> float:
-        return sparsity_of(trace(self.model), get_masks(self.model), polarity_of(self.model))
+    @property
+    def reports(self) -> tuple[StageReport, ...]:
+        """What became of each pruning step so far, in order."""
+        return () if self._run is None else self._run.ledger.reports
 
-    def _sparsity_after(self, stage: Stage) -> float:
+    @property
+    def _handle(self) -> MaskedModel:
+        if self._masked is None:
+            raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
+        return self._masked
+
+    def _sparsity_after(self, goal: Goal) -> float:
         """Total sparsity at the end of a stage that begins now."""
-        if isinstance(stage.share, Allocation):
-            graph = trace(self.model)
-            stage.share.check(graph)
-            space = kept_space(graph, stage.share.kept, base=get_masks(self.model, graph=graph))
-            return sparsity_of(graph, space.sample(np.random.default_rng(self.seed)), polarity_of(self.model))
-        return 1 - (1 - self._present_sparsity()) * (1 - stage.share)
+        masked = self._handle
+        if isinstance(goal.share, Allocation):
+            goal.share.check(masked.graph)
+            space = kept_space(masked.graph, goal.share.kept, base=masked.masks)
+            return masked.sparsity_with(space.sample(np.random.default_rng(self.seed)))
+        return 1 - (1 - masked.sparsity) * (1 - goal.share)
 
     def _steps_per_epoch(self) -> int:
         return int((self.params or {}).get("steps") or 1)

@@ -3,5 +3,3 @@
 from tf_structprune.measure._measures import MEASURES as MEASURES
 from tf_structprune.measure._measures import activation_sums as activation_sums
 from tf_structprune.measure._measures import l1 as l1
-from tf_structprune.measure._predict import batch_shares as batch_shares
-from tf_structprune.measure._predict import predict as predict

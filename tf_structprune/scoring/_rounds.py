@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.channels import PrunableGraph
-from tf_structprune.graph import Flow, LayerCall, inner_layer, list_calls, named_layers, rule_for, trace
-from tf_structprune.layers import MaskedNormalization, get_masks, polarity_of
+from tf_structprune.graph import Flow, LayerCall, inner_layer, list_calls, named_layers, rule_for
+from tf_structprune.layers import MaskedModel, MaskedNormalization
 from tf_structprune.masks import GRANULARITIES, MaskSet
 from tf_structprune.scoring._changes import Change, varied_layers
 
@@ -37,22 +37,17 @@ class Rounds:
     """Decides round after round.
 
     Args:
-        masked: a model from `wrap`, which is not changed.
+        masked: the model, which is not changed.
 
     Attributes:
         graph: the traced model.
         base: masks that the model has, on top of which candidates come.
-
-    Raises:
-        ValueError: a model without masks.
     """
 
-    def __init__(self, masked: keras.Model) -> None:
-        self.graph: PrunableGraph = trace(masked)
-        self.base = get_masks(masked, graph=self.graph)
-        self._polarity = polarity_of(masked)
-        self._baked = _baked_layers(masked, self.graph)
-        self._must_cut = any(isinstance(layer, MaskedNormalization) for layer in named_layers(masked).values())
+    def __init__(self, masked: MaskedModel) -> None:
+        self.graph, self.base, self._polarity = masked.graph, masked.masks, masked.polarity
+        self._baked = _baked_layers(masked.model, self.graph)
+        self._must_cut = any(isinstance(layer, MaskedNormalization) for layer in named_layers(masked.model).values())
         self._varied: frozenset[str] = frozenset()
         self._reference: Change | None = None
 

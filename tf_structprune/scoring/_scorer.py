@@ -2,26 +2,23 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import trace
-from tf_structprune.layers import check_masks, get_masks, is_masked, keep_everything, set_masks
+from tf_structprune.layers import MaskedModel, check_masks, keep_everything
 from tf_structprune.masks import MaskSet
-from tf_structprune.scoring._bench import Bench
+from tf_structprune.scoring._bench import Executor, LocalExecutor
 from tf_structprune.scoring._changes import Change
 from tf_structprune.scoring._race import FIRST, race
-from tf_structprune.scoring._ray import RayExecutor
 from tf_structprune.scoring._strata import spread, strata_of
-from tf_structprune.scoring._validation import Validation, check_validation
+from tf_structprune.task import Validation
 
 BATCH_SIZE = 128  # samples; smaller batches leave two cores waiting for each other in small networks
-LOCAL = "local"
-RAY = "ray"
+_HERE = LocalExecutor()
 
 
 @dataclass(frozen=True)
@@ -69,38 +66,32 @@ class Scorer:
         enough: stop a round as soon as one candidate has this score on all samples; None to find the best.
         seed: seed of the order of the samples.
         batch_size: samples a batch.
-        executor: "local", "ray", or an object with `bench`, e.g. a `RayExecutor`.
+        executor: where candidates are run.
 
     Raises:
-        ValueError: a model without masks, or an unknown executor.
+        ValueError: a model without masks.
     """
 
     def __init__(
         self,
-        masked: keras.Model,
+        masked: keras.Model | MaskedModel,
         validation: Validation,
         *,
         racing: bool = True,
         enough: float | None = None,
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
-        executor: Any = LOCAL,
+        executor: Executor = _HERE,
     ) -> None:
-        if not is_masked(masked):
-            raise ValueError(
-                f"Model '{getattr(masked, 'name', masked)}' has no masks. Received: a plain model. "
-                "Use wrap(model) first."
-            )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}. Use e.g. 128.")
-        self._masked, self._racing, self._enough = masked, racing, enough
-        self._graph = trace(masked)
+        self._masked, self._racing, self._enough = MaskedModel.of(masked), racing, enough
         if validation.y is None:
-            validation = _with_dense_outputs(masked, validation)
+            validation = _with_dense_outputs(self._masked, validation)
         strata = strata_of(validation.y, first=max(FIRST, batch_size))
         order = spread(strata, np.random.default_rng(seed))
         self._strata = strata[order]
-        self._bench = _bench_of(executor)(masked, validation, order, batch_size=min(batch_size, len(order)))
+        self._bench = executor.bench(self._masked, validation, order, batch_size=min(batch_size, len(order)))
         self._known: dict[bytes, float] = {}
         self._checked: set[tuple[Any, ...]] = set()
 
@@ -135,7 +126,7 @@ class Scorer:
     def _check(self, candidate: MaskSet) -> MaskSet:
         shapes = tuple((key, array.shape) for key, array in candidate.to_arrays().items())
         if shapes not in self._checked:
-            check_masks(self._masked, candidate, graph=self._graph)
+            check_masks(self._masked.model, candidate, graph=self._masked.graph)
             self._checked.add(shapes)
         return candidate
 
@@ -162,74 +153,13 @@ class Scorer:
         return exact.mean(axis=1), np.full(len(changes), sum(sizes))
 
 
-def score(
-    masked: keras.Model,
-    candidates: Sequence[MaskSet],
-    *,
-    data: Any,
-    score: Any = "mcr",
-    racing: bool = True,
-    seed: int = 0,
-    batch_size: int = BATCH_SIZE,
-    executor: Any = LOCAL,
-) -> Scores:
-    """Score candidates on held-out samples; the model is left as it was.
-
-    What comes before the first layer in which candidates differ is computed once for each batch, feature map
-    candidates run on a network without the maps that they remove, equal candidates are scored once.
-
-    Args:
-        masked: a model from `wrap`.
-        candidates: sets of masks; entries that one lacks stay as the model has them.
-        data: pair (x, y) of samples and targets; y None for the outputs of the model with all masks open, so that no
-            labels are needed.
-        score: "mcr", "kl" or another one, see `scoring.as_score`.
-        racing: stop candidates that cannot win with 99.95 % confidence, see `scoring.race`; False scores all on
-            all samples. With a Keras metric or a function of all samples they always are.
-        seed: seed of the order of the samples.
-        batch_size: samples a batch.
-        executor: "local", "ray", or `RayExecutor(...)`.
-
-    Raises:
-        ValueError: no candidates, masks or data that do not fit, a score that is not a number.
-        TypeError: data that are no pair, or a score of another kind.
-    """
-    begun = time.perf_counter()
-    validation = check_validation(data, score, batch_size, masked)
-    scorer = Scorer(masked, validation, racing=racing, seed=seed, batch_size=batch_size, executor=executor)
+def _with_dense_outputs(masked: MaskedModel, validation: Validation) -> Validation:
+    present = masked.masks
+    masked.set_masks(keep_everything(present))
     try:
-        scores = scorer.score(candidates)
-        return replace(scores, seconds=time.perf_counter() - begun)
+        return validation.with_outputs_of(masked.model)
     finally:
-        scorer.close()
-
-
-def check_executor(executor: Any) -> Any:
-    """The executor itself.
-
-    Raises:
-        ValueError: it is unknown.
-    """
-    if executor not in (LOCAL, RAY) and not hasattr(executor, "bench"):
-        raise ValueError(f"Unknown executor. Received: executor={executor!r}. Use 'local' or 'ray'.")
-    return executor
-
-
-def _with_dense_outputs(masked: keras.Model, validation: Validation) -> Validation:
-    present = get_masks(masked)
-    set_masks(masked, keep_everything(present))
-    try:
-        return validation.with_outputs_of(masked)
-    finally:
-        set_masks(masked, present)
-
-
-def _bench_of(executor: Any) -> Callable[..., Any]:
-    check_executor(executor)
-    if executor == LOCAL:
-        return Bench
-    bench: Callable[..., Any] = RayExecutor().bench if executor == RAY else executor.bench
-    return bench
+        masked.set_masks(present)
 
 
 def _checked_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:

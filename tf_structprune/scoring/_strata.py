@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.scoring._score import class_labels
+from tf_structprune.task import sample_values
 
 Strata = NDArray[np.int64]
 
@@ -24,7 +23,7 @@ def strata_of(targets: Any, *, first: int) -> Strata:
         targets: an array, or one for each output of the model, of which the first decides.
         first: samples of the smallest part that is looked at.
     """
-    values = _one_for_each(np.asarray(keras.tree.flatten(targets)[0]))
+    values = sample_values(targets)
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     least = len(values) / max(1, min(_MOST, first // _LEAST))
     stratum_of_value = np.empty(len(counts), np.int64)
@@ -53,12 +52,3 @@ def spread(strata: Strata, rng: np.random.Generator) -> NDArray[np.int64]:
         inside = rng.permutation(np.flatnonzero(strata == stratum))
         places[inside] = (np.arange(len(inside)) + rng.random()) / len(inside)
     return places.argsort(kind="stable")
-
-
-def _one_for_each(targets: NDArray[Any]) -> NDArray[Any]:
-    """One value for each sample: its class, its target, or the mean of its targets."""
-    if targets.ndim > 2:
-        return np.asarray(targets.reshape(len(targets), -1).mean(axis=1))
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        return class_labels(targets)
-    return targets.reshape(len(targets))

@@ -1,5 +1,6 @@
 """Numbers and scores in, candidate masks and the best of them out. NumPy only."""
 
+from tf_structprune.search._metric import Metric as Metric
 from tf_structprune.search._one_shot import ActivationVote as ActivationVote
 from tf_structprune.search._one_shot import BestOfN as BestOfN
 from tf_structprune.search._one_shot import Magnitude as Magnitude

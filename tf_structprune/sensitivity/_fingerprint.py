@@ -7,7 +7,7 @@ import keras
 from numpy.typing import NDArray
 
 from tf_structprune.resume import digest, wiring
-from tf_structprune.scoring import Validation
+from tf_structprune.task import Validation
 
 _FORMAT = 1  # of the cache and of how scores come about; counted up when either changes
 
@@ -41,13 +41,6 @@ def fingerprint(
         "power_of_two": power_of_two,
         "per_channel": per_channel,
     }
-
-
-def score_name(score: Any) -> str:
-    """What a score is called in a report."""
-    if isinstance(score, str):
-        return score
-    return str(getattr(score, "name", None) or getattr(score, "__name__", None) or type(score).__name__)
 
 
 def _score_identity(score: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 from tf_structprune.fixed_point import FixedPoint, allocate_bits
+from tf_structprune.search import Metric
 from tf_structprune.sensitivity._plot import plot_losses
 
 Part = Literal["weights", "signal"]
@@ -50,7 +51,7 @@ class SensitivityReport:
     """The sensitivity of a model, layer by layer.
 
     Attributes:
-        metric: name of the score; "mcr" is minus the misclassification rate.
+        metric: how the scores are told.
         score: of the model in float, higher is better.
         rows: the measurements; weights in the order of the layers, then signals, each by growing word length.
         weights: number of weights, by layer; zeros count, biases do not.
@@ -58,7 +59,7 @@ class SensitivityReport:
         per_channel: whether each output channel had a weight step of its own.
     """
 
-    metric: str
+    metric: Metric
     score: float
     rows: tuple[Measurement, ...]
     weights: Mapping[str, int]
@@ -134,10 +135,9 @@ class SensitivityReport:
 
     def table(self) -> str:
         """The losses as Markdown, a row for each layer and a column for each word length."""
-        unit = "MCR rise in points" if self.metric == "mcr" else f"loss of {self.metric}"
-        float_score = f"MCR {-100 * self.score:.2f} %" if self.metric == "mcr" else f"{self.metric} {self.score:.6g}"
-        tables = [self._part_table(part, unit) for part in PARTS if self.losses(part)]
-        return "\n\n".join([f"In float: {float_score}. One part of one layer rounded, the rest in float.", *tables])
+        tables = [self._part_table(part) for part in PARTS if self.losses(part)]
+        told = f"{self.metric.name} {self.metric.text(self.score)}"
+        return "\n\n".join([f"In float: {told}. One part of one layer rounded, the rest in float.", *tables])
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses, a small plot for each layer, the same axes for all.
@@ -149,13 +149,12 @@ class SensitivityReport:
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
         """
-        unit, scale = ("MCR rise (points)", 100.0) if self.metric == "mcr" else (f"Loss of {self.metric}", 1.0)
         panels: dict[str, dict[str, dict[int, float]]] = {}
         for part in PARTS:
             for layers, losses in self.losses(part).items():
-                scaled = {bits: scale * lost for bits, lost in losses.items()}
+                scaled = {bits: self.metric.scale * lost for bits, lost in losses.items()}
                 panels.setdefault(layers[0], {})[part] = scaled
-        plot_losses(panels, path, unit=unit)
+        plot_losses(panels, path, unit=self.metric.loss)
 
     def to_json(self) -> str:
         """The report as JSON text; `from_json` reads it."""
@@ -171,18 +170,18 @@ class SensitivityReport:
         try:
             values = json.loads(text)
             rows = tuple(replace(Measurement(**row), tied=tuple(row["tied"])) for row in values.pop("rows"))
-            return cls(rows=rows, **values)
+            return cls(rows=rows, metric=Metric(**values.pop("metric")), **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"That is no sensitivity report. Received: {type(error).__name__}: {error}. Write it with "
                 "SensitivityReport.to_json."
             ) from error
 
-    def _part_table(self, part: Part, unit: str) -> str:
+    def _part_table(self, part: Part) -> str:
         losses = self.losses(part)
         words = sorted({bits for row in losses.values() for bits in row})
         heads = ["layer", *(["weights"] if part == "weights" else []), *(f"{word} bits" for word in words)]
-        lines = [f"{'Weights' if part == 'weights' else 'Signals'}, {unit}:", "", _line(heads)]
+        lines = [f"{'Weights' if part == 'weights' else 'Signals'}, {self.metric.loss}:", "", _line(heads)]
         lines.append(_line(["---", *["---:"] * (len(heads) - 1)]))
         for layers, row in losses.items():
             count = [f"{self.weights[layers[0]]:,}"] if part == "weights" else []
@@ -190,9 +189,7 @@ class SensitivityReport:
         return "\n".join(lines)
 
     def _cell(self, loss: float | None) -> str:
-        if loss is None:
-            return ""
-        return f"{100 * loss:+.2f}" if self.metric == "mcr" else f"{loss:+.4g}"
+        return "" if loss is None else self.metric.signed(loss)
 
 
 def _line(cells: list[Any]) -> str:

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.callbacks import fit_signals, sample_signals
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.graph import kernel_variable
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers, to_fixed_point
-from tf_structprune.scoring import Validation
 from tf_structprune.sensitivity._roundings import Rounding
+from tf_structprune.stages import fit_signals, sample_signals
+from tf_structprune.task import Validation
 
 
 class RoundingScorer:

@@ -10,15 +10,15 @@ import keras
 from numpy.typing import ArrayLike
 from rich.progress import Progress
 
-from tf_structprune.callbacks import calibrate, check_samples
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import to_fixed_point
-from tf_structprune.scoring import as_score, check_validation
 from tf_structprune.sensitivity._cache import MeasurementCache, open_cache
-from tf_structprune.sensitivity._fingerprint import fingerprint, score_name
+from tf_structprune.sensitivity._fingerprint import fingerprint
 from tf_structprune.sensitivity._report import Measurement, SensitivityReport
 from tf_structprune.sensitivity._rounding_scorer import RoundingScorer
 from tf_structprune.sensitivity._roundings import Rounding, check_words, find_roundings
+from tf_structprune.stages import calibrate, check_samples
+from tf_structprune.task import as_score, check_validation
 
 _FLOAT = ("float", "", 32)
 
@@ -77,7 +77,7 @@ def measure_sensitivity(
         in_float = known.get(_FLOAT, lambda: _finite(scorer.float_score, "in float"))
         rows = _measure(roundings, scorer, known, verbose=verbose)
     weights = {rounding.layers[0]: rounding.weights for rounding in roundings if rounding.part == "weights"}
-    return SensitivityReport(score_name(score), in_float, rows, weights, power_of_two, per_channel)
+    return SensitivityReport(validation.score.metric, in_float, rows, weights, power_of_two, per_channel)
 
 
 def score_recipe(

@@ -4,7 +4,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
-from tf_structprune.scoring import class_labels
+from tf_structprune.task import Task, task_of
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")
@@ -23,7 +23,7 @@ _VALIDATION_MOST = 5_000
 
 @dataclass(frozen=True)
 class Data:
-    """Images and class indices.
+    """Samples and targets, from `check_data` on in the form that the task takes.
 
     Attributes:
         x_train, y_train: what is trained on.
@@ -32,11 +32,11 @@ class Data:
     """
 
     x_train: NDArray[Any]
-    y_train: NDArray[np.int64]
+    y_train: NDArray[Any]
     x_val: NDArray[Any]
-    y_val: NDArray[np.int64]
+    y_val: NDArray[Any]
     x_test: NDArray[Any]
-    y_test: NDArray[np.int64]
+    y_test: NDArray[Any]
 
 
 def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
@@ -62,37 +62,33 @@ def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
     test = (arrays["x_test"], arrays["y_test"])
     if "x_val" not in arrays:
         return split(arrays["x_train"], arrays["y_train"], *test, seed=seed)
-    y_train, y_val, y_test = (class_labels(arrays[f"y_{part}"]) for part in ("train", "val", "test"))
-    return Data(arrays["x_train"], y_train, arrays["x_val"], y_val, arrays["x_test"], y_test)
+    return Data(**{key: arrays[key] for key in (*_KEYS, *_VALIDATION_KEYS)})
 
 
 def split(
     x_train: NDArray[Any], y_train: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any], *, seed: int
 ) -> Data:
-    """The same from arrays; labels may be one-hot or a column."""
+    """The same from arrays."""
     order = np.random.default_rng(seed).permutation(len(x_train))
     held_out = min(_VALIDATION_MOST, max(1, int(len(x_train) * _VALIDATION_SHARE)))
     validation, training = np.sort(order[:held_out]), np.sort(order[held_out:])
-    labels = class_labels(y_train)
-    return Data(
-        x_train[training], labels[training], x_train[validation], labels[validation], x_test, class_labels(y_test)
-    )
+    return Data(x_train[training], y_train[training], x_train[validation], y_train[validation], x_test, y_test)
 
 
-def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -> None:
-    """Refuse data that the model cannot take, and changes that the data cannot.
+def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -> tuple[Data, Task]:
+    """The data with targets in the form that the model's task takes, and the task.
 
     Raises:
-        ValueError: the model is no single-input classifier of samples of fixed size, or images or
-            labels do not fit it, or `augment` names changes of images and the samples are none.
+        ValueError: a model that has several inputs or outputs or takes samples of no fixed size, samples or targets
+            that do not fit it, or `augment` names changes of images and the samples are none.
     """
     trace(model)  # refuses a subclassed model and one that is not built
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) != 2 or model.output_shape[1] < 2:
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
-            f"Model '{model.name}' must have one input and one row of class scores as output. Received: "
-            f"{len(model.inputs)} inputs, output shape {model.output_shape}. Use the Python interface for other tasks."
+            f"Model '{model.name}' must have one input and one output. Received: {len(model.inputs)} inputs, "
+            f"{len(model.outputs)} outputs. Use the Python interface for other models."
         )
-    shape, classes = tuple(model.input_shape[1:]), int(model.output_shape[1])
+    shape = tuple(model.input_shape[1:])
     if None in shape:
         raise ValueError(
             f"Model '{model.name}' must take samples of one size, TFLite plans memory for it. Received: input shape "
@@ -104,17 +100,15 @@ def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -
             f"shape {shape}. Leave it out."
         )
     for part in ("train", "val", "test"):
-        name, x, y = f"x_{part}", getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+        name, x = f"x_{part}", getattr(data, f"x_{part}")
         if x.shape[1:] != shape:
             raise ValueError(
                 f"{name} does not fit the model's input. Received: samples of shape {x.shape[1:]}. Use shape {shape}"
                 + (" (add the channel axis)." if x.shape[1:] + (1,) == shape else ".")
             )
-        if y.min() < 0 or y.max() >= classes:
-            raise ValueError(
-                f"y_{name[2:]} has labels that the model does not know. Received: labels {y.min()} to {y.max()}. "
-                f"Use 0 to {classes - 1}."
-            )
+    task = task_of(model, data.x_val, data.y_train)
+    names = ("y_train", "y_val", "y_test")
+    return replace(data, **{name: task.targets(getattr(data, name), name) for name in names}), task
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -177,11 +171,9 @@ def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathL
             f"{path}: x_{part} has {int((~np.isfinite(x)).sum())} values that are not finite. Received: NaN or "
             "infinity. Clean the data."
         )
-    whole = np.issubdtype(y.dtype, np.integer) or (
-        np.issubdtype(y.dtype, np.floating) and bool((np.isfinite(y) & (y == np.round(y))).all())
-    )
-    if not whole or y.ndim > 2 or y.size == 0:
+    finite = y.dtype.kind in "bui" or (y.dtype.kind == "f" and bool(np.isfinite(y).all()))
+    if not finite or y.size == 0:
         raise ValueError(
-            f"{path}: y_{part} must be class indices or one-hot rows. Received: dtype={y.dtype}, shape={y.shape}. "
-            "Use integers from 0."
+            f"{path}: y_{part} must be finite real numbers. Received: dtype={y.dtype}, shape={y.shape}. Use e.g. class "
+            "indices from 0."
         )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tf_structprune.search import Metric
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -13,12 +15,14 @@ class Figure:
         title: what a person reads, with the unit.
         scale: factor from the stored value to that unit.
         digits: decimal places shown.
+        cost: whether it is better when lower, so that before / after says what was gained.
     """
 
     key: str
     title: str
-    scale: int = 1
+    scale: float = 1
     digits: int = 0
+    cost: bool = True
 
     def text(self, value: float | None) -> str:
         """The value as shown."""
@@ -27,13 +31,11 @@ class Figure:
     def row(self, summary: dict[str, Any]) -> tuple[str, str, str, str]:
         """Title, value before, value after and their ratio, which accuracies lack."""
         before, after = (summary[side][self.key] for side in ("baseline", "compressed"))
-        known = before and after and not self.key.startswith("accuracy")
+        known = before and after and self.cost
         return self.title, self.text(before), self.text(after), f"{before / after:.2f}x" if known else ""
 
 
-FIGURES = (
-    Figure("accuracy_float", "top-1, float (%)", 100, 2),
-    Figure("accuracy_int8", "top-1, int8 (%)", 100, 2),
+_COSTS = (
     Figure("parameters", "parameters"),
     Figure("macs", "MACs"),
     Figure("float32_bytes", "float32 file (bytes)"),
@@ -42,3 +44,14 @@ FIGURES = (
     Figure("latency_us_int8", "latency, int8 (us)", digits=1),
     Figure("arena_bytes", "TFLM arena (bytes)"),
 )
+
+
+def figures_of(summary: dict[str, Any]) -> tuple[Figure, ...]:
+    """The rows of a summary: how good the models are, then what they cost."""
+    figure = Metric(**summary["figure"])
+    unit, digits = (" (%)", 2) if figure.percent else ("", 4)
+    scores = (
+        Figure(f"{figure.key}_{kind}", f"{figure.name}, {kind}{unit}", figure.scale, digits, cost=False)
+        for kind in ("float", "int8")
+    )
+    return (*scores, *_COSTS)

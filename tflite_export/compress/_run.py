@@ -1,10 +1,10 @@
-"""The whole path: a trained classifier in, a directory with measured artifacts out."""
+"""The whole path: a trained model in, a directory with measured artifacts out."""
 
 import csv
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.channels import PrunableGraph
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_fixed_point
+from tf_structprune.masks import as_granularity
+from tf_structprune.stages import StageReport
+from tf_structprune.task import as_score
 from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
 from tflite_export.compress._data import Data, check_data
-from tflite_export.compress._fixed_point import FixedPointStage, retrain_in_fixed_point
+from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
-from tflite_export.compress._stages import Pruned, epoch_rows, prune_in_stages
-from tflite_export.compress._work import NO_WORK, RefusedError, Work, fingerprint, open_work
+from tflite_export.compress._stages import Done, run_job
+from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, write_artifacts
 from tflite_export.quantize import float_form
-from tflite_export.runtime import run_litert
+from tflite_export.runtime import dequantize, describe, run_litert
 from tflite_export.write import remove_partials, staged_directory
 
 _CALIBRATION = 200
@@ -51,7 +53,7 @@ def compress(
     killed or interrupted goes on when it is started again with the same model, data and settings.
 
     Args:
-        dense: a trained classifier with one input; it is not changed.
+        dense: a trained model with one input and one output; it is not changed.
         data: training, validation and test data; the test part gives the final figures only.
         out: the directory to make.
         settings: what to do.
@@ -67,7 +69,7 @@ def compress(
         RefusedError: no stage stayed within the tolerance, or fixed point alone did not.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
-    check_data(data, dense, augment=settings.augment)
+    check_data(data, dense, augment=settings.augment)  # before anything is made
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings))
         remove_partials(out, keep=staged)  # of a killed process
@@ -87,20 +89,21 @@ def compress_into(
     work: Work = NO_WORK,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
-    pruned = prune_in_stages(dense, data, settings, verbose=verbose, work=work)
-    small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose, work=work)
+    job = Job.of(dense, data, settings, work=work, verbose=verbose)
+    logging.info("Task: %s", job.task)
+    done = run_job(job)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
-    baseline = _export(dense, baseline_folder, data, settings)
-    compressed = _export(small, folder, data, settings)
+    baseline = _export(dense, baseline_folder, job)
+    compressed = _export(done.model, folder, job)
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     reports = benchmark_together(files, runs=_RUNS)
     summary = {
-        "baseline": _figures(dense, baseline, reports[:2], files[1], data),
-        "compressed": _figures(small, compressed, reports[2:], files[3], data),
-        **_account(pruned, settings, trace(dense, **settings.demands)),
-        "fixed_point": _fixed_point(stage, compressed),
-        "validation": _validation(pruned, files[1], files[3], data, settings),
+        "baseline": _figures(dense, baseline, reports[:2], files[1], job),
+        "compressed": _figures(done.model, compressed, reports[2:], files[3], job),
+        **_account(done, job),
+        "fixed_point": _fixed_point(done, compressed, job),
+        "validation": _validation(done, files[1], files[3], job),
         "memory": _memory(baseline, compressed),
         "npu": _npu(baseline, compressed),
         "lowered": list(compressed.lowered),
@@ -109,29 +112,9 @@ def compress_into(
         "exact": {name: asdict(agreement) for name, agreement in compressed.exact.items()},
         "versions": compressed.versions,
     }
-    _write_history([*pruned.history, *rows], folder / "history.csv")
+    _write_history(done.history, folder / "history.csv")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def _in_fixed_point(
-    pruned: Pruned, dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int, work: Work
-) -> tuple[keras.Model, FixedPointStage | None, list[dict[str, Any]]]:
-    """The model to export, what became of the recipe if there is one, and its rows of the history."""
-    small = pruned.small.model
-    if settings.fixed_point is None:
-        return small, None, []
-    model, stage, figures = retrain_in_fixed_point(
-        small, dense, data, settings, mcr_dense=pruned.mcr_dense, verbose=verbose, work=work
-    )
-    if model is None and not pruned.stages:
-        raise RefusedError(
-            f"Fixed point left a validation MCR of {100 * stage.mcr_after_retraining:.2f} %, more than the tolerance "
-            f"of {100 * settings.tolerance:.2f} points above the dense model's {100 * pruned.mcr_dense:.2f} %, and "
-            "nothing else was asked for. Use more bits, more --epochs, --distill, or a larger --tolerance. Nothing "
-            "was written."
-        )
-    return small if model is None else model, stage, epoch_rows(len(pruned.stages), "fixed_point", figures)
 
 
 def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
@@ -140,24 +123,40 @@ def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
     return folder / summary.float32.file, folder / integers.file
 
 
-def _fixed_point(stage: FixedPointStage | None, files: ExportSummary) -> dict[str, Any] | None:
+def _fixed_point(done: Done, files: ExportSummary, job: Job) -> dict[str, Any] | None:
     """What became of the recipe, and of its files with packed weights."""
-    if stage is None:
-        return None
-    packed = {"int4": files.int4, "lut": files.lut}
-    figures = {
-        kind: None if file is None else {"bytes": file.size_bytes, "arena_bytes": file.arena_bytes}
-        for kind, file in packed.items()
-    }
-    return asdict(stage) | figures | {"lut_reason": files.lut_reason}
+    for report in done.reports:
+        if report.recipe is not None:
+            packed = {"int4": files.int4, "lut": files.lut}
+            figures = {
+                kind: None if file is None else {"bytes": file.size_bytes, "arena_bytes": file.arena_bytes}
+                for kind, file in packed.items()
+            }
+            scores = _stage_scores(report, job)
+            return {"recipe": asdict(report.recipe), **scores, **figures, "lut_reason": files.lut_reason}
+    return None
 
 
-def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.int64]) -> float:
-    """Top-1 accuracy of a `.tflite` file in LiteRT."""
-    return float(np.mean(run_litert(file, x).reshape(len(x), -1).argmax(axis=1) == y))
+def file_outputs(file: str | os.PathLike[str], x: NDArray[Any]) -> NDArray[Any]:
+    """Outputs of a `.tflite` file in LiteRT as real numbers."""
+    outputs = run_litert(file, x)
+    return outputs if outputs.dtype.kind == "f" else dequantize(outputs, describe(file).outputs[0])
 
 
-def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSettings) -> ExportSummary:
+def file_score(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[Any], score: Any = "mcr") -> float:
+    """Score of a `.tflite` file in LiteRT, higher is better.
+
+    Args:
+        file: the file.
+        x: samples.
+        y: their targets.
+        score: as `task.as_score` takes it.
+    """
+    return as_score(score)(y, file_outputs(file, x).reshape(len(x), -1) if y.ndim < 3 else file_outputs(file, x))
+
+
+def _export(model: keras.Model, folder: Path, job: Job) -> ExportSummary:
+    data, settings = job.data, job.settings
     rng = np.random.default_rng(settings.seed)
     chosen = rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)
     return write_artifacts(
@@ -171,15 +170,16 @@ def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSett
 
 
 def _figures(
-    model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, data: Data
+    model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, job: Job
 ) -> dict[str, Any]:
-    """The figures of one model; accuracies are of the test data."""
+    """The figures of one model; scores are of the test data."""
     plain = float_form(model) if is_fixed_point(model) else model
-    outputs = np.asarray(plain.predict(data.x_test, batch_size=512, verbose=0))
+    x, y, score, figure = job.data.x_test, job.data.y_test, job.task.score, job.task.figure
+    in_float = score(y, np.asarray(plain.predict(x, batch_size=512, verbose=0)))
     float32, int8 = reports
     return {
-        "accuracy_float": float(np.mean(outputs.argmax(axis=1) == data.y_test)),
-        "accuracy_int8": int8_accuracy(int8_file, data.x_test, data.y_test),
+        f"{figure.key}_float": figure.value(in_float),
+        f"{figure.key}_int8": figure.value(file_score(int8_file, x, y, score)),
         "parameters": int(plain.count_params()),
         "macs": int8.macs,
         "float32_bytes": float32.size_bytes,
@@ -203,35 +203,58 @@ def _npu(baseline: ExportSummary, compressed: ExportSummary) -> dict[str, Any]:
     return estimates | {"reason": compressed.npu_reason or baseline.npu_reason}
 
 
-def _account(pruned: Pruned, settings: CompressSettings, graph: PrunableGraph) -> dict[str, Any]:
+def _account(done: Done, job: Job) -> dict[str, Any]:
+    graph = trace(job.dense, **job.settings.demands)
     return {
-        "sparsity": pruned.sparsity,
-        "tolerance": settings.tolerance,
-        "seed": settings.seed,
-        "stages": [asdict(stage) for stage in pruned.stages],
+        "task": str(job.task),
+        "figure": asdict(job.task.figure),
+        "metric": asdict(job.judge.metric),
+        "sparsity": done.sparsity,
+        "tolerance": job.settings.tolerance,
+        "seed": job.settings.seed,
+        "stages": [_stage(report, job) for report in done.reports if report.recipe is None],
         "skipped_layers": [asdict(item) for item in graph.skipped],
-        "settings": asdict(settings),
+        "settings": asdict(job.settings),
     }
 
 
-def _validation(
-    pruned: Pruned, dense_int8: Path, small_int8: Path, data: Data, settings: CompressSettings
-) -> dict[str, Any]:
-    """Validation MCRs, and whether the int8 file too is within the tolerance of the dense int8 file."""
-    dense, small = (1 - int8_accuracy(file, data.x_val, data.y_val) for file in (dense_int8, small_int8))
-    within = small <= dense + settings.tolerance + 1e-9
+def _stage(report: StageReport, job: Job) -> dict[str, Any]:
+    return {
+        "granularity": report.granularity,
+        "demands": None if report.demands is None else asdict(as_granularity(report.demands)),
+        "search": report.search,
+        "sparsity": report.sparsity,
+        **_stage_scores(report, job),
+        "allocation": None if report.allocation is None else asdict(report.allocation),
+    }
+
+
+def _stage_scores(report: StageReport, job: Job) -> dict[str, Any]:
+    metric = job.judge.metric
+    return {
+        f"{metric.key}_before_retraining": metric.value(report.score_before),
+        f"{metric.key}_after_retraining": metric.value(report.score_after),
+        "accepted": report.accepted,
+    }
+
+
+def _validation(done: Done, dense_int8: Path, small_int8: Path, job: Job) -> dict[str, Any]:
+    """Validation scores, and whether the int8 file too is within the tolerance of the dense int8 file."""
+    metric, tolerance = job.judge.metric, job.settings.tolerance
+    x, y = job.data.x_val, job.data.y_val
+    dense, small = (file_score(file, x, y, job.task.score) for file in (dense_int8, small_int8))
+    within = replace(job.judge, given=dense).accepts(small)
     if not within:
         logging.warning(
-            "The int8 file's validation MCR is %.2f %%, more than the tolerance of %.2f points above the dense "
-            "int8 file's %.2f %%.", 100 * small, 100 * settings.tolerance, 100 * dense
+            "The int8 file's validation %s is %s, more than the tolerance of %s from the dense int8 file's %s.",
+            metric.name, metric.text(small), metric.difference(tolerance), metric.text(dense)
         )  # fmt: skip
-    accepted = [stage for stage in pruned.stages if stage.accepted]
     return {
-        "mcr_dense_float": pruned.mcr_dense,
-        "mcr_compressed_float": accepted[-1].mcr_after_retraining if accepted else pruned.mcr_dense,
-        "mcr_dense_int8": dense,
-        "mcr_compressed_int8": small,
-        "int8_within_tolerance": bool(within),
+        f"{metric.key}_dense_float": metric.value(job.judge.given),
+        f"{metric.key}_compressed_float": metric.value(done.score),
+        f"{metric.key}_dense_int8": metric.value(dense),
+        f"{metric.key}_compressed_int8": metric.value(small),
+        "int8_within_tolerance": within,
     }
 
 

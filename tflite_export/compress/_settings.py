@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tf_structprune.allocation import METHODS, Budget
+from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
-from tf_structprune.scoring import RayExecutor
 from tf_structprune.search import SEARCHES
 
 AUGMENTATIONS = ("flip", "shift")

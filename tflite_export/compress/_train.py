@@ -1,4 +1,4 @@
-"""Retrain a classifier: loss, learning rate, augmentation and a teacher."""
+"""Retrain a model: loss, learning rate, augmentation and a teacher."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from tf_structprune.layers import renew_copies
 from tf_structprune.resume import StateFolder
+from tf_structprune.task import Task
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import KeptEpochs
 from tflite_export.compress._settings import CompressSettings
 
 _SHIFT = 0.125  # of the image's height and width, as 4 pixels of CIFAR-10's 32
-_TEMPERATURE = 3.0
 
 
 def retrain(
@@ -24,6 +24,7 @@ def retrain(
     data: Data,
     settings: CompressSettings,
     *,
+    task: Task,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 0,
     states: StateFolder | None = None,
@@ -31,10 +32,11 @@ def retrain(
     """Train with Adam, the learning rate falling as a cosine to zero; the model is changed.
 
     Args:
-        model: a classifier, masked or not.
+        model: a model of the task, masked or not.
         teacher: the dense model, for `settings.distill`.
         data: training and validation data.
         settings: epochs, batch, rate, distillation, augmentation and seed.
+        task: what the model is for.
         callbacks: as for `fit`.
         verbose: as for `fit`.
         states: where each epoch is kept; a retraining that was interrupted goes on with the one after the last. None
@@ -45,19 +47,18 @@ def retrain(
     """
     keras.utils.set_random_seed(settings.seed)
     batches = Batches(data.x_train, data.y_train, settings.finetune_batch, settings.augment, settings.seed)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _gives_probabilities(model, data.x_val))
     rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, settings.epochs * len(batches))
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
         trained = keras.distillation.Distiller(
             teacher=_copy(teacher),  # it will be frozen
             student=model,
-            distillation_losses=SoftTargets(probabilities=not loss.from_logits),
+            distillation_losses=task.teacher_loss,
             student_loss_weight=1 - settings.distill,
         )
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
-    trained.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+    trained.compile(optimizer, task.loss, metrics=list(task.metrics), jit_compile=False)
     validation = (data.x_val, data.y_val)
     trained.optimizer.build(trained.trainable_variables)
     kept = KeptEpochs(model, trained.optimizer, states)
@@ -76,9 +77,7 @@ def retrain(
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
     """Shuffled, augmented training batches, which depend on seed, epoch and place in the epoch and on nothing else."""
 
-    def __init__(
-        self, x: NDArray[Any], y: NDArray[np.int64], batch_size: int, augment: tuple[str, ...], seed: int
-    ) -> None:
+    def __init__(self, x: NDArray[Any], y: NDArray[Any], batch_size: int, augment: tuple[str, ...], seed: int) -> None:
         super().__init__()
         self._x, self._y, self._batch_size, self._seed = x, y, batch_size, seed
         # Nearest pixels: a shift by a fraction of one would blur the training images only.
@@ -99,7 +98,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         """Batches of an epoch."""
         return math.ceil(len(self._x) / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Batch `index` of the epoch."""
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         x = self._x[chosen]
@@ -110,38 +109,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         return x, self._y[chosen]
 
 
-class SoftTargets(keras.distillation.DistillationLoss):  # type: ignore[misc]  # Keras is untyped
-    """Cross-entropy of the teacher's softened classes (Hinton et al., arXiv 1503.02531, section 2).
-
-    Keras's own loss takes logits. Log probabilities are logits of the same softmax, so a model that
-    ends in a softmax is served by it too.
-
-    Args:
-        probabilities: whether the models give probabilities and not logits.
-    """
-
-    def __init__(self, *, probabilities: bool) -> None:
-        self._probabilities = probabilities
-        # Given by name, Keras 3.15 resolves the loss to a function and then compares raw logits.
-        divergence = keras.losses.KLDivergence()
-        self._logits = keras.distillation.LogitsDistillation(temperature=_TEMPERATURE, loss=divergence)
-
-    def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """The loss of one batch, a scalar."""
-        if self._probabilities:
-            least = keras.config.epsilon()
-            teacher_outputs = keras.ops.log(keras.ops.maximum(teacher_outputs, least))
-            student_outputs = keras.ops.log(keras.ops.maximum(student_outputs, least))
-        return self._logits.compute_loss(teacher_outputs, student_outputs, **kwargs)
-
-
 def _copy(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     renew_copies(copy)
     return copy
-
-
-def _gives_probabilities(model: keras.Model, x: NDArray[Any]) -> bool:
-    outputs = np.asarray(model.predict(x[:64], verbose=0), np.float64)
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-2))

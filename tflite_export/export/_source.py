@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import keras
 from numpy.typing import ArrayLike
 
-from tf_structprune.callbacks import calibrate
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, is_masked, to_fixed_point
 from tf_structprune.shrink import ShrunkModel, shrink
+from tf_structprune.stages import calibrate
 from tflite_export.quantize import Quantize, float_form
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import Agreement
 from tflite_export.runtime import (
     TFLiteModel,
     describe,
@@ -18,7 +19,7 @@ from tflite_export.runtime import (
     tflm_available,
     without_softmax,
 )
-from tflite_export.verify._agreement import is_classifier, largest_steps, same_class_fraction
+from tflite_export.verify._steps import largest_steps
 from tflite_export.verify._verify import VerificationError
 
 _SAMPLES = 1000
@@ -95,7 +96,7 @@ def verify_exact(model: TFLiteModel, samples: ArrayLike, *, alike: bool = True, 
         litert_tflm=_mismatches(litert, tflm),
         output_mismatches=_mismatches(*whole),
         xnnpack_steps=largest_steps(xnnpack, litert),
-        xnnpack_top1=same_class_fraction(xnnpack, litert) if is_classifier(litert) else None,
+        xnnpack_top1=Agreement.between(xnnpack, litert).same_class,
         skipped="; ".join(reasons) or None,
     )
     _check(result, lacking, alike=alike)

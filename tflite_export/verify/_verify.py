@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import Agreement, relative_error
 from tflite_export.quantize import call_model, check_samples, float32_model
 from tflite_export.runtime import (
     TFLiteModel,
@@ -18,13 +19,7 @@ from tflite_export.runtime import (
     tflm_available,
     without_softmax,
 )
-from tflite_export.verify._agreement import (
-    is_classifier,
-    largest_steps,
-    range_error,
-    relative_error,
-    same_class_fraction,
-)
+from tflite_export.verify._steps import largest_steps
 
 FLOAT_BOUND = 1e-4
 TFLM_STEPS_BOUND = 1
@@ -127,10 +122,9 @@ def verify(
     array = check_samples(samples, model, name="verification samples")
     reference = _keras_outputs(model, array)
     few = array[:runtime_samples]
-    classes = is_classifier(reference)
     wanted = reference if int8_model is None else _keras_outputs(int8_model, array)
     int8_figures = _int8_against_keras(int8, array, wanted) if int8 is not None else (None, None)
-    xnnpack = _xnnpack_against_reference(int8, few, classes) if int8 is not None else (None, None)
+    xnnpack = _xnnpack_against_reference(int8, few) if int8 is not None else (None, None)
     micro_figures = _tflm_against_reference(float32 if int8 is None else int8, few, micro)
     result = Verification(
         samples=len(array),
@@ -212,16 +206,14 @@ def _int8_against_keras(
     int8: TFLiteModel, samples: NDArray[np.float32], reference: NDArray[np.float32]
 ) -> tuple[float | None, float]:
     outputs = dequantize(run_litert(int8, samples), describe(int8).outputs[0])
-    top1 = same_class_fraction(outputs, reference) if is_classifier(reference) else None
-    return top1, range_error(outputs, reference)
+    agreement = Agreement.between(outputs, reference)
+    return agreement.same_class, agreement.error
 
 
-def _xnnpack_against_reference(
-    int8: TFLiteModel, samples: NDArray[np.float32], classes: bool
-) -> tuple[int, float | None]:
+def _xnnpack_against_reference(int8: TFLiteModel, samples: NDArray[np.float32]) -> tuple[int, float | None]:
     xnnpack = run_litert(int8, samples)
     reference = run_litert(int8, samples, kernels="reference")
-    return largest_steps(xnnpack, reference), same_class_fraction(xnnpack, reference) if classes else None
+    return largest_steps(xnnpack, reference), Agreement.between(xnnpack, reference).same_class
 
 
 def _tflm_against_reference(model: TFLiteModel, samples: NDArray[np.float32], micro: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ ALLOCATION = sp.Allocation(
     method="greedy",
     score=-0.25,
     score_before=-0.1,
+    metric=sp.search.Metric("MCR", falls=True, percent=True),
 )
 
 
@@ -26,14 +27,17 @@ def test_json_comes_back():
 
 def test_text_tells_costs_scores_and_counts():
     assert str(ALLOCATION) == (
-        "greedy: 1,000 MACs -> 590 MACs, 59.0 % of at most 60 %. MCR before retraining: 25 %, without pruning 10 %.\n"
+        "greedy: 1,000 MACs -> 590 MACs, 59.0 % of at most 60 %. MCR before retraining: 25.00 %, without pruning "
+        "10.00 %.\n"
         "| group | units | kept | share |\n| --- | ---: | ---: | ---: |\n"
         "| layer_1 | 4 | 2 | 50 % |\n| a\\|b | 6 | 6 | 100 % |"
     )
 
 
 def test_text_of_another_score_has_its_name():
-    assert "mse before retraining: -0.25, without pruning -0.1." in str(replace(ALLOCATION, metric="mse"))
+    assert "mse before retraining: 0.25, without pruning 0.1." in str(
+        replace(ALLOCATION, metric=sp.search.Metric("mse", falls=True))
+    )
 
 
 GOOD = json.loads(ALLOCATION.to_json())

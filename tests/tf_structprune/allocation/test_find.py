@@ -9,7 +9,9 @@ from tests.graphs import chain_graph
 from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
 from tf_structprune.allocation import METHODS, Budget, Choices, find_allocation
 from tf_structprune.masks import MaskSet
-from tf_structprune.search import EvolutionaryParticleFilter
+from tf_structprune.search import EvolutionaryParticleFilter, Metric
+
+MSE = Metric("mse", falls=True)
 
 SMALL = EvolutionaryParticleFilter(particles=4, generations=3, elites=1)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -142,10 +144,10 @@ def test_own_settings_of_the_filter_are_used():
 
 def test_result_tells_what_was_asked_and_found():
     problem = problem_of((1, 2, 3))
-    found = find_allocation(problem, "greedy", metric="mse")
+    found = find_allocation(problem, "greedy", metric=MSE)
     lost = {name: found.units[name] - found.kept[name] for name in NAMES}
     assert found.score == -sum(price * lost[name] for name, price in zip(NAMES, (1, 2, 3), strict=True))
-    assert (found.budget, found.method, found.score_before, found.metric) == (problem.budget, "greedy", 0, "mse")
+    assert (found.budget, found.method, found.score_before, found.metric) == (problem.budget, "greedy", 0, MSE)
 
 
 # A measured cost: fixed microseconds, a price for the MACs of each layer, and noise that comes back the same.

@@ -7,11 +7,11 @@ import pytest
 import tf_structprune as sp
 from tests import zoo
 from tf_structprune.allocation import METHODS
-from tf_structprune.callbacks import find_masks
 from tf_structprune.masks import kept_space
 from tf_structprune.measure import l1
-from tf_structprune.scoring import as_score, check_validation
 from tf_structprune.search import SEARCHES
+from tf_structprune.stages import find_masks
+from tf_structprune.task import as_score, check_validation
 
 X, Y = zoo.batch(24), np.arange(24) % 3
 HALF = sp.Budget("macs", 0.5)

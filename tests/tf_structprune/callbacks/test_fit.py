@@ -11,7 +11,7 @@ import tf_structprune as sp
 from tests import zoo
 from tests.tf_structprune.callbacks.conftest import defaults
 from tf_structprune.masks import GRANULARITIES
-from tf_structprune.scoring import divergence
+from tf_structprune.task import divergence
 
 FIGURES = ("prune_sparsity", "prune_val_score", "prune_accepted", "prune_stage")
 

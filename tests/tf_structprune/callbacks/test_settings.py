@@ -7,9 +7,9 @@ import rich
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.callbacks import find_masks
 from tf_structprune.masks import GRANULARITIES
-from tf_structprune.scoring import as_score, check_validation
+from tf_structprune.stages import find_masks
+from tf_structprune.task import as_score, check_validation
 
 X, Y = zoo.batch(6), np.arange(6) % 3
 

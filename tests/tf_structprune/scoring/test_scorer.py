@@ -10,9 +10,11 @@ from hypothesis import given, settings
 import tf_structprune as sp
 from tests import zoo
 from tests.random_models import functional_models
+from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import GRANULARITIES, MaskSet, mask_space
-from tf_structprune.scoring import Bench, SampleScore, Scorer, Validation, as_score, check_validation
+from tf_structprune.scoring import LocalBench, Scorer
 from tf_structprune.scoring._network import Network
+from tf_structprune.task import SampleScore, Validation, as_score, check_validation
 
 SAMPLES = 10
 
@@ -52,7 +54,9 @@ def outputs_by_hand(masked, candidates, x):
 
 def bench_of(masked, x, batch_size=4):
     validation = Validation(x, None, as_score("mse"))
-    return Bench(masked, validation, np.random.default_rng(0).permutation(len(x)), batch_size=batch_size)
+    return LocalBench(
+        MaskedModel(masked), validation, np.random.default_rng(0).permutation(len(x)), batch_size=batch_size
+    )
 
 
 def check_outputs(masked, candidates, x):

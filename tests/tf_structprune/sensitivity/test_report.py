@@ -17,7 +17,9 @@ ROWS = (
     sp.Measurement("a", "signal", 8, -0.10, ("d",)),
     sp.Measurement("image", "signal", 8, -0.10),
 )
-REPORT = sp.SensitivityReport("mcr", -0.1, ROWS, {"a": 1000, "b|c": 20}, power_of_two=False, per_channel=True)
+MCR = sp.search.Metric("MCR", falls=True, percent=True)
+MSE = sp.search.Metric("mse", falls=True)
+REPORT = sp.SensitivityReport(MCR, -0.1, ROWS, {"a": 1000, "b|c": 20}, power_of_two=False, per_channel=True)
 
 
 def test_losses_are_below_the_float_score_by_layers_and_word():
@@ -39,8 +41,8 @@ def test_table_has_every_loss_in_points():
 
 
 def test_table_of_another_score_has_its_unit_and_only_what_was_measured():
-    report = sp.SensitivityReport("mse", -0.1, (sp.Measurement("a", "weights", 4, -0.35),), {"a": 5})
-    assert "In float: mse -0.1." in report.table() and "Weights, loss of mse:" in report.table()
+    report = sp.SensitivityReport(MSE, -0.1, (sp.Measurement("a", "weights", 4, -0.35),), {"a": 5})
+    assert "In float: mse 0.1." in report.table() and "Weights, mse rise:" in report.table()
     assert "| a | 5 | +0.25 |" in report.table() and "Signals" not in report.table()
 
 
@@ -86,7 +88,7 @@ def test_word_that_was_not_measured_is_refused():
         REPORT.expected_loss(sp.FixedPoint(4, 8))
 
 
-@pytest.mark.parametrize("metric", ["mcr", "mse"])
+@pytest.mark.parametrize("metric", [MCR, MSE], ids=["percent", "number"])
 def test_plot_is_an_image_that_replaces_and_leaves_nothing_else(tmp_path, metric):
     path = tmp_path / "plot.png"
     path.write_text("old")

@@ -6,9 +6,9 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.callbacks import calibrate_signals
 from tf_structprune.layers import quantized_layers, signal_quantizers
-from tf_structprune.scoring import Validation
+from tf_structprune.stages import calibrate_signals
+from tf_structprune.task import Validation
 
 _L = keras.layers
 X, CALIBRATION = zoo.batch(24), zoo.batch(16, seed=2)
@@ -225,8 +225,8 @@ def test_scores_have_names():
     only = {"weight_bits": (8,), "signal_bits": ()}
     labels = {"validation_data": (X, Y.argmax(axis=1))}
     report = sweep(model, **only, **labels, score="mcr")
-    assert (report.metric, sweep(model, **only).metric) == ("mcr", "fidelity")
-    assert sweep(model, **only, score=keras.losses.MeanSquaredError()).metric == "mean_squared_error"
+    assert (report.metric.name, sweep(model, **only).metric.name) == ("MCR", "fidelity")
+    assert sweep(model, **only, score=keras.losses.MeanSquaredError()).metric.name == "mean_squared_error"
     assert -1 <= report.score <= 0
 
 

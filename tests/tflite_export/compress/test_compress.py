@@ -14,7 +14,7 @@ import pytest
 import tf_structprune as sp
 from tests.tflite_export.compress import tiny
 from tflite_export.bench import MEMORY_NOTE, estimate_npu, memory_table
-from tflite_export.compress import CompressSettings, RefusedError, _run, _stages, compress, int8_accuracy
+from tflite_export.compress import CompressSettings, RefusedError, _job, _run, compress, file_score
 from tflite_export.runtime import arena_bytes, describe, run_litert
 from tflite_export.verify import VerificationError
 
@@ -41,6 +41,9 @@ FIGURES = {
     "arena_bytes": int,
 }
 REST = {
+    "task": str,
+    "figure": dict,
+    "metric": dict,
     "sparsity": float,
     "tolerance": float,
     "seed": int,
@@ -88,7 +91,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def fast(monkeypatch):
     """Retraining that changes nothing, for tests of what happens around it."""
-    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: {"loss": [0.5]})
+    monkeypatch.setattr(_job, "retrain", lambda *_, **__: {"loss": [0.5]})
 
 
 @pytest.fixture(params=SIDES)
@@ -208,8 +211,8 @@ def test_validation_figures_are_measured_again(run):
     for name, key in (("baseline", "mcr_dense"), ("", "mcr_compressed")):
         model = keras.models.load_model(out / name / "model.keras")
         assert figures[f"{key}_float"] == pytest.approx(1 - tiny.accuracy(model, data.x_val, data.y_val))
-        int8 = int8_accuracy(out / name / "model_int8.tflite", data.x_val, data.y_val)
-        assert figures[f"{key}_int8"] == pytest.approx(1 - int8)
+        int8 = file_score(out / name / "model_int8.tflite", data.x_val, data.y_val)
+        assert figures[f"{key}_int8"] == pytest.approx(-int8)
     within = figures["mcr_compressed_int8"] <= figures["mcr_dense_int8"] + 0.05
     assert figures["int8_within_tolerance"] is within
 
@@ -262,8 +265,8 @@ def test_unwritable_place_is_refused(tmp_path, parts, error, message):
 
 
 FAILURES = {
-    "Ctrl-C in retraining": (_stages, "retrain", KeyboardInterrupt()),
-    "no memory in retraining": (_stages, "retrain", MemoryError()),
+    "Ctrl-C in retraining": (_job, "retrain", KeyboardInterrupt()),
+    "no memory in retraining": (_job, "retrain", MemoryError()),
     "disagreement of the files": (_run, "write_artifacts", VerificationError("wrong")),
     "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
     "Ctrl-C in measuring": (_run, "benchmark_together", KeyboardInterrupt()),
@@ -313,7 +316,7 @@ def test_refused_run_writes_nothing(tmp_path, monkeypatch):
         tiny.forget(model)
         return {"loss": [0.5]}
 
-    monkeypatch.setattr(_stages, "retrain", retrain)
+    monkeypatch.setattr(_job, "retrain", retrain)
     settings = CompressSettings(candidates=1, epochs=1)
     with pytest.raises(RefusedError, match="No stage stayed within the tolerance of 1.00 points"):
         compress(tiny.trained(), tiny.data(), tmp_path / "out", settings=settings)

@@ -9,7 +9,7 @@ import pytest
 from tests.tflite_export.compress import tiny
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, quantized_layers
-from tflite_export.compress import CompressSettings, RefusedError, _fixed_point, _stages, compress
+from tflite_export.compress import CompressSettings, RefusedError, _job, compress
 from tflite_export.runtime import tflm_available
 
 RECIPE = FixedPoint(4, 6)
@@ -69,29 +69,29 @@ def test_sparsity_of_0_leaves_pruning_out(tmp_path):
     assert not (tmp_path / "out" / "model_fixed_int4.tflite").exists() and summary["fixed_point"]["int4"] is None
 
 
-def spoil(monkeypatch):
-    """Let the retraining in fixed point ruin the model."""
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Lets retraining ruin what is in fixed point, and leave everything else as it is."""
 
     def retrain(model, *_, **__):
         for layer in quantized_layers(model).values():
             layer.kernel_variable.assign(np.zeros(layer.kernel_variable.shape))
         return {"loss": [0.5]}
 
-    monkeypatch.setattr(_fixed_point, "retrain", retrain)
+    monkeypatch.setattr(_job, "retrain", retrain)
 
 
-def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path, monkeypatch):
-    spoil(monkeypatch)
-    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: {"loss": [0.5]})
+@pytest.mark.usefixtures("spoiled")
+def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
     settings = CompressSettings(sparsity=0.1, candidates=2, epochs=1, tolerance=0.3, fixed_point=RECIPE)
     summary = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings)
     assert not summary["fixed_point"]["accepted"] and summary["fixed_point"]["int4"] is None
     assert (tmp_path / "out" / "model_int8.tflite").exists()
 
 
-def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path, monkeypatch):
-    spoil(monkeypatch)
-    with pytest.raises(RefusedError, match="Fixed point left a validation MCR of .* and nothing else was asked for"):
+@pytest.mark.usefixtures("spoiled")
+def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path):
+    with pytest.raises(RefusedError, match=r"No stage stayed within .*fixed_point at sparsity 0\.00: \d+\.\d+ %\. Use"):
         compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
     assert tiny.entries(tmp_path) == []
 

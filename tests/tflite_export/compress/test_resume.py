@@ -15,7 +15,7 @@ import pytest
 import tf_structprune as sp
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
-from tflite_export.compress import CompressSettings, _stages, compress, prune_in_stages, retrain, retrain_in_fixed_point
+from tflite_export.compress import CompressSettings, _job, _prune_stage, compress, retrain
 from tflite_export.compress._work import Work, fingerprint, open_work
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +74,7 @@ def retrained(request):
     """Settings, and the model and figures of a retraining that nothing stops."""
     settings = dataclasses.replace(SETTINGS, distill=request.param)
     model = with_dropout()
-    return settings, model, retrain(model, tiny.trained(), tiny.data(), settings)
+    return settings, model, retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task())
 
 
 SELDOM = pytest.mark.sweep
@@ -95,9 +95,9 @@ def test_retraining_goes_on_with_the_next_epoch(retrained, tmp_path, monkeypatch
     states = StateFolder(tmp_path / "epochs", {}, keep=1)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_writing(patch, epochs, before=before)
-        retrain(with_dropout(), tiny.trained(), tiny.data(), settings, states=states)
+        retrain(with_dropout(), tiny.trained(), tiny.data(), settings, task=tiny.task(), states=states)
     model = with_dropout()
-    again = retrain(model, tiny.trained(), tiny.data(), settings, states=states)
+    again = retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task(), states=states)
     weights_equal(model, whole)
     assert again.keys() == figures.keys()
     for name, values in figures.items():
@@ -108,14 +108,13 @@ def test_retraining_goes_on_with_the_next_epoch(retrained, tmp_path, monkeypatch
 @pytest.fixture(scope="module")
 def pruned():
     """What the stages give when nothing stops them."""
-    return prune_in_stages(tiny.trained(), tiny.data(), SETTINGS)
+    return tiny.run(tiny.trained(), tiny.data(), SETTINGS)
 
 
 def check_same(found, wanted):
-    assert found.stages == wanted.stages
-    assert found.mcr_dense == wanted.mcr_dense
-    assert found.small.masks.equals(wanted.small.masks)
-    weights_equal(found.small.model, wanted.small.model)
+    assert found.reports == wanted.reports
+    assert found.masks.equals(wanted.masks)
+    weights_equal(found.model, wanted.model)
     assert [row.keys() for row in found.history] == [row.keys() for row in wanted.history]
     for row, other in zip(found.history, wanted.history, strict=True):
         assert row == pytest.approx(other, abs=1e-5)
@@ -130,17 +129,17 @@ def test_stages_stopped_between_epochs_end_the_same(pruned, tmp_path, monkeypatc
     work = Work(tmp_path, {"run": 1})
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_writing(patch, epochs)
-        prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work)
+        tiny.run(tiny.trained(), tiny.data(), SETTINGS, work=work)
     searched = []
-    find_masks = _stages.find_masks
-    monkeypatch.setattr(_stages, "find_masks", lambda *a, **k: searched.append(a[1]) or find_masks(*a, **k))
-    check_same(prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work), pruned)
+    find_masks = _prune_stage.find_masks
+    monkeypatch.setattr(_prune_stage, "find_masks", lambda *a, **k: searched.append(a[1]) or find_masks(*a, **k))
+    check_same(tiny.run(tiny.trained(), tiny.data(), SETTINGS, work=work), pruned)
     assert len(searched) == (1 if epochs == 2 else 0)  # only what had not been found yet
 
 
 def test_stages_stopped_in_a_search_end_the_same(pruned, tmp_path, monkeypatch):
     work = Work(tmp_path, {"run": 1})
-    find_masks, calls = _stages.find_masks, []
+    find_masks, calls = _prune_stage.find_masks, []
 
     def stopped(*arguments, **settings):
         calls.append(arguments)
@@ -150,50 +149,43 @@ def test_stages_stopped_in_a_search_end_the_same(pruned, tmp_path, monkeypatch):
         return found
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(_stages, "find_masks", stopped)
-        prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work)
-    check_same(prune_in_stages(tiny.trained(), tiny.data(), SETTINGS, work=work), pruned)
+        patch.setattr(_prune_stage, "find_masks", stopped)
+        tiny.run(tiny.trained(), tiny.data(), SETTINGS, work=work)
+    check_same(tiny.run(tiny.trained(), tiny.data(), SETTINGS, work=work), pruned)
 
 
 def test_layers_draw_the_same_behind_a_search_that_is_known(tmp_path, monkeypatch):
     """Without seeds of their own they are given some when the thin model is made, whatever the search drew before."""
     dense, work = with_dropout(seed=None), Work(tmp_path, {"run": 1})
     settings = dataclasses.replace(SETTINGS, granularity=("feature_map",), epochs=1)
-    wanted = prune_in_stages(dense, tiny.data(), settings)
+    wanted = tiny.run(dense, tiny.data(), settings)
 
     def stopped(*arguments, **given):
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(_stages, "retrain", stopped)
-        prune_in_stages(dense, tiny.data(), settings, work=work)
-    monkeypatch.setattr(_stages, "find_masks", lambda *_, **__: pytest.fail("searched again"))
-    check_same(prune_in_stages(dense, tiny.data(), settings, work=work), wanted)
+        patch.setattr(_job, "retrain", stopped)
+        tiny.run(dense, tiny.data(), settings, work=work)
+    monkeypatch.setattr(_prune_stage, "find_masks", lambda *_, **__: pytest.fail("searched again"))
+    check_same(tiny.run(dense, tiny.data(), settings, work=work), wanted)
 
 
 def test_allocation_of_a_budget_is_kept(tmp_path, monkeypatch):
     settings = CompressSettings(sparsity=sp.Budget("macs", 0.6), candidates=2, epochs=1, tolerance=1.0)
     work = Work(tmp_path, {"run": 1})
-    first = prune_in_stages(tiny.trained(), tiny.data(), settings, work=work)
-    monkeypatch.setattr(_stages, "allocate_budget", lambda *_: pytest.fail("allocated again"))
-    check_same(prune_in_stages(tiny.trained(), tiny.data(), settings, work=work), first)
+    first = tiny.run(tiny.trained(), tiny.data(), settings, work=work)
+    monkeypatch.setattr(_prune_stage, "allocate_budget", lambda *_: pytest.fail("allocated again"))
+    check_same(tiny.run(tiny.trained(), tiny.data(), settings, work=work), first)
 
 
 def test_fixed_point_goes_on_with_the_next_epoch(tmp_path, monkeypatch):
-    settings = dataclasses.replace(SETTINGS, fixed_point=sp.FixedPoint(4, 6))
-
-    def run(**kept):
-        return retrain_in_fixed_point(tiny.trained(), tiny.trained(), tiny.data(), settings, mcr_dense=0.0, **kept)
-
-    model, stage, figures = run()
+    settings = dataclasses.replace(SETTINGS, sparsity=0, tolerance=1.0, fixed_point=sp.FixedPoint(4, 6))
+    whole = tiny.run(tiny.trained(), tiny.data(), settings)
     work = Work(tmp_path, {"run": 1})
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_writing(patch, 2)
-        run(work=work)
-    again, stage_again, figures_again = run(work=work)
-    weights_equal(again, model)
-    assert stage_again == stage
-    assert figures_again["loss"] == pytest.approx(figures["loss"], abs=1e-5)
+        tiny.run(tiny.trained(), tiny.data(), settings, work=work)
+    check_same(tiny.run(tiny.trained(), tiny.data(), settings, work=work), whole)
 
 
 def run_script(*arguments):
@@ -241,7 +233,7 @@ def test_interruption_keeps_what_was_done(tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_stages, "retrain", interrupted)
+    monkeypatch.setattr(_job, "retrain", interrupted)
     with pytest.raises(
         KeyboardInterrupt, match=r"interrupted\. What was done so far is kept; the same command goes on"
     ):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tf_structprune.allocation import Budget
-from tf_structprune.scoring import RayExecutor
+from tf_structprune.cluster import RayExecutor
 from tf_structprune.search import SEARCHES
 from tflite_export.compress import AUGMENTATIONS, CompressSettings
 

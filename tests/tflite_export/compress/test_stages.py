@@ -11,7 +11,7 @@ import tf_structprune as sp
 from tests.tflite_export.compress import tiny
 from tf_structprune.masks import mask_space
 from tf_structprune.search import SEARCHES, find
-from tflite_export.compress import CompressSettings, RefusedError, _allocate, _stages, prune_in_stages
+from tflite_export.compress import CompressSettings, Job, RefusedError, _allocate, _job, _prune_stage, run_job
 
 GRANULARITIES = ("feature_map", "kernel", "intra_kernel")
 PRUNABLE = ("a", "b", "hidden")
@@ -41,7 +41,7 @@ def retrained(monkeypatch):
             fates[len(seen) - 1](model)
             return {"loss": [0.5] * settings.epochs}
 
-        monkeypatch.setattr(_stages, "retrain", retrain)
+        monkeypatch.setattr(_job, "retrain", retrain)
         return seen
 
     return install
@@ -55,37 +55,36 @@ def stay(model):
 def pruned():
     dense, settings = tiny.fresh(), settings_of(granularity=GRANULARITIES, sparsity=0.6)
     weights = dense.get_weights()
-    result = prune_in_stages(dense, tiny.data(), settings)
+    result = tiny.run(dense, tiny.data(), settings)
     return dense, weights, settings, result
 
 
 def test_all_stages_are_accepted_and_reach_the_sparsity(pruned):
     _, _, settings, result = pruned
-    assert [stage.granularity for stage in result.stages] == list(GRANULARITIES)
-    assert [stage.accepted for stage in result.stages] == [True] * 3
-    assert sorted(stage.sparsity for stage in result.stages) == [stage.sparsity for stage in result.stages]
+    assert [stage.granularity for stage in result.reports] == list(GRANULARITIES)
+    assert [stage.accepted for stage in result.reports] == [True] * 3
+    assert sorted(stage.sparsity for stage in result.reports) == [stage.sparsity for stage in result.reports]
     assert settings.sparsity <= result.sparsity < settings.sparsity + 0.06  # blocks and columns of six maps are coarse
-    assert {stage.search for stage in result.stages} == {"best_of_n"}
+    assert {stage.search for stage in result.reports} == {"best_of_n"}
 
 
 def test_sparsity_counts_what_is_gone_from_the_dense_model(pruned):
     dense, _, _, result = pruned
-    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(dense))
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.model) / kept_weights(dense))
 
 
 def test_stage_figures_are_measured_on_the_validation_part(pruned):
     dense, _, settings, result = pruned
     data = tiny.data()
-    assert result.mcr_dense == pytest.approx(mcr(dense, data))
-    assert result.stages[-1].mcr_after_retraining == pytest.approx(mcr(result.small.model, data))
-    assert all(stage.mcr_after_retraining <= result.mcr_dense + settings.tolerance for stage in result.stages)
+    assert result.score == result.reports[-1].score_after == pytest.approx(-mcr(result.model, data))
+    assert all(-stage.score_after <= mcr(dense, data) + settings.tolerance + 1e-9 for stage in result.reports)
 
 
 def test_history_has_a_row_an_epoch(pruned):
     _, _, settings, result = pruned
     expected = [(1 + stage, kind, 1 + epoch) for stage, kind in enumerate(GRANULARITIES) for epoch in range(3)]
     assert [(row["stage"], row["granularity"], row["epoch"]) for row in result.history] == expected
-    assert result.history[-1]["val_accuracy"] == pytest.approx(1 - result.stages[-1].mcr_after_retraining)
+    assert result.history[-1]["val_accuracy"] == pytest.approx(1 + result.reports[-1].score_after)
 
 
 def test_dense_model_is_not_changed(pruned):
@@ -97,17 +96,17 @@ def test_dense_model_is_not_changed(pruned):
 
 def test_result_is_a_plain_model_with_its_left_over_masks(pruned):
     _, _, _, result = pruned
-    assert not [layer for layer in result.small.model.layers if isinstance(layer, sp.MaskedLayer)]
-    masks = result.small.masks
+    assert not [layer for layer in result.model.layers if isinstance(layer, sp.MaskedLayer)]
+    masks = result.masks
     assert not masks.feature_map and masks.kernel and masks.intra_kernel
     for name, mask in masks.kernel.items():
-        kernel = result.small.model.get_layer(name).get_weights()[0]
+        kernel = result.model.get_layer(name).get_weights()[0]
         assert not kernel.reshape(-1, *mask.shape)[:, ~mask].any()  # positions x inputs x outputs
 
 
 def test_feature_map_stage_retrains_the_thin_model(retrained):
     seen = retrained(stay, stay)
-    prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=1.0))
+    tiny.run(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=1.0))
     dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
     for thin in seen:
         assert all(thin[name] < dense[name] for name in PRUNABLE)
@@ -116,7 +115,7 @@ def test_feature_map_stage_retrains_the_thin_model(retrained):
 
 def test_kernel_stage_keeps_the_shape(retrained):
     seen = retrained(stay)
-    prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("kernel",), tolerance=1.0))
+    tiny.run(tiny.trained(), tiny.data(), settings_of(granularity=("kernel",), tolerance=1.0))
     dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
     assert {name: seen[0][name] for name in PRUNABLE} == {name: dense[name] for name in PRUNABLE}
 
@@ -126,22 +125,22 @@ def test_impossible_tolerance_is_refused_with_the_figures(retrained):
     message = (
         r"No stage stayed within the tolerance of 0\.00 points\. Received: validation MCR 0\.00 % dense; "
         r"feature_map at sparsity 0\.3\d: [67]\d\.\d\d %, kernel at sparsity 0\.[234]\d: [67]\d\.\d\d %\. Use a lower "
-        r"--sparsity, more --epochs, --distill, or a larger --tolerance\. Nothing was written\."
+        r"--sparsity, more bits, more --epochs, --distill, or a larger --tolerance\. Nothing was written\."
     )
     with pytest.raises(RefusedError, match=message):
-        prune_in_stages(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=0))
+        tiny.run(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=0))
 
 
 def test_rejected_last_stage_leaves_the_previous_model(retrained):
     retrained(stay, tiny.forget)
     data = tiny.data()
     settings = settings_of(granularity=("feature_map", "kernel"), sparsity=0.3, tolerance=0.6)
-    result = prune_in_stages(tiny.trained(), data, settings)
-    assert [stage.accepted for stage in result.stages] == [True, False]
-    assert result.sparsity == result.stages[0].sparsity < result.stages[1].sparsity
-    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(tiny.trained()))
-    assert mcr(result.small.model, data) == pytest.approx(result.stages[0].mcr_after_retraining)
-    assert not result.small.masks.kernel
+    result = tiny.run(tiny.trained(), data, settings)
+    assert [stage.accepted for stage in result.reports] == [True, False]
+    assert result.sparsity == result.reports[0].sparsity < result.reports[1].sparsity
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.model) / kept_weights(tiny.trained()))
+    assert mcr(result.model, data) == pytest.approx(-result.reports[0].score_after)
+    assert not result.masks.kernel
     assert len(result.history) == 2 * settings.epochs
 
 
@@ -149,29 +148,29 @@ def test_rejected_middle_stage_is_not_built_upon(retrained):
     retrained(stay, tiny.forget, stay)
     data = tiny.data()
     settings = settings_of(granularity=GRANULARITIES, sparsity=0.4, tolerance=0.6)
-    result = prune_in_stages(tiny.trained(), data, settings)
-    assert [stage.accepted for stage in result.stages] == [True, False, True]
-    assert result.small.masks.intra_kernel and not result.small.masks.kernel
-    assert result.sparsity == result.stages[2].sparsity
-    assert result.sparsity == pytest.approx(1 - kept_weights(result.small.model) / kept_weights(tiny.trained()))
-    assert mcr(result.small.model, data) == pytest.approx(result.stages[2].mcr_after_retraining)
+    result = tiny.run(tiny.trained(), data, settings)
+    assert [stage.accepted for stage in result.reports] == [True, False, True]
+    assert result.masks.intra_kernel and not result.masks.kernel
+    assert result.sparsity == result.reports[2].sparsity
+    assert result.sparsity == pytest.approx(1 - kept_weights(result.model) / kept_weights(tiny.trained()))
+    assert mcr(result.model, data) == pytest.approx(-result.reports[2].score_after)
 
 
 def test_rejected_first_stage_leaves_the_dense_shape(retrained):
     seen = retrained(tiny.forget, stay)
     settings = settings_of(granularity=("feature_map", "kernel"), sparsity=0.3, tolerance=0.6)
-    result = prune_in_stages(tiny.trained(), tiny.data(), settings)
-    assert [stage.accepted for stage in result.stages] == [False, True]
+    result = tiny.run(tiny.trained(), tiny.data(), settings)
+    assert [stage.accepted for stage in result.reports] == [False, True]
     dense = {layer.name: layer.count_params() for layer in tiny.trained().layers}
     assert {name: seen[1][name] for name in PRUNABLE} == {name: dense[name] for name in PRUNABLE}
-    assert result.small.model.count_params() == tiny.trained().count_params()
+    assert result.model.count_params() == tiny.trained().count_params()
 
 
 @pytest.mark.parametrize("keep", [("hid*",), ("a", "b")], ids=lambda keep: ",".join(keep))
 def test_kept_layers_stay_whole(retrained, keep):
     retrained(stay, stay, stay)
     settings = settings_of(granularity=GRANULARITIES, sparsity=0.3, tolerance=1.0, keep=keep)
-    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    small = tiny.run(tiny.trained(), tiny.data(), settings).model
     kept = ("hidden",) if keep == ("hid*",) else keep
     for name in PRUNABLE:
         old, new = (model.get_layer(name).get_weights()[0] for model in (tiny.trained(), small))
@@ -186,7 +185,7 @@ def test_kept_layers_stay_whole(retrained, keep):
 def test_widths_keep_to_the_limits(retrained, limits):
     retrained(stay)
     settings = settings_of(sparsity=0.3, tolerance=1.0, keep_first=False, **limits)
-    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    small = tiny.run(tiny.trained(), tiny.data(), settings).model
     pairs = [
         [model.get_layer(name).get_weights()[0].shape[-1] for model in (tiny.trained(), small)] for name in PRUNABLE
     ]
@@ -199,15 +198,15 @@ def test_widths_keep_to_the_limits(retrained, limits):
 def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
     retrained(stay)
     settings = settings_of(granularity=("kernel",), kernel_groups="any", tolerance=1.0, keep_first=keep_first)
-    small = prune_in_stages(tiny.trained(), tiny.data(), settings).small.model
+    small = tiny.run(tiny.trained(), tiny.data(), settings).model
     assert bool(np.all(small.get_layer("first").get_weights()[0] != 0)) is keep_first
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_search_prunes_feature_maps(retrained, name):
     retrained(stay)
-    result = prune_in_stages(tiny.trained(), tiny.data(), settings_of(search=name, tolerance=1.0, candidates=5))
-    (stage,) = result.stages
+    result = tiny.run(tiny.trained(), tiny.data(), settings_of(search=name, tolerance=1.0, candidates=5))
+    (stage,) = result.reports
     assert stage.search == name
     assert 0.5 <= stage.sparsity < 0.6
 
@@ -216,7 +215,7 @@ def test_every_search_prunes_feature_maps(retrained, name):
 @pytest.mark.parametrize("name", ["best_of_n", "particle_filter", "evolutionary"])
 def test_searches_score_no_more_candidates_than_allowed(name, candidates):
     space = mask_space(sp.trace(tiny.trained()), "kernel", 0.5)
-    selector = _stages._selector(settings_of(search=name, candidates=candidates))
+    selector = _prune_stage._selector(settings_of(search=name, candidates=candidates))
     scored = []
 
     def score(candidates):
@@ -230,15 +229,16 @@ def test_searches_score_no_more_candidates_than_allowed(name, candidates):
 def test_search_is_seeded(retrained):
     retrained(*[stay] * 3)
     free = {"granularity": ("kernel",), "kernel_groups": "any", "tolerance": 1.0}
-    results = [prune_in_stages(tiny.trained(), tiny.data(), settings_of(**free, seed=seed)) for seed in (0, 0, 1)]
-    assert results[0].small.masks.equals(results[1].small.masks)
-    assert not results[0].small.masks.equals(results[2].small.masks)
+    results = [tiny.run(tiny.trained(), tiny.data(), settings_of(**free, seed=seed)) for seed in (0, 0, 1)]
+    assert results[0].masks.equals(results[1].masks)
+    assert not results[0].masks.equals(results[2].masks)
 
 
 def test_test_part_is_not_touched(retrained):
     retrained(stay)
-    data = dataclasses.replace(tiny.data(), x_test=None, y_test=None)
-    assert prune_in_stages(tiny.trained(), data, settings_of(tolerance=1.0)).stages[0].accepted
+    job = Job.of(tiny.trained(), tiny.data(), settings_of(tolerance=1.0))
+    blind = dataclasses.replace(job, data=dataclasses.replace(job.data, x_test=None, y_test=None))
+    assert run_job(blind).reports[0].accepted
 
 
 def test_nothing_to_prune_is_refused():
@@ -246,26 +246,26 @@ def test_nothing_to_prune_is_refused():
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x), name="short")
     with pytest.raises(ValueError, match="Model 'short' has nothing to prune"):
-        prune_in_stages(model, tiny.data(), settings_of())
+        tiny.run(model, tiny.data(), settings_of())
 
 
 def test_sparsity_out_of_reach_is_refused():
     with pytest.raises(ValueError, match=r"Granularity 'feature_map' cannot remove that much here. .*Use at most 0\.9"):
-        prune_in_stages(tiny.trained(), tiny.data(), settings_of(sparsity=0.995))
+        tiny.run(tiny.trained(), tiny.data(), settings_of(sparsity=0.995))
 
 
 def test_layer_to_keep_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="has no layer to keep by that name. Received: keep='nothing'"):
-        prune_in_stages(tiny.trained(), tiny.data(), settings_of(keep=("nothing",)))
+        tiny.run(tiny.trained(), tiny.data(), settings_of(keep=("nothing",)))
 
 
 def pruned_by(granularity, **changes):
     settings = settings_of(granularity=granularity, tolerance=1.0, **changes)
-    return prune_in_stages(tiny.trained(), tiny.data(), settings)
+    return tiny.run(tiny.trained(), tiny.data(), settings)
 
 
 def of_one_stage(result):
-    (stage,) = result.stages
+    (stage,) = result.reports
     return stage.demands
 
 
@@ -288,8 +288,8 @@ def test_kernels_go_in_blocks(retrained, changes, groups):
     retrained(stay)
     result = pruned_by(("kernel",), **changes)
     assert of_one_stage(result) == sp.Kernel(groups=groups)
-    assert sorted(result.small.masks.kernel) == sorted(PRUNABLE)
-    assert all(in_blocks(mask, groups) and not mask.all() for mask in result.small.masks.kernel.values())
+    assert sorted(result.masks.kernel) == sorted(PRUNABLE)
+    assert all(in_blocks(mask, groups) and not mask.all() for mask in result.masks.kernel.values())
 
 
 ANY = {"asked for": {"kernel_groups": "any"}, "not lowered": {"lower": "none"}}
@@ -300,7 +300,7 @@ def test_kernels_go_one_by_one_where_nothing_else_is_asked_for(retrained, change
     retrained(stay)
     result = pruned_by(("kernel",), **changes)
     assert of_one_stage(result) == sp.Kernel()
-    assert not any(in_blocks(mask, 2) for mask in result.small.masks.kernel.values())
+    assert not any(in_blocks(mask, 2) for mask in result.masks.kernel.values())
 
 
 def test_blocks_are_smaller_where_those_of_the_share_do_not_reach_it(retrained):
@@ -340,7 +340,7 @@ def test_patterns_are_those_that_were_asked_for(retrained, changes, demands):
     retrained(stay)
     result = pruned_by(("intra_kernel",), sparsity=0.6, **changes)
     assert of_one_stage(result) == demands
-    found = result.small.masks.intra_kernel
+    found = result.masks.intra_kernel
     assert sorted(found) == sorted(PRUNABLE)
     most = max(len(np.unique(patterns, axis=0)) for patterns in found.values())
     strides = {name: set(patterns[:, 0].tolist()) for name, patterns in found.items()}
@@ -361,7 +361,7 @@ def test_strides_that_were_given_are_kept_to():
 def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained):
     retrained(stay, stay)
     result = pruned_by(("kernel", "intra_kernel"), sparsity=0.5, kernel_groups=2)
-    first, last = result.stages
+    first, last = result.reports
     assert first.sparsity > 1 - 0.5**0.5 + 0.02  # a block is a quarter of a layer
     assert 0.5 <= last.sparsity < 0.52
 
@@ -371,13 +371,13 @@ def test_budget_is_allocated_and_met_by_the_small_model(retrained, allocation):
     retrained(stay)
     dense, data = tiny.fresh(), tiny.data()
     settings = settings_of(sparsity=sp.Budget("macs", 0.6), allocation=allocation, tolerance=1, search="magnitude")
-    result = prune_in_stages(dense, data, settings)
-    (stage,) = result.stages
+    result = tiny.run(dense, data, settings)
+    (stage,) = result.reports
     assert stage.allocation.method == allocation
-    macs = sp.trace(result.small.model).macs
+    macs = sp.trace(result.model).macs
     assert macs == stage.allocation.cost_after <= 0.6 * sp.trace(dense).macs
-    assert {name: result.small.model.get_layer(name).kernel.shape[-1] for name in PRUNABLE} == stage.allocation.kept
-    assert stage.mcr_before_retraining == pytest.approx(-stage.allocation.score)  # the same masks, by magnitude
+    assert {name: result.model.get_layer(name).kernel.shape[-1] for name in PRUNABLE} == stage.allocation.kept
+    assert stage.score_before == pytest.approx(stage.allocation.score)  # the same masks, by magnitude
     assert 0 < stage.sparsity == result.sparsity
 
 
@@ -391,7 +391,7 @@ def test_latency_is_that_of_the_int8_file(retrained, monkeypatch):
 
     monkeypatch.setattr(_allocate, "latency_cost", latency_cost)
     settings = settings_of(sparsity=sp.Budget("latency", 0.8), tolerance=1, search="magnitude")
-    (stage,) = prune_in_stages(tiny.fresh(), tiny.data(), settings).stages
+    (stage,) = tiny.run(tiny.fresh(), tiny.data(), settings).reports
     assert asked["quantize"] == "int8" and len(asked["representative_data"]) == 16
     assert stage.allocation.cost_before == 10 + 8 + 8 + 12
     assert stage.allocation.cost_after == 10 + sum(stage.allocation.kept.values()) <= 0.8 * 38
@@ -405,13 +405,13 @@ def test_allocation_and_search_are_scored_where_the_settings_say(retrained, monk
         asked.append(executor)
         return called(*args, **given)
 
-    for module, name in ((_allocate, "allocate"), (_stages, "find_masks")):
+    for module, name in ((_allocate, "allocate"), (_prune_stage, "find_masks")):
         monkeypatch.setattr(module, name, functools.partial(here, getattr(module, name)))
     settings = settings_of(sparsity=sp.Budget("macs", 0.6), tolerance=1, executor="ray", workers=3)
-    prune_in_stages(tiny.fresh(), tiny.data(), settings)
+    tiny.run(tiny.fresh(), tiny.data(), settings)
     assert asked == [sp.RayExecutor(3)] * 2
 
 
 def test_budget_out_of_reach_is_refused():
     with pytest.raises(ValueError, match=r"Budget 'macs': removing feature maps does not make the network that cheap"):
-        prune_in_stages(tiny.fresh(), tiny.data(), settings_of(sparsity=sp.Budget("macs", 0.01)))
+        tiny.run(tiny.fresh(), tiny.data(), settings_of(sparsity=sp.Budget("macs", 0.01)))

@@ -8,9 +8,8 @@ import pytest
 
 from tests.tflite_export.compress import tiny
 from tflite_export.compress import CompressSettings, retrain
-from tflite_export.compress._train import Batches, SoftTargets
+from tflite_export.compress._train import Batches
 
-TEMPERATURE = 3.0
 AUGMENTS = {"none": (), "flip": ("flip",), "shift": ("shift",), "both": ("flip", "shift")}
 
 
@@ -114,44 +113,6 @@ def test_augmented_epochs_differ():
     assert not np.array_equal(first, images)
 
 
-def softened(logits):
-    raw = np.exp((logits - logits.max(axis=1, keepdims=True)) / TEMPERATURE)
-    return raw / raw.sum(axis=1, keepdims=True)
-
-
-def divergence(teacher, student):
-    """Hinton's loss in NumPy: T^2 times the mean divergence of the softened classes."""
-    p, q = softened(teacher), softened(student)
-    return TEMPERATURE**2 * float(np.mean((p * np.log(p / q)).sum(axis=1)))
-
-
-def probabilities_of(logits):
-    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raw / raw.sum(axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
-@pytest.mark.parametrize("seed", range(5))
-def test_soft_targets_match_the_reference(probabilities, seed):
-    rng = np.random.default_rng(seed)
-    teacher, student = (rng.normal(0, 2, (9, 4)).astype(np.float32) for _ in range(2))
-    form = probabilities_of if probabilities else np.asarray
-    loss = SoftTargets(probabilities=probabilities).compute_loss(form(teacher), form(student))
-    assert float(loss) == pytest.approx(divergence(teacher, student), rel=1e-4)
-
-
-@pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
-def test_soft_targets_vanish_when_the_student_is_the_teacher(probabilities):
-    outputs = probabilities_of(np.random.default_rng(0).normal(0, 2, (9, 4))).astype(np.float32)
-    assert float(SoftTargets(probabilities=probabilities).compute_loss(outputs, outputs)) == pytest.approx(0, abs=1e-5)
-
-
-def test_soft_targets_bear_a_probability_of_zero():
-    sure, unsure = np.eye(4, dtype=np.float32), np.full((4, 4), 0.25, np.float32)
-    loss = float(SoftTargets(probabilities=True).compute_loss(sure, unsure))
-    assert np.isfinite(loss) and loss > 0
-
-
 def perturbed(activation):
     """A copy of the trained network that has forgotten a little."""
     model = tiny.fresh(activation)
@@ -169,7 +130,7 @@ def test_retraining_learns_and_reports_each_epoch(activation, distill):
     model, data = perturbed(activation), tiny.data()
     before = tiny.accuracy(model, data.x_val, data.y_val)
     settings = CompressSettings(epochs=4, finetune_batch=32, finetune_rate=5e-3, distill=distill)
-    figures = retrain(model, tiny.trained(activation), data, settings)
+    figures = retrain(model, tiny.trained(activation), data, settings, task=tiny.task(activation))
     after = tiny.accuracy(model, data.x_val, data.y_val)
     assert before < 0.9 < after
     assert {len(values) for values in figures.values()} == {4}
@@ -184,7 +145,7 @@ def test_retraining_leaves_the_teacher_as_it_was(distill):
     teacher.get_layer("b").trainable = False
     weights, flags = teacher.get_weights(), [layer.trainable for layer in teacher.layers]
     optimizer = teacher.optimizer
-    retrain(model, teacher, tiny.data(), CompressSettings(epochs=1, distill=distill))
+    retrain(model, teacher, tiny.data(), CompressSettings(epochs=1, distill=distill), task=tiny.task())
     for old, new in zip(weights, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert teacher.trainable
@@ -201,7 +162,7 @@ def test_retraining_is_seeded_and_never_sees_the_test_part():
     data, results = without_test_part(), []
     for seed in (0, 0, 1):
         model = perturbed("softmax")
-        retrain(model, tiny.trained(), data, CompressSettings(epochs=1, seed=seed))
+        retrain(model, tiny.trained(), data, CompressSettings(epochs=1, seed=seed), task=tiny.task())
         results.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)  # threads may add up in another order
     assert np.abs(results[0] - results[2]).max() > 1e-3
@@ -210,7 +171,7 @@ def test_retraining_is_seeded_and_never_sees_the_test_part():
 def test_retraining_lets_the_rate_fall_to_zero():
     model = perturbed("softmax")
     settings = CompressSettings(epochs=2, finetune_batch=64, finetune_rate=0.01)
-    retrain(model, tiny.trained(), tiny.data(), settings)
+    retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task())
     steps = 2 * 5
     assert int(model.optimizer.iterations) == steps
     rate = [float(model.optimizer._learning_rate(step)) for step in (0, steps // 2, steps)]

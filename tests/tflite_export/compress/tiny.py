@@ -6,7 +6,7 @@ import os
 import keras
 import numpy as np
 
-from tflite_export.compress import Data
+from tflite_export.compress import CompressSettings, Data, Job, run_job
 
 CLASSES = 3
 _L = keras.layers
@@ -66,6 +66,15 @@ def forget(model):
     layer = model.get_layer("classifier")
     kernel, bias, *rest = layer.get_weights()
     layer.set_weights([np.zeros_like(kernel), np.eye(len(bias))[0], *rest])
+
+
+def run(dense, data, settings, **kept):
+    """What the stages of a run leave."""
+    return run_job(Job.of(dense, data, settings, **kept))
+
+
+def task(activation="softmax"):
+    return Job.of(trained(activation), data(), CompressSettings()).task
 
 
 def accuracy(model, x, y):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import zoo
-from tf_structprune.measure import _predict, predict
+from tf_structprune.task import _predict, predict
 
 
 @pytest.fixture(scope="module")

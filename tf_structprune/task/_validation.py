@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import input_arrays
-from tf_structprune.measure import predict
-from tf_structprune.scoring._score import Score, as_score
+from tf_structprune.task import predict
+from tf_structprune.task._score import Score, as_score
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import LayerRule, inner_layer, named_layers, register_rule, registered_rules
+from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import MaskSet
-from tf_structprune.scoring._bench import Bench
-from tf_structprune.scoring._rounds import Round
-from tf_structprune.scoring._score import Score
-from tf_structprune.scoring._validation import Validation
+from tf_structprune.scoring import LocalBench, Round
+from tf_structprune.task import Score, Validation
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Worker:
 
     def __init__(self, stock: Sequence[Any]) -> None:
         self._stock = stock
-        self._bench: Bench | None = None
+        self._bench: LocalBench | None = None
         self._number = -1
 
     def load(self) -> None:
@@ -136,17 +135,17 @@ class Worker:
         bench = self._enter(number, sent)
         return bench.outputs([self._changes[row] for row in rows])
 
-    def _ready(self) -> Bench:
+    def _ready(self) -> LocalBench:
         if self._bench is None:
             import ray
 
             cargo, shard = ray.get(list(self._stock))
             validation = Validation(shard.x, shard.y, cargo.score)
             order = np.arange(validation.size)
-            self._bench = Bench(unpack(cargo), validation, order, batch_size=cargo.batch_size)
+            self._bench = LocalBench(MaskedModel(unpack(cargo)), validation, order, batch_size=cargo.batch_size)
         return self._bench
 
-    def _enter(self, number: int, sent: Sequence[Any]) -> Bench:
+    def _enter(self, number: int, sent: Sequence[Any]) -> LocalBench:
         bench = self._ready()
         if number != self._number:
             import ray

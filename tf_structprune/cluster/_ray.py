@@ -11,14 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.cluster._crew import Crew
+from tf_structprune.cluster._worker import Candidates, Shard, pack
+from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import MaskSet
-from tf_structprune.scoring._bench import even_size, in_batches
-from tf_structprune.scoring._changes import Change
-from tf_structprune.scoring._ray_crew import Crew
-from tf_structprune.scoring._ray_worker import Candidates, Shard, pack
-from tf_structprune.scoring._rounds import Rounds
-from tf_structprune.scoring._score import as_score
-from tf_structprune.scoring._validation import Validation
+from tf_structprune.scoring import Change, Rounds, even_size, in_batches
+from tf_structprune.task import Validation, as_score
 
 _MOST_PARTS = 4  # of a batch: smaller ones cost more than idle workers
 
@@ -57,12 +55,12 @@ class RayExecutor:
                 raise ValueError(f"{name} must be at least {least}. Received: {name}={value!r}. Use a count.")
 
     def bench(
-        self, masked: keras.Model, validation: Validation, order: NDArray[np.int64], *, batch_size: int
+        self, masked: MaskedModel, validation: Validation, order: NDArray[np.int64], *, batch_size: int
     ) -> "RayBench":
         """Start workers and give them the model and the samples.
 
         Args:
-            masked: a model from `wrap`, whose weights must stay as they are; it is not changed.
+            masked: the model, whose weights must stay as they are; it is not changed.
             validation: samples, targets and score.
             order: indices of all samples in the order of the batches, shape (samples,).
             batch_size: samples a batch.
@@ -118,7 +116,7 @@ class RayBench:
 
     Args:
         executor: how many workers, and where.
-        masked: a model from `wrap`.
+        masked: the model.
         validation: samples, targets and score.
         order: indices of all samples in the order of the batches, shape (samples,).
         batch_size: samples a batch.
@@ -127,7 +125,7 @@ class RayBench:
     def __init__(
         self,
         executor: RayExecutor,
-        masked: keras.Model,
+        masked: MaskedModel,
         validation: Validation,
         order: NDArray[np.int64],
         *,
@@ -214,14 +212,14 @@ class RayBench:
             ray.shutdown()
             self._owner = False
 
-    def _hired(self, executor: RayExecutor, masked: keras.Model, part_size: int) -> Crew:
+    def _hired(self, executor: RayExecutor, masked: MaskedModel, part_size: int) -> Crew:
         """Workers with their shards, which wait in Ray's object store."""
         import ray
 
         # Where samples have no score by themselves, workers give outputs, and whatever score they have is not asked.
         score = self._validation.score if self.by_sample else as_score("mcr")
-        cargo = ray.put(pack(masked, score, part_size))
-        inputs = self._validation.inputs(masked)
+        cargo = ray.put(pack(masked.model, score, part_size))
+        inputs = self._validation.inputs(masked.model)
         count = min(executor.workers, len(self._parts))
         stocks = [[cargo, ray.put(self._shard(inputs, self._indices(number, count)))] for number in range(count)]
         return Crew(stocks, cpus=executor.cpus_per_worker, restarts=executor.restarts, environment=executor.environment)

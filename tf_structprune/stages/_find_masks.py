@@ -7,8 +7,8 @@ from rich.progress import Progress
 
 from tf_structprune.allocation import Allocation
 from tf_structprune.channels import PrunableGraph
-from tf_structprune.graph import trace
-from tf_structprune.layers import get_masks, polarity_of
+from tf_structprune.cluster import LOCAL, as_executor
+from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import (
     FEATURE_MAP,
     Granularity,
@@ -20,12 +20,13 @@ from tf_structprune.masks import (
     mask_space,
 )
 from tf_structprune.measure import MEASURES
-from tf_structprune.scoring import LOCAL, Scorer, Validation
+from tf_structprune.scoring import Scorer
 from tf_structprune.search import Search, SearchResult, find
+from tf_structprune.task import Validation
 
 
 def find_masks(
-    masked: keras.Model,
+    masked: keras.Model | MaskedModel,
     granularity: Granularity,
     sparsity: float | Allocation,
     *,
@@ -42,7 +43,7 @@ def find_masks(
     The model is left with the masks it had.
 
     Args:
-        masked: a model from `wrap`.
+        masked: a model from `wrap`, or the handle of one, which spares tracing it again.
         granularity: what the candidates prune, by name or with demands such as `masks.Kernel(groups=4)`.
         sparsity: total fraction of the prunable weights removed in the end, in [0, 1), or an `Allocation`, whose
             unit counts all candidates then have; for feature maps only.
@@ -59,17 +60,17 @@ def find_masks(
             selector that cannot do the granularity.
     """
     # Ten names: a search is its settings, and scripts give them by keyword.
-    graph = trace(masked)
-    base = get_masks(masked, graph=graph)
+    handle = MaskedModel.of(masked)
+    graph, base = handle.graph, handle.masks
     name = as_granularity(granularity).name
     if isinstance(sparsity, Allocation):
         space, told = _allocated_space(graph, name, sparsity, base), f"{sparsity.method} allocation"
     else:
-        options = PatternOptions(polarity=polarity_of(masked))
+        options = PatternOptions(polarity=handle.polarity)
         space = mask_space(graph, granularity, sparsity, base=base, patterns=options)
         told = f"sparsity {sparsity:.2f}"
-    importance = MEASURES[search.measure](masked, graph, name, validation.x) if search.measure else {}
-    scorer = Scorer(masked, validation, racing=racing, enough=enough, seed=seed, executor=executor)
+    importance = MEASURES[search.measure](handle.model, graph, name, validation.x) if search.measure else {}
+    scorer = Scorer(handle, validation, racing=racing, enough=enough, seed=seed, executor=as_executor(executor))
     try:
         with Progress(transient=True, disable=not verbose) as progress:
             task = progress.add_task(f"search {name} masks, {told}", total=None)

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.callbacks._find_masks import check_allocated
 from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel, check_sparsity, stage_shares
 from tf_structprune.schedule import OneShot, Schedule, StepSchedule
+from tf_structprune.stages._find_masks import check_allocated
 
 Sparsity = float | Allocation | Mapping[str, float | Allocation] | None
 """What all granularities remove together, or each by name; None where a schedule says it."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class Goal:
     """One granularity, the demands on its masks, and the fraction that it removes of the weights it finds, or how
     many units it leaves in each group."""
 
@@ -21,12 +21,12 @@ class Stage:
     share: float | Allocation
 
 
-def stages_of(
+def goals_of(
     demands: tuple[FeatureMap | Kernel | IntraKernelStrided, ...],
     sparsity: Sparsity,
     present: float,
-) -> tuple[Stage, ...]:
-    """The stages of a run; a plain sparsity counts what is gone when training begins.
+) -> tuple[Goal, ...]:
+    """The goals of a run, one a stage; a plain sparsity counts what is gone when training begins.
 
     Args:
         demands: the granularities in order.
@@ -42,7 +42,7 @@ def stages_of(
         shares = [sparsity[kind] for kind in granularity]
     else:
         shares = stage_shares(1 - (1 - max(sparsity, present)) / (1 - present), granularity)
-    return tuple(Stage(kind, share) for kind, share in zip(demands, shares, strict=True))
+    return tuple(Goal(kind, share) for kind, share in zip(demands, shares, strict=True))
 
 
 def check_sparsities(sparsity: Sparsity, granularity: tuple[str, ...], schedule: Schedule) -> Sparsity:

@@ -15,15 +15,17 @@ from tf_structprune.allocation import (
     find_allocation,
 )
 from tf_structprune.channels import PrunableGraph
-from tf_structprune.graph import trace, weight_shapes
-from tf_structprune.layers import get_masks
+from tf_structprune.cluster import LOCAL, as_executor
+from tf_structprune.graph import weight_shapes
+from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import FEATURE_MAP, MaskSet
 from tf_structprune.measure import l1
-from tf_structprune.scoring import LOCAL, Scorer, check_validation
+from tf_structprune.scoring import Scorer
+from tf_structprune.task import check_validation
 
 
 def allocate(
-    masked: keras.Model,
+    masked: keras.Model | MaskedModel,
     budget: Budget,
     *,
     validation_data: tuple[Any, Any],
@@ -67,12 +69,12 @@ def allocate(
     """
     # Ten names: what is asked for, what it is judged by, and how it is searched, each by keyword.
     validation = check_validation(validation_data, score, batch_size)
-    graph = trace(masked)
-    base = get_masks(masked, graph=graph)
+    handle = MaskedModel.of(masked)
+    graph, base = handle.graph, handle.masks
     _check_wrapped(graph, base)
-    count = CountedCost.of(budget, graph, weight_shapes(masked, graph))
-    importance = l1(masked, graph, FEATURE_MAP, validation.x)
-    scorer = Scorer(masked, validation, racing=False, executor=executor)
+    count = CountedCost.of(budget, graph, weight_shapes(handle.model, graph))
+    importance = l1(handle.model, graph, FEATURE_MAP, validation.x)
+    scorer = Scorer(handle, validation, racing=False, executor=as_executor(executor))
 
     def scores(candidates: Sequence[MaskSet]) -> list[float]:
         values: list[float] = scorer.score(candidates).values.tolist()
@@ -82,7 +84,7 @@ def allocate(
         problem = Problem(
             graph=graph, base=base, budget=budget, count=count, importance=importance, score=scores, measure=cost
         )
-        return find_allocation(problem, method, levels=levels, seed=seed, metric=_name_of(score))
+        return find_allocation(problem, method, levels=levels, seed=seed, metric=validation.score.metric)
     finally:
         scorer.close()
 
@@ -93,7 +95,3 @@ def _check_wrapped(graph: PrunableGraph, masks: MaskSet) -> None:
             f"Model '{graph.model_name}' holds no feature map masks, which an allocation is about. Received: a model "
             "wrapped for other granularities. Use wrap(model, granularity=(..., 'feature_map'))."
         )
-
-
-def _name_of(score: Any) -> str:
-    return score if isinstance(score, str) else str(getattr(score, "name", None) or getattr(score, "__name__", score))

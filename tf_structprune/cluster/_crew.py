@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import logging
 
-from tf_structprune.scoring._ray_worker import Worker
+from tf_structprune.cluster._worker import Worker
 
 
 class Crew:

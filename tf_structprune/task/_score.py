@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.search import Metric
+
 Values = NDArray[np.float64]
 _SUM_ERROR = 1e-3  # outputs whose rows add up to one within this are probabilities
 _LEAST = 1e-7  # of a probability, as Keras's losses bound it
@@ -19,9 +21,11 @@ class Score(ABC):
     Attributes:
         by_sample: whether each sample has a score by itself, whose mean is the score of all; only then candidates
             can be compared on a part of the samples.
+        metric: how the score is told.
     """
 
     by_sample = False
+    metric = Metric("score")
 
     @abstractmethod
     def __call__(self, y_true: Any, y_pred: Any) -> float:
@@ -43,12 +47,14 @@ class SampleScore(Score):
     Attributes:
         of_samples: function of (targets, outputs) that gives one value a sample, shape (samples, ...); what is left
             of further axes is averaged.
+        metric: how the score is told; by the function's name if not given.
     """
 
     by_sample = True
 
-    def __init__(self, of_samples: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, of_samples: Callable[[Any, Any], Any], metric: Metric | None = None) -> None:
         self.of_samples = of_samples
+        self.metric = Metric(_name_of(of_samples)) if metric is None else metric
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         return float(self.samples(y_true, y_pred).mean())
@@ -68,6 +74,7 @@ class _Mcr(Score):
     """Minus the misclassification rate."""
 
     by_sample = True
+    metric = Metric("MCR", falls=True, percent=True)
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         return -misclassification_rate(y_true, y_pred)
@@ -81,19 +88,20 @@ class _Metric(Score):
     """A Keras metric, which sees all samples at once."""
 
     def __init__(self, metric: keras.metrics.Metric) -> None:
-        self.metric = metric
+        self._of_all, self.metric = metric, Metric(metric.name)
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
-        self.metric.reset_state()
-        self.metric.update_state(y_true, y_pred)
-        return float(keras.ops.convert_to_numpy(self.metric.result()))
+        self._of_all.reset_state()
+        self._of_all.update_state(y_true, y_pred)
+        return float(keras.ops.convert_to_numpy(self._of_all.result()))
 
 
 class _Function(Score):
     """A function of all samples; of several values the mean is taken."""
 
-    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any], metric: Metric | None = None) -> None:
         self.function = function
+        self.metric = Metric(_name_of(function)) if metric is None else metric
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         return float(np.mean(keras.ops.convert_to_numpy(self.function(y_true, y_pred))))
@@ -104,6 +112,7 @@ class _Outputs(Score):
 
     def __init__(self, scores: Sequence[Score | None]) -> None:
         self.scores = scores
+        self.metric = Metric("mean of " + ", ".join(score.metric.name for score in scores if score is not None))
         self.by_sample = all(score.by_sample for score in scores if score is not None)
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
@@ -160,6 +169,18 @@ def class_labels(y: NDArray[Any]) -> NDArray[np.int64]:
     """Class indices, shape (images,), of labels that may be one-hot or a column."""
     flat = y if y.ndim == 1 else y[:, 0] if y.shape[1:] == (1,) else y.argmax(axis=-1)
     return np.asarray(flat, np.int64)
+
+
+def sample_values(targets: Any) -> NDArray[Any]:
+    """One value for each sample, by which samples can be sorted: its class, its target, or the mean of its targets.
+
+    Args:
+        targets: an array, or one for each output of the model, of which the first decides.
+    """
+    first = np.asarray(keras.tree.flatten(targets)[0])
+    if first.ndim > 2:
+        return np.asarray(first.reshape(len(first), -1).mean(axis=1))
+    return class_labels(first) if first.ndim == 2 and first.shape[1] > 1 else first.reshape(len(first))
 
 
 def divergence(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Values:
@@ -224,19 +245,25 @@ def _named(name: str) -> Score:
             f"Unknown score. Received: score={name!r}. Use 'mcr', 'kl', the name of a Keras loss, a "
             "Keras loss or metric, or a function of (labels, outputs)."
         ) from error
-    return _loss(loss) if isinstance(loss, keras.losses.Loss) else SampleScore(lambda *pair: -loss(*pair))
+    if isinstance(loss, keras.losses.Loss):
+        return _loss(loss)
+    return SampleScore(lambda *pair: -loss(*pair), Metric(name, falls=True))
 
 
 def _loss(loss: keras.losses.Loss) -> Score:
     """The loss of each sample, whatever the loss makes of them; of all samples where it does not tell."""
-    config = loss.get_config()
+    config, metric = loss.get_config(), Metric(loss.name, falls=True)
     if config.get("reduction") not in ("sum_over_batch_size", "mean"):
-        return _Function(lambda y_true, y_pred: -np.mean(keras.ops.convert_to_numpy(loss(y_true, y_pred))))
+        return _Function(lambda *pair: -np.mean(keras.ops.convert_to_numpy(loss(*pair))), metric)
     alone = loss.__class__.from_config({**config, "reduction": None})
-    return SampleScore(lambda y_true, y_pred: -alone(y_true, y_pred))
+    return SampleScore(lambda y_true, y_pred: -alone(y_true, y_pred), metric)
 
 
 _BY_NAME: dict[str, Score] = {
     "mcr": _Mcr(),
-    "kl": SampleScore(lambda y_true, y_pred: -divergence(y_true, y_pred)),
+    "kl": SampleScore(lambda y_true, y_pred: -divergence(y_true, y_pred), Metric("KL divergence", falls=True)),
 }
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))

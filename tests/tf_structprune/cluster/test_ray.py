@@ -11,9 +11,11 @@ import ray
 import tf_structprune as sp
 from tests import zoo
 from tests.tf_structprune.scoring.test_scorer import candidates_of
+from tf_structprune.cluster import RayExecutor, as_executor
+from tf_structprune.cluster._ray import parts_of_batch
 from tf_structprune.masks import GRANULARITIES
-from tf_structprune.scoring import RayExecutor, SampleScore, Scorer, as_score, check_validation
-from tf_structprune.scoring._ray import parts_of_batch
+from tf_structprune.scoring import Scorer
+from tf_structprune.task import SampleScore, as_score, check_validation
 
 LOSS = "sparse_categorical_crossentropy"
 BATCH = 16
@@ -38,7 +40,7 @@ def data_for(masked, samples=100):
 
 def scorer_of(masked, data, executor, *, score=LOSS, racing=False):
     validation = check_validation(data, as_score(score), BATCH, masked)
-    return Scorer(masked, validation, racing=racing, batch_size=BATCH, executor=executor)
+    return Scorer(masked, validation, racing=racing, batch_size=BATCH, executor=as_executor(executor))
 
 
 def check_equal(found, expected):
@@ -224,7 +226,7 @@ def test_bad_settings_are_refused(settings, message):
 
 def test_ray_is_needed_only_when_used(monkeypatch):
     masked = sp.wrap(zoo.build("chain"))
-    monkeypatch.setattr("tf_structprune.scoring._ray.find_spec", lambda name: None)
+    monkeypatch.setattr("tf_structprune.cluster._ray.find_spec", lambda name: None)
     message = (
         r"executor='ray' needs Ray\. Received: an environment without it\. Use pip install 'tf-structprune\[ray\]'"
     )

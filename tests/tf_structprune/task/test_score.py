@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tf_structprune.scoring import SampleScore, as_score, class_labels, divergence, misclassification_rate
+from tf_structprune.task import SampleScore, as_score, class_labels, divergence, misclassification_rate
 
 OUTPUTS = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
 LABELS = np.array([0, 1, 2, 2])  # the third is wrong

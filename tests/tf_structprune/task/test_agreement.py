@@ -4,13 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tflite_export.verify._agreement import (
-    is_classifier,
-    largest_steps,
-    range_error,
-    relative_error,
-    same_class_fraction,
-)
+from tf_structprune.task import Agreement, range_error, relative_error, same_class_fraction
+from tflite_export.verify._steps import largest_steps
 
 outputs = arrays(np.float32, (6, 4), elements=st.floats(-100, 100, width=32))
 integers = arrays(np.int8, (6, 4))
@@ -59,6 +54,6 @@ def test_same_class_fraction_counts_samples():
     assert same_class_fraction(reference[[0, 1, 2, 2]], reference) == 0.75
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((3, 2), True), ((3, 1), False), ((3, 4, 4, 2), False), ((3,), False)])
-def test_is_classifier_wants_a_vector_of_scores(shape, expected):
-    assert is_classifier(np.zeros(shape)) is expected
+@pytest.mark.parametrize(("shape", "told"), [((3, 2), True), ((3, 1), False), ((3, 4, 4, 2), False), ((3,), False)])
+def test_only_a_vector_of_scores_names_a_class(shape, told):
+    assert (Agreement.between(np.zeros(shape), np.zeros(shape)).same_class is not None) is told

@@ -1,9 +1,32 @@
-"""Figures that say how well two sets of outputs agree."""
+"""How well two sets of outputs agree."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the outputs of one model are those of another.
+
+    Attributes:
+        same_class: fraction of the samples for which both name the same class; None where outputs are no class scores.
+        error: root mean square difference as a fraction of the range of the reference outputs.
+    """
+
+    same_class: float | None
+    error: float
+
+    @classmethod
+    def between(cls, outputs: NDArray[Any], reference: NDArray[Any]) -> Self:
+        """The agreement of outputs with reference outputs of the same shape.
+
+        One vector of two or more numbers a sample counts as class scores.
+        """
+        classes = reference.ndim == 2 and reference.shape[1] > 1
+        return cls(same_class_fraction(outputs, reference) if classes else None, range_error(outputs, reference))
 
 
 def relative_error(outputs: NDArray[Any], reference: NDArray[Any]) -> float:
@@ -48,13 +71,3 @@ def same_class_fraction(outputs: NDArray[Any], reference: NDArray[Any]) -> float
         Between 0 and 1.
     """
     return float(np.mean(np.argmax(outputs, axis=-1) == np.argmax(reference, axis=-1)))
-
-
-def largest_steps(outputs: NDArray[Any], reference: NDArray[Any]) -> int:
-    """Largest difference of integer outputs, in quantization steps."""
-    return int(np.abs(outputs.astype(np.int64) - reference.astype(np.int64)).max(initial=0))
-
-
-def is_classifier(outputs: NDArray[Any]) -> bool:
-    """Whether outputs are one vector of two or more class scores a sample."""
-    return outputs.ndim == 2 and outputs.shape[1] > 1

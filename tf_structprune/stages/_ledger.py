@@ -1,0 +1,97 @@
+"""The one stage machine: what is open is judged, then kept or taken back."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import keras
+from absl import logging
+
+from tf_structprune.stages._judge import Judge
+from tf_structprune.stages._report import StageReport
+
+
+@dataclass
+class Ledger:
+    """Where a run of stages stands.
+
+    Attributes:
+        judge: says what is accepted.
+        kept: the last accepted state, whatever the run goes back to.
+        open: the stage that is not judged yet; None between stages.
+        reports: of the stages that are closed, in order.
+    """
+
+    judge: Judge
+    kept: Any
+    open: StageReport | None = None
+    reports: tuple[StageReport, ...] = ()
+
+    def look(self, score: float, state: Callable[[], Any]) -> bool:
+        """Judge a score; a state whose score is accepted is what the run goes back to from then on."""
+        accepted = self.judge.accepts(score)
+        if accepted:
+            self.kept = state()
+        return accepted
+
+    def close(self, score: float, *, accepted: bool) -> None:
+        """Write down what became of the open stage, if one is."""
+        if self.open is not None:
+            self.reports += (replace(self.open, score_after=score, accepted=accepted),)
+            self.open = None
+            logging.info("Stage %d: %s", len(self.reports), self.reports[-1])
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A stage that has begun.
+
+    Attributes:
+        model: to be trained: with new masks, grids or layers.
+        report: what is known of the stage so far.
+    """
+
+    model: keras.Model
+    report: StageReport
+
+
+class Stage(Protocol):
+    """One step of a compression run: it changes masks, grids or layers, is trained and judged, and kept or taken back.
+
+    A new method is a new stage, never a second loop.
+    """
+
+    @property
+    def name(self) -> str:
+        """Tells the stage from the others of a run, also in files."""
+
+    @property
+    def granularity(self) -> str:
+        """What it is about, as reports call it."""
+
+    def begin(self, present: Any) -> Begun:
+        """Make the model to train from the last accepted state, which stays as it is."""
+
+    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
+        """What has to be in `fit` while it trains."""
+
+    def end(self, present: Any, model: keras.Model) -> Any:
+        """The state that later stages begin with, from the one that it began with and the trained model."""
+
+
+def run_stages(ledger: Ledger, stages: Iterable[Stage], train: Callable[[Stage, keras.Model], None]) -> None:
+    """Begin, train and judge stages one after the other; each begins with what the accepted ones before it left.
+
+    Args:
+        ledger: where the run stands; it is brought up to date.
+        stages: the stages in order.
+        train: trains the model of a stage.
+    """
+    for stage in stages:
+        logging.info("Stage %s begins.", stage.name)
+        begun = stage.begin(ledger.kept)
+        ledger.open = begun.report
+        train(stage, begun.model)
+        score = ledger.judge.score(begun.model)
+        ledger.close(score, accepted=ledger.look(score, partial(stage.end, ledger.kept, begun.model)))

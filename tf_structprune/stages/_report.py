@@ -1,0 +1,34 @@
+"""What became of one stage."""
+
+from dataclasses import dataclass
+
+from tf_structprune.allocation import Allocation
+from tf_structprune.fixed_point import FixedPoint
+from tf_structprune.masks import Granularity
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What became of one stage.
+
+    Attributes:
+        granularity: what it pruned, or "fixed_point".
+        search: name of the selector, "" without one.
+        sparsity: fraction of the prunable weights that is gone after it.
+        score_before: validation score before retraining, higher is better.
+        score_after: validation score when it was accepted or given up.
+        accepted: whether that is within the tolerance; if not, the stage was undone.
+        demands: what its masks had to be like, where it has any.
+        allocation: how many maps each group was left, where a budget was asked for.
+        recipe: the word lengths, in fixed point.
+    """
+
+    granularity: str
+    search: str
+    sparsity: float
+    score_before: float
+    score_after: float
+    accepted: bool
+    demands: Granularity | None = None
+    allocation: Allocation | None = None
+    recipe: FixedPoint | None = None

@@ -1,0 +1,74 @@
+"""What one run of `compress` works on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import keras
+
+from tf_structprune.stages import Judge
+from tf_structprune.task import Task, Validation
+from tflite_export.compress._data import Data, check_data
+from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._train import retrain
+from tflite_export.compress._work import NO_WORK, Work
+
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model, its data and task, what is asked for, and who judges it.
+
+    Attributes:
+        dense: the model that was given; it is not changed.
+        data: training, validation and test data, targets in the form that the task takes.
+        task: what the model is for.
+        judge: holds validation scores to the tolerance.
+        settings: what is asked for.
+        work: where finished parts are kept.
+        verbose: as for `fit`.
+    """
+
+    dense: keras.Model
+    data: Data
+    task: Task
+    judge: Judge
+    settings: CompressSettings
+    work: Work = NO_WORK
+    verbose: int = 0
+
+    @classmethod
+    def of(
+        cls, dense: keras.Model, data: Data, settings: CompressSettings, *, work: Work = NO_WORK, verbose: int = 0
+    ) -> Self:
+        """A job from data as they were loaded.
+
+        Raises:
+            ValueError: data and model do not fit each other.
+        """
+        data, task = check_data(data, dense, augment=settings.augment)
+        validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
+        judge = Judge.of(dense, validation, settings.tolerance)
+        return cls(dense, data, task, judge, settings, work, verbose)
+
+    def retrain(
+        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, name: str
+    ) -> dict[str, list[float]]:
+        """Train a model of a stage; figures by name, one an epoch.
+
+        Args:
+            model: the model; it is changed.
+            callbacks: of the stage.
+            name: of the stage, under which its epochs are kept.
+        """
+        return retrain(
+            model,
+            self.dense,
+            self.data,
+            self.settings,
+            task=self.task,
+            callbacks=callbacks,
+            verbose=self.verbose,
+            states=self.work.epochs(f"{name}_epochs"),
+        )

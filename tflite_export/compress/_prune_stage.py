@@ -1,0 +1,164 @@
+"""The stage that prunes one granularity: search, shrink early, retrain thin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+from absl import logging
+
+from tf_structprune.allocation import Allocation, Budget
+from tf_structprune.graph import trace
+from tf_structprune.layers import MaskedModel, wrap
+from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, stage_shares
+from tf_structprune.resume import State
+from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
+from tf_structprune.stages import Begun, StageReport, find_masks
+from tflite_export.compress._allocate import allocate_budget
+from tflite_export.compress._constrain import constrain
+from tflite_export.compress._job import Job
+from tflite_export.compress._settings import CompressSettings
+
+_SEARCH_SAMPLES = 2_000
+_PARTICLES = 10
+
+
+@dataclass(frozen=True)
+class Present:
+    """What the accepted stages left.
+
+    Attributes:
+        small: the shrunk model with its left-over masks.
+        goal: fraction of the prunable weights that those stages were to keep; some kept fewer.
+        sparsity: fraction of the dense model's prunable weights that is gone.
+    """
+
+    small: ShrunkModel
+    goal: float = 1.0
+    sparsity: float = 0.0
+
+    @classmethod
+    def of(cls, dense: keras.Model) -> "Present":
+        """What a run begins with."""
+        return cls(ShrunkModel(dense, MaskSet(), ShrinkPlan({})))
+
+
+@dataclass(frozen=True)
+class PruneStage:
+    """Prunes one granularity, by a share of what is left or to a budget.
+
+    After feature maps are chosen the model is rebuilt thin and retrained thin, so retraining costs what the thin model
+    costs.
+
+    Attributes:
+        job: the run.
+        name: "stage_1" and so on.
+        granularity: what is pruned.
+        share: fraction of the weights that are there to remove; 0 for a budget, which tells when it is allocated.
+        total: prunable weights of the dense model.
+    """
+
+    job: Job
+    name: str
+    granularity: str
+    share: float
+    total: int
+
+    def begin(self, present: Present) -> Begun:
+        """The model with new masks, for feature maps rebuilt thin.
+
+        Raises:
+            ValueError: nothing to prune, or a sparsity or budget out of reach.
+        """
+        settings = self.job.settings
+        keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
+        masked = _wrapped(present.small, settings)
+        kept = masked.kept
+        keep = min(present.goal * (1 - self.share) * self.total, kept)
+        sparsity = 1 - keep / masked.graph.prunable_weights
+        demands = constrain(
+            masked.graph, self.granularity, sparsity, share=1 - keep / kept, base=masked.masks, settings=settings
+        )
+        logging.info("Demands of the masks: %s", demands)
+        masks, allocation = self._search(masked, demands, sparsity)
+        masked.set_masks(masks)
+        before = self.job.judge.score(masked.model)
+        # A search draws as many seeds as it makes layers here: none where Ray scores, or where its masks are known.
+        keras.utils.set_random_seed(settings.seed)
+        if self.granularity == FEATURE_MAP:
+            masked = _wrapped(shrink(masked.model), settings)
+        report = StageReport(
+            self.granularity,
+            settings.search,
+            1 - masked.kept / self.total,
+            before,
+            before,
+            accepted=False,
+            demands=demands,
+            allocation=allocation,
+        )
+        return Begun(masked.model, report)
+
+    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
+        """None: masks hold by themselves."""
+        return ()
+
+    def end(self, present: Present, model: keras.Model) -> Present:
+        """The shrunk model."""
+        sparsity = 1 - MaskedModel(model).kept / self.total
+        return Present(shrink(model), present.goal * (1 - self.share), sparsity)
+
+    def _search(self, masked: MaskedModel, demands: Granularity, sparsity: float) -> tuple[MaskSet, Allocation | None]:
+        """The masks, and the allocation of a budget; they are kept, and not searched again."""
+        job, name = self.job, f"{self.name}_search"
+        if (known := job.work.known(name)) is not None:
+            text = known.values["allocation"]
+            return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
+        samples = job.judge.validation.first(_SEARCH_SAMPLES)
+        allocation = None
+        if isinstance(job.settings.sparsity, Budget):
+            allocation = allocate_budget(masked, job.settings.sparsity, samples, job)
+        masks = find_masks(
+            masked,
+            demands,
+            sparsity if allocation is None else allocation,
+            search=_selector(job.settings),
+            validation=samples,
+            seed=job.settings.seed,
+            executor=job.settings.scorer,
+            verbose=bool(job.verbose),
+        ).masks
+        text = None if allocation is None else allocation.to_json()
+        job.work.keep(name, State({"allocation": text}, masks.to_arrays()))
+        return masks, allocation
+
+
+def prune_stages(job: Job) -> tuple[PruneStage, ...]:
+    """The stages that the settings of a run ask for; none where only fixed point is asked for."""
+    settings = job.settings
+    if settings.fixed_point and not settings.sparsity:
+        return ()
+    # What a budget removes is known when it is allocated.
+    shares = (0.0,) if isinstance(settings.sparsity, Budget) else stage_shares(settings.sparsity, settings.granularity)
+    total = trace(job.dense, **settings.demands).prunable_weights
+    pairs = zip(settings.granularity, shares, strict=True)
+    return tuple(PruneStage(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1))
+
+
+def _wrapped(small: ShrunkModel, settings: CompressSettings) -> MaskedModel:
+    masked = MaskedModel(wrap(small.model, granularity=GRANULARITIES, **settings.demands))
+    masked.set_masks(small.masks)
+    return masked
+
+
+def _selector(settings: CompressSettings) -> Search:
+    particles = max(3, min(_PARTICLES, settings.candidates))  # two of them may be elites
+    generations = max(1, settings.candidates // particles)
+    if settings.search == "best_of_n":
+        return BestOfN(settings.candidates)
+    if settings.search == "particle_filter":
+        return ParticleFilter(particles, generations)
+    if settings.search == "evolutionary":
+        return EvolutionaryParticleFilter(particles, generations)
+    selector: Search = SEARCHES[settings.search]()
+    return selector
