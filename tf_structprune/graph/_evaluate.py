@@ -2,12 +2,14 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 
-from tf_structprune.graph._calls import TensorKey, input_names, list_calls
+from tf_structprune.graph._calls import CallList, LayerCall, TensorKey, input_names, list_calls
+from tf_structprune.graph._rules import inner_layer
 
 
 def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, list[Any]]:
@@ -21,11 +23,39 @@ def layer_inputs(model: keras.Model, names: Sequence[str], x: Any) -> dict[str, 
     Returns:
         By layer, its first input tensor in each of its calls, in the backend's type.
     """
-    found = list_calls(model)
+    found, arrays = list_calls(model), input_arrays(model, x)
+    run = partial(_run, found, names)
+    if keras.backend.backend() == "tensorflow" and any(_is_channels_first(call) for call in found.calls):
+        seen = _Compiled(run).predict_on_batch(arrays)
+        return {name: [keras.ops.convert_to_tensor(value) for value in values] for name, values in seen.items()}
+    return run(arrays)
+
+
+class _Compiled(keras.Model):  # type: ignore[misc]  # Keras is untyped
+    """Runs a function of some arrays as `predict` runs a model.
+
+    TensorFlow has channels-first convolutions on a CPU only with oneDNN, which it leaves off where the CPU has no
+    AVX512, or in XLA, for which Keras compiles.
+    """
+
+    def __init__(self, run: Callable[[list[Any]], Any]) -> None:
+        super().__init__(name="compiled")
+        self._of_arrays = run
+        self.compile(jit_compile=True)
+
+    def call(self, inputs: list[Any]) -> Any:
+        return self._of_arrays(inputs)
+
+
+def _is_channels_first(call: LayerCall) -> bool:
+    return getattr(inner_layer(call.layer), "data_format", "") == "channels_first"
+
+
+def _run(found: CallList, names: Sequence[str], arrays: Sequence[Any]) -> dict[str, list[Any]]:
     wanted = frozenset(names)
     uses = Counter(key for call in found.calls for key in call.inputs)
     values: dict[TensorKey, Any] = {}
-    batch = iter(input_arrays(model, x))
+    batch = iter(arrays)
     seen: dict[str, list[Any]] = {name: [] for name in names}
     for call in found.calls:
         if call.name in wanted:

@@ -219,7 +219,7 @@ def _added(
     keras_layer: Any, values: list[NDArray[Any]], features: Mapping[int, NDArray[np.int64]], axis: int
 ) -> dict[int, NDArray[np.float64]]:
     """What each unit adds to the outputs, shape (outputs,), for those that add the same to every pixel."""
-    linear = _linear(keras_layer, values[0].shape)
+    linear = _linear(keras_layer, np.moveaxis(values[0], axis, -1).shape)
     added = {}
     for unit, at in features.items() if linear is not None else ():
         index: Any = (*(slice(None),) * axis, at)
@@ -227,7 +227,7 @@ def _added(
         for value in values:
             alone = np.zeros_like(value)
             alone[index] = value[index]
-            made = np.moveaxis(keras.ops.convert_to_numpy(linear(alone)), axis, -1)
+            made = keras.ops.convert_to_numpy(linear(np.moveaxis(alone, axis, -1)))
             pixels.append(made.reshape(-1, made.shape[-1]).astype(np.float64))
         rows = np.concatenate(pixels)
         if np.abs(rows - rows[0]).max() <= _EXACT * np.abs(rows).max():
@@ -236,12 +236,13 @@ def _added(
 
 
 def _linear(keras_layer: Any, shape: tuple[int, ...]) -> Any:
-    """The layer without bias and activation, its masks folded in; None if it cannot be had so."""
+    """The layer without bias and activation, its masks folded in, channels last; None if it cannot be had so."""
     inner = inner_layer(keras_layer)
     config = dict(inner.get_config())
     if not {"use_bias", "activation"} <= set(config):
         return None
-    linear = inner.__class__.from_config({**config, "use_bias": False, "activation": None, "dtype": "float32"})
+    changes = {"use_bias": False, "activation": None, "dtype": "float32", "data_format": "channels_last"}
+    linear = inner.__class__.from_config(config | {key: value for key, value in changes.items() if key in config})
     linear.build(shape)
     weights = {v.name: value for v, value in zip(inner.weights, folded_weights(keras_layer), strict=True)}
     weights[kernel_variable(keras_layer).name] = keras.ops.convert_to_numpy(kernel_of(keras_layer))  # rounded if it is
