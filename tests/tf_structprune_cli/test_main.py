@@ -150,7 +150,10 @@ INPUTS = {
     "model of another kind": ({"model": "model.h5"}, "model.h5' is not an HDF5 file."),
     "model subclassed": ({"model": "subclassed.keras"}, "is subclassed (Subclassed): its layers are Python code"),
     "data missing": ({"data": "none.npz"}, "No data file there. Received: "),
-    "data text": ({"data": "text.npz"}, "text.npz cannot be read as .npz. Received: 16 bytes that are no zip"),
+    "data text": (
+        {"data": "text.npz"},
+        "text.npz cannot be read as .npz. Received: BadZipFile: File is not a zip file.",
+    ),
     "data a model": ({"data": "good.keras"}, "good.keras lacks x_train, y_train, x_test, y_test."),
     "channel axis missing": ({"data": "flat.npz"}, "Use shape (8, 8, 1) (add the channel axis)."),
     "labels out of range": ({"data": "labels.npz"}, "y_test has labels that the model does not know."),

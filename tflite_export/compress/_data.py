@@ -1,8 +1,6 @@
 """The user's data file as checked arrays, with validation data split off the training part."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
+from tf_structprune.resume import read_arrays
 from tf_structprune.scoring import class_labels
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")
 _VALIDATION_SHARE = 0.1
 _VALIDATION_MOST = 5_000
+_MOST_LABEL = 2**31  # far beyond any number of classes; what no integer holds would wrap around
 
 
 @dataclass(frozen=True)
@@ -120,29 +120,7 @@ def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {path.stat().st_size} bytes that are no zip archive. "
-            "Write it with numpy.savez."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            arrays = {key: file[key] for key in _KEYS + _VALIDATION_KEYS if key in names}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if "pickle" in str(error):
-            raise ValueError(
-                f"{path} holds Python objects, which are not loaded for safety. Received: dtype object. "
-                "Save plain numeric arrays."
-            ) from error
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {' '.join(str(error).split())}. Write it with numpy.savez."
-        ) from error
-    _check_entries(arrays, names, path)
-    return arrays
-
-
-def _check_entries(arrays: dict[str, NDArray[Any]], names: list[str], path: Path) -> None:
+    arrays, names = read_arrays(path, names=_KEYS + _VALIDATION_KEYS, advice="Write it with numpy.savez.")
     wanted = _KEYS + (_VALIDATION_KEYS if any(key in arrays for key in _VALIDATION_KEYS) else ())
     missing = [key for key in wanted if key not in arrays]
     if missing:
@@ -150,12 +128,7 @@ def _check_entries(arrays: dict[str, NDArray[Any]], names: list[str], path: Path
             f"{path} lacks {', '.join(missing)}. Received: {', '.join(names) or 'no arrays'}. "
             f"Use the keys {', '.join(wanted)}."
         )
-    foreign = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if foreign:  # NumPy gives the bytes of an entry that is no .npy
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {', '.join(foreign)} without the header of an array. "
-            "Write it with numpy.savez."
-        )
+    return arrays
 
 
 def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathLike[str]) -> None:
@@ -177,11 +150,15 @@ def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathL
             f"{path}: x_{part} has {int((~np.isfinite(x)).sum())} values that are not finite. Received: NaN or "
             "infinity. Clean the data."
         )
-    whole = np.issubdtype(y.dtype, np.integer) or (
-        np.issubdtype(y.dtype, np.floating) and bool((np.isfinite(y) & (y == np.round(y))).all())
-    )
-    if not whole or y.ndim > 2 or y.size == 0:
+    if not _whole_numbers(y) or y.ndim > 2 or y.size == 0:
         raise ValueError(
             f"{path}: y_{part} must be class indices or one-hot rows. Received: dtype={y.dtype}, shape={y.shape}. "
             "Use integers from 0."
         )
+
+
+def _whole_numbers(y: NDArray[Any]) -> bool:
+    """Whether int64 holds all of them."""
+    if np.issubdtype(y.dtype, np.integer):
+        return True
+    return np.issubdtype(y.dtype, np.floating) and bool(((y == np.round(y)) & (np.abs(y) < _MOST_LABEL)).all())

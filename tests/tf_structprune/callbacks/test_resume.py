@@ -135,7 +135,7 @@ def stopped(stopped_once, tmp_path):
 def test_torn_state_is_refused(stopped):
     for file in (stopped / "pruning").iterdir():
         file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"epoch_000002\.npz is damaged or no state of a run\. .* begin anew"):
+    with pytest.raises(ValueError, match=r"epoch_000002\.npz cannot be read as a state of a run\. .* begin anew"):
         resumed_fit.fit(resumed_fit.make(stopped)[1])
 
 

@@ -102,15 +102,18 @@ def array_header():
 
 
 BAD_BYTES = {
-    "no bytes": (b"", "Received: 0 bytes that are no zip archive"),
-    "text": (b"x_train,y_train\n1,2\n", "Received: 20 bytes that are no zip archive"),
-    "a lone array": (array_header(), "200 bytes that are no zip archive"),
-    "truncated": (bytes(saved(np.savez)[:3000]), "Received: 3000 bytes that are no zip archive"),
-    "damaged": (overwritten(np.savez, 3000, bytes(50)), "Received: Bad CRC-32 for file 'x_train.npy'"),
+    "no bytes": (b"", "cannot be read as .npz. Received: BadZipFile: File is not a zip file"),
+    "text": (b"x_train,y_train\n1,2\n", "Received: BadZipFile: File is not a zip file"),
+    "a lone array": (array_header(), "Received: BadZipFile: File is not a zip file"),
+    "truncated": (bytes(saved(np.savez)[:3000]), "Received: BadZipFile: File is not a zip file"),
+    "damaged": (overwritten(np.savez, 3000, bytes(50)), "Received: BadZipFile: Bad CRC-32 for file 'x_train.npy'"),
     "damaged, compressed": (overwritten(np.savez_compressed, 3000, b"\xff" * 2000), "cannot be read as .npz. Received"),
-    "array cut short": (npz_of(array_header()), "Received: EOF: reading array data, expected"),
-    "entries of text": (npz_of(b"hello"), "x_train, y_train, x_test, y_test without the header of an array"),
-    "entries of no suffix": (npz_of(b"hello", ""), "x_train, y_train, x_test, y_test without the header of an array"),
+    "array cut short": (
+        npz_of(array_header()),
+        r"x_train.npy declares 81,920 bytes of shape \(320, 8, 8, 1\) and has 72\. Write it",
+    ),
+    "entries of text": (npz_of(b"hello"), "Received: x_train.npy without the header of an array. Write it"),
+    "entries of no suffix": (npz_of(b"hello", ""), "Received: x_train without the header of an array. Write it"),
     "foreign zip": (npz_of(b"hello", ".csv"), "lacks x_train, y_train, x_test, y_test. Received: x_train.csv, y_tr"),
 }
 
@@ -132,8 +135,8 @@ def test_damaged_deflate_stream_is_refused(tmp_path, monkeypatch):
 
     path = tmp_path / "data.npz"
     np.savez(path, **tiny.files())
-    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", broken)
-    with pytest.raises(ValueError, match="cannot be read as .npz. Received: Error -3 while decompressing"):
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", broken)
+    with pytest.raises(ValueError, match="cannot be read as .npz. Received: error: Error -3 while decompressing"):
         load_data(path, seed=0)
 
 
