@@ -62,7 +62,7 @@ class Run:
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "open": None if self.open is None else asdict(self.open),
             "reports": [asdict(report) for report in reports],
-            "model": _held(model),
+            "model": held(model),
         }
         arrays = {str(index): weight for index, weight in enumerate(self.accepted_weights)}
         return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(self._target_list())})
@@ -116,13 +116,18 @@ def state_for(states: StateFolder, epoch: int) -> State:
     return states.read(epoch)
 
 
-def check_held(state: State, model: keras.Model, epoch: int) -> None:
+def check_held(told: dict[str, Any], model: keras.Model, epoch: int) -> None:
     """Refuse a model that is not the one with which the epoch began.
+
+    Args:
+        told: what `held` gave then.
+        model: as it is now.
+        epoch: the epoch.
 
     Raises:
         ValueError: it has other masks, or was trained for more or fewer steps.
     """
-    told, found = state.values["model"], _held(model)
+    found = held(model)
     if told == found:
         return
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
@@ -133,7 +138,7 @@ def check_held(state: State, model: keras.Model, epoch: int) -> None:
     )
 
 
-def _held(model: keras.Model) -> dict[str, Any]:
+def held(model: keras.Model) -> dict[str, Any]:
     """What tells the model of one epoch from that of another."""
     optimizer = getattr(model, "optimizer", None)
     steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))

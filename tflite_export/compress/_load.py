@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
 def _from_keras_3(file: Path) -> keras.Model:
     try:
         version = _check_hdf5(file) if file.suffix in _HDF5 else _check_zip(file)
-        model = keras.models.load_model(file, safe_mode=True, compile=False) if not is_legacy(version) else None
+        model = None if is_legacy(version) else _loaded(file)
     except Exception as error:  # Keras raises whatever the damaged part raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
         raise ValueError(
@@ -63,6 +64,13 @@ def _from_keras_3(file: Path) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"{file} holds no model. Received: {type(model).__name__}. Save the whole model.")
     return model
+
+
+def _loaded(file: Path) -> object:
+    with warnings.catch_warnings():
+        # Else layers whose weights the file lacks keep those that they were made with.
+        warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+        return keras.models.load_model(file, safe_mode=True, compile=False)
 
 
 def _is_legacy_h5(file: Path) -> bool:

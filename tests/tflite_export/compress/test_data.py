@@ -57,6 +57,7 @@ BAD_ENTRIES = {
     "float labels": ({"y_train": labels_with(0.5)}, "y_train must be class indices or one-hot rows. .*dtype=float64"),
     "nan label": ({"y_train": labels_with(np.nan)}, "y_train must be class indices or one-hot rows"),
     "infinite label": ({"y_train": labels_with(np.inf)}, "y_train must be class indices or one-hot rows"),
+    "label that no integer holds": ({"y_train": labels_with(1e300)}, "y_train must be class indices or one-hot rows"),
     "text for labels": ({"y_test": np.array(["one"] * 80)}, "y_test must be class indices or one-hot rows"),
     "labels an image": ({"y_train": X[..., 0].astype(int)}, r"y_train must be class .*shape=\(320, 8, 8\)"),
     "one-hot of no class": ({"y_train": np.zeros((320, 0))}, r"y_train must be class .*shape=\(320, 0\)"),
@@ -101,7 +102,26 @@ def array_header():
     return buffer.getvalue()[:200]
 
 
+def npz_of_header(text):
+    """Arrays with a header of one's own and a hundred bytes."""
+    head = text.encode() + b" " * (64 - (11 + len(text)) % 64) + b"\n"
+    return npz_of(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(100))
+
+
+def npz_of_zeros():
+    """A quarter of a gigabyte in a quarter of a megabyte."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **(tiny.files() | {"x_train": np.zeros(2**28 + 1, np.uint8)}))
+    return buffer.getvalue()
+
+
 BAD_BYTES = {
+    "header that does not parse": (npz_of_header("[1"), "Received: TokenError: .* Write it with numpy.savez"),
+    "header of terabytes": (
+        npz_of_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 8, 8, 1)}"),
+        r"x_train.npy declares 256,000,000,000,000 bytes of shape \(1000000000000, 8, 8, 1\) and has 100",
+    ),
+    "zeros that unpack to much": (npz_of_zeros(), "it declares 268,.* more than 100 times as many. Write it"),
     "no bytes": (b"", "cannot be read as .npz. Received: BadZipFile: File is not a zip file"),
     "text": (b"x_train,y_train\n1,2\n", "Received: BadZipFile: File is not a zip file"),
     "a lone array": (array_header(), "Received: BadZipFile: File is not a zip file"),
