@@ -221,9 +221,9 @@ def main() -> None:
             while sum(kill["outcome"] != "had ended" for kill in kills) < options.kills:
                 kills.append(killed(target, base, len(kills), float(rng.uniform(0, whole_s)), whole))
                 print(target, kills[-1], flush=True)
-            results["targets"][target] = {"whole_s": whole_s, "kills": kills}
-            options.out_prefix.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-            options.out_prefix.with_suffix(".md").write_text(table(results))
+                results["targets"][target] = {"whole_s": whole_s, "kills": kills}
+                options.out_prefix.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+                options.out_prefix.with_suffix(".md").write_text(table(results))
 
 
 def make(base: pathlib.Path) -> None:
