@@ -1,8 +1,11 @@
 """The command line `tf-structprune`: parse, call, print."""
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +26,45 @@ def main(argv: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        0 on success, 1 when the command refused or failed, 130 after Ctrl-C; argparse itself exits
-        with 2 on a wrong command line.
+        0 on success, 1 when the command refused or failed, 130 after Ctrl-C, 143 after SIGTERM; argparse itself
+        exits with 2 on a wrong command line.
     """
     arguments = make_parser().parse_args(argv)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
+    received: list[int] = []
     try:
-        import_quietly()
-        _COMMANDS[arguments.command](arguments)
+        with _interrupted_by_sigterm(received):
+            import_quietly()
+            _COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interruption:
         line = str(interruption) or "interrupted, nothing was written."
         Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
-        return 130
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        return 128 + (received or [signal.SIGINT])[0]
+    except (ValueError, TypeError, OSError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
         logging.debug("Traceback:", exc_info=True)
-        line = " ".join(str(error).split())
+        line = " ".join(str(error).split()) or type(error).__name__
         Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm(received: list[int]) -> Iterator[None]:
+    """Within the block SIGTERM does what Ctrl-C does; which signal it was is appended."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield
+        return
+
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 # The packages are imported by the commands that need them: --help and usage errors answer at once.

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 
 import keras
 import numpy as np
@@ -150,7 +151,10 @@ INPUTS = {
     "model of another kind": ({"model": "model.h5"}, "model.h5' is not an HDF5 file."),
     "model subclassed": ({"model": "subclassed.keras"}, "is subclassed (Subclassed): its layers are Python code"),
     "data missing": ({"data": "none.npz"}, "No data file there. Received: "),
-    "data text": ({"data": "text.npz"}, "text.npz cannot be read as .npz. Received: 16 bytes that are no zip"),
+    "data text": (
+        {"data": "text.npz"},
+        "text.npz cannot be read as .npz. Received: BadZipFile: File is not a zip file.",
+    ),
     "data a model": ({"data": "good.keras"}, "good.keras lacks x_train, y_train, x_test, y_test."),
     "channel axis missing": ({"data": "flat.npz"}, "Use shape (8, 8, 1) (add the channel axis)."),
     "labels out of range": ({"data": "labels.npz"}, "y_test has labels that the model does not know."),
@@ -212,6 +216,22 @@ def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_
     assert (status, out) == (130, "")
     assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
     assert tiny.entries(tmp_path) == [".out.work"]
+
+
+def test_sigterm_leaves_what_an_interruption_leaves_and_exits_with_143(compress, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    status, out, err = compress("--candidates=1")
+    assert (status, out) == (143, "")
+    assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
+    assert tiny.entries(tmp_path) == [".out.work"]
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_second_run_on_one_directory_is_refused_in_one_line(compress, tmp_path):
+    with staged_directory(tmp_path / "out"):
+        assert "out' is being written by another process. Received: a lock on" in refusal(compress())
+    assert tiny.entries(tmp_path) == ["out"]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Run:
             "baseline": self.judge.given,
             "open": None if ledger.open is None else asdict(ledger.open),
             "reports": [asdict(report) for report in ledger.reports],
-            "model": _held(masked),
+            "model": held(masked),
         }
         targets = keras.tree.flatten(self.judge.validation.y) if self.unlabelled else []
         arrays = {str(index): weight for index, weight in enumerate(ledger.kept)}
@@ -90,13 +90,18 @@ def state_for(states: StateFolder, epoch: int) -> State:
     return states.read(epoch)
 
 
-def check_held(state: State, masked: MaskedModel, epoch: int) -> None:
+def check_held(told: dict[str, Any], masked: MaskedModel, epoch: int) -> None:
     """Refuse a model that is not the one with which the epoch began.
+
+    Args:
+        told: what `held` gave then.
+        model: as it is now.
+        epoch: the epoch.
 
     Raises:
         ValueError: it has other masks, or was trained for more or fewer steps.
     """
-    told, found = state.values["model"], _held(masked)
+    found = held(masked)
     if told == found:
         return
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
@@ -107,7 +112,7 @@ def check_held(state: State, masked: MaskedModel, epoch: int) -> None:
     )
 
 
-def _held(masked: MaskedModel) -> dict[str, Any]:
+def held(masked: MaskedModel) -> dict[str, Any]:
     """What tells the model of one epoch from that of another."""
     optimizer = getattr(masked.model, "optimizer", None)
     steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))

@@ -10,7 +10,8 @@ import numpy as np
 from absl import logging
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.callbacks._run import Run, check_held, state_for
+from tf_structprune.callbacks._backup import guard_backup, release_backup
+from tf_structprune.callbacks._run import Run, check_held, held, state_for
 from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import (
@@ -143,6 +144,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self._run: Run | None = None
         self._states: StateFolder | None = None
         self._joined = False
+        self._found: dict[str, Any] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
@@ -154,6 +156,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._states.read(epochs[-1])  # another run's is refused before anything is done
         else:
             self._begin()
+        if self._states:
+            self._found = held(self._masked)
+            guard_backup(self.model, self._check_backup)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Search and set masks where the schedule asks for more sparsity."""
@@ -212,8 +217,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Leave an accepted state, and no files."""
-        if self._run is None and self._states is not None:  # the process was killed when no epoch was left
-            self._join(int(self.params["epochs"]))
+        self._join(int(self.params["epochs"]))  # the process was killed when no epoch was left
         self._finish(self._state())
         if self._states is not None:
             self._states.clear()
@@ -237,18 +241,27 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if self._states is None or self._joined:
             return
         self._joined = True
-        if epoch == 0 and not self._states.epochs():
-            self._write(epoch)
-            return
-        state = state_for(self._states, epoch)
+        release_backup(self.model)
+        self._check_backup(epoch)
         if epoch == 0:  # nothing was done yet
-            self._begin()
+            if self._states.epochs():
+                self._begin()
+            else:
+                self._write(epoch)
             return
-        check_held(state, self._handle, epoch)
+        state = self._states.read(epoch)
         goals = goals_of(self.demands, self.sparsity, float(state.values["present"]))
         judge = Judge(self.validation, 0.0, self.tolerance)  # the state knows what was given
         self._run = Run.from_state(state, goals, judge, self.model)
         logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
+
+    def _check_backup(self, epoch: int) -> None:
+        """Refuse a model that is not the one with which an epoch began."""
+        told = self._found
+        if self._states is not None and (epoch or self._states.epochs()):
+            state = state_for(self._states, epoch)
+            told = state.values["model"] if epoch else told  # at epoch 0 nothing may have been brought back
+        check_held(told, self._handle, epoch)
 
     def _write(self, epoch: int) -> None:
         """Keep the state with which an epoch begins."""

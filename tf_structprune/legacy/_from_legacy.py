@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from tf_structprune.legacy._build import build
 from tf_structprune.legacy._compile import take_over_compile
-from tf_structprune.legacy._source import LegacyModel, read_file, read_live
+from tf_structprune.legacy._reading import reading
+from tf_structprune.legacy._source import LegacyModel, check_path, read_file, read_live
 from tf_structprune.legacy._weights import set_weights
 
 
@@ -37,10 +39,17 @@ def from_legacy(source: str | os.PathLike[str] | Any, *, custom_objects: Mapping
     Raises:
         FileNotFoundError: the path does not exist.
         TypeError: neither a path nor a tf_keras model, e.g. a Keras 3 model.
-        ValueError: not a Keras 2 model file, a subclassed or unbuilt model, or a layer that Keras 3
+        ValueError: not a Keras 2 model file, or a damaged one, a subclassed or unbuilt model, or a layer that Keras 3
             has no equivalent for, named.
     """
-    legacy = _read(source)
+    if not isinstance(source, (str, os.PathLike)):
+        return _converted(_read(source), custom_objects)
+    check_path(Path(source))
+    with reading(source, "a Keras 2 model", "Save it anew, or load it with tf_keras and pass the model."):
+        return _converted(read_file(source), custom_objects)
+
+
+def _converted(legacy: LegacyModel, custom_objects: Mapping[str, type] | None) -> Any:
     objects = dict(custom_objects or {})
     with keras.saving.custom_object_scope(objects):
         built = build(legacy, objects)
@@ -51,8 +60,6 @@ def from_legacy(source: str | os.PathLike[str] | Any, *, custom_objects: Mapping
 
 
 def _read(source: Any) -> LegacyModel:
-    if isinstance(source, (str, os.PathLike)):
-        return read_file(source)
     if isinstance(source, keras.Model):
         raise TypeError(
             f"Model '{source.name}' is a Keras 3 model, not a legacy one. "

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.legacy._hdf5 import check_counts, check_datasets
+
 Weight = tuple[str, NDArray[Any]]
 """Legacy name, such as "conv/kernel:0", and value of a weight."""
 
@@ -36,20 +38,18 @@ class LegacyModel:
 
 
 def read_file(path: str | os.PathLike[str]) -> LegacyModel:
-    """Read a .h5 model file.
+    """Read a .h5 model file that `check_path` let pass.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        ValueError: it is not a Keras 2 model file.
+        ValueError: it is not a Keras 2 model file. What is damaged raises anything.
     """
-    path = Path(path)
-    _check_path(path)
     with h5py.File(path, "r") as file:
-        _check_content(file, path)
-        training = file.attrs.get("training_config")
+        _check_content(file, Path(path))
+        entry, training = json.loads(file.attrs["model_config"]), file.attrs.get("training_config")
+        check_counts(entry, check_datasets(file))
         return LegacyModel(
             origin=f"File '{path}'",
-            entry=json.loads(file.attrs["model_config"]),
+            entry=entry,
             weights=_weights_in(file["model_weights"]),
             training=None if training is None else json.loads(training),
         )
@@ -74,7 +74,13 @@ def read_live(model: Any) -> LegacyModel:
     return LegacyModel(origin, entry, _weights_of(model, origin), _training_of(model))
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
+    """Refuse what is no HDF5 file.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is something else.
+    """
     if not path.exists():
         raise FileNotFoundError(f"There is no file '{path}'. Give the path of a Keras 2 .h5 model file.")
     if path.is_dir():
@@ -98,9 +104,21 @@ def _check_content(file: h5py.File, path: Path) -> None:
             f"'{path}' holds {found}, not a whole model. Save the model with model.save('{path.stem}.h5'), or load "
             "the weights into the tf_keras model and pass that."
         )
-    version = _text(file.attrs.get("keras_version", ""))
-    if version.partition(".")[0] not in ("", "1", "2"):
+    if "model_weights" not in file:
+        raise ValueError(f"'{path}' holds a model without its weights. Save the whole model with model.save.")
+    version = keras_version(file)
+    if not is_legacy(version):
         raise ValueError(f"'{path}' was written by Keras {version} and is not legacy. Use keras.models.load_model.")
+
+
+def keras_version(file: h5py.File) -> str:
+    """Which Keras wrote the file; "" where it does not say."""
+    return _text(file.attrs.get("keras_version", ""))
+
+
+def is_legacy(version: str) -> bool:
+    """Whether a version of Keras is one before 3."""
+    return version.partition(".")[0] in ("", "1", "2")
 
 
 def _weights_in(group: h5py.Group) -> dict[str, list[Weight]]:

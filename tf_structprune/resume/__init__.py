@@ -1,5 +1,7 @@
 """What a run has done so far, in files that a killed process leaves whole."""
 
+from tf_structprune.resume._archive import check_archive as check_archive
+from tf_structprune.resume._archive import read_arrays as read_arrays
 from tf_structprune.resume._fingerprint import differences as differences
 from tf_structprune.resume._fingerprint import digest as digest
 from tf_structprune.resume._fingerprint import identity as identity

@@ -1,10 +1,9 @@
 """One state in one file: numbers and texts as JSON, arrays beside them, nothing that is run when it is read."""
 
+import hashlib
 import json
 import os
 import secrets
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.legacy import reading
+from tf_structprune.resume._archive import read_arrays
 from tf_structprune.resume._fingerprint import differences
 
 _TEXT = "state.json"
 _PARTIAL = ".partial"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError)
+_CHECKSUM = "sha256"
+_CHECKSUM_BYTES = 32  # behind the archive, over all its bytes: zip itself does not notice every flipped one
+_ADVICE = "Delete its folder and begin anew."
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,11 @@ def write_state(file: Path, state: State, fingerprint: Mapping[str, Any]) -> Non
     text = json.dumps({"fingerprint": dict(fingerprint), "values": dict(state.values)}, default=_item).encode()
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
-        with partial.open("wb") as opened:
+        with partial.open("w+b") as opened:
             np.savez(opened, **{_TEXT: np.frombuffer(text, np.uint8), **state.arrays})  # type: ignore[arg-type]
+            opened.seek(0)
+            checksum = hashlib.file_digest(opened, _CHECKSUM).digest()
+            opened.write(checksum)
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(partial, file)
@@ -68,22 +74,24 @@ def read_state(file: Path, fingerprint: Mapping[str, Any]) -> State:
         ValueError: the file is damaged or no state, or belongs to another run.
         OSError: it cannot be read.
     """
-    try:
-        with np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
+    content = file.read_bytes()
+    with reading(file, "a state of a run", _ADVICE):
+        _check_whole(content)
+        arrays, _ = read_arrays(file, advice=_ADVICE)
         told = json.loads(arrays.pop(_TEXT).tobytes())
         written, values = dict(told["fingerprint"]), dict(told["values"])
-    except _DAMAGED as error:
-        raise ValueError(
-            f"{file} is damaged or no state of a run. Received: {file.stat().st_size} bytes that cannot be read "
-            f"({type(error).__name__}). Delete its folder and begin anew."
-        ) from error
     if other := differences(written, fingerprint):
         raise ValueError(
             f"{file} is the state of another run. Received: another {', another '.join(other)}. Go on with what it "
             "was begun with, delete its folder, or give another one."
         )
     return State(values, arrays)
+
+
+def _check_whole(content: bytes) -> None:
+    archive, checksum = memoryview(content)[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if hashlib.new(_CHECKSUM, archive).digest() != checksum:
+        raise ValueError(f"{len(content)} bytes that are not those that were written")
 
 
 def is_partial(file: Path) -> bool:

@@ -145,13 +145,11 @@ def _class_indices(y: Targets, *, count: int) -> Targets:
             f"must be class indices or one-hot rows. Received: dtype={y.dtype}, shape={y.shape}. Use integers from 0 "
             f"to {count - 1}."
         )
-    labels = class_labels(y)
-    if labels.min() < 0 or labels.max() >= count:
+    if y.size == len(y) and not 0 <= y.min() <= y.max() < count:
         raise ValueError(
-            f"has labels that the model does not know. Received: labels {labels.min()} to {labels.max()}. Use 0 to "
-            f"{count - 1}."
+            f"has labels that the model does not know. Received: labels {y.min():g} to {y.max():g}. Use 0 to {count - 1}."
         )
-    return labels
+    return class_labels(y)
 
 
 def _labels(outputs: NDArray[np.float64]) -> Task:

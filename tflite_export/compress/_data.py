@@ -1,8 +1,6 @@
 """The user's data file as checked arrays, with validation data split off the training part."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
+from tf_structprune.resume import read_arrays
 from tf_structprune.task import Task, task_of
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -114,29 +113,7 @@ def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {path.stat().st_size} bytes that are no zip archive. "
-            "Write it with numpy.savez."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            arrays = {key: file[key] for key in _KEYS + _VALIDATION_KEYS if key in names}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if "pickle" in str(error):
-            raise ValueError(
-                f"{path} holds Python objects, which are not loaded for safety. Received: dtype object. "
-                "Save plain numeric arrays."
-            ) from error
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {' '.join(str(error).split())}. Write it with numpy.savez."
-        ) from error
-    _check_entries(arrays, names, path)
-    return arrays
-
-
-def _check_entries(arrays: dict[str, NDArray[Any]], names: list[str], path: Path) -> None:
+    arrays, names = read_arrays(path, names=_KEYS + _VALIDATION_KEYS, advice="Write it with numpy.savez.")
     wanted = _KEYS + (_VALIDATION_KEYS if any(key in arrays for key in _VALIDATION_KEYS) else ())
     missing = [key for key in wanted if key not in arrays]
     if missing:
@@ -144,12 +121,7 @@ def _check_entries(arrays: dict[str, NDArray[Any]], names: list[str], path: Path
             f"{path} lacks {', '.join(missing)}. Received: {', '.join(names) or 'no arrays'}. "
             f"Use the keys {', '.join(wanted)}."
         )
-    foreign = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if foreign:  # NumPy gives the bytes of an entry that is no .npy
-        raise ValueError(
-            f"{path} cannot be read as .npz. Received: {', '.join(foreign)} without the header of an array. "
-            "Write it with numpy.savez."
-        )
+    return arrays
 
 
 def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathLike[str]) -> None:

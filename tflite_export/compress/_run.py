@@ -27,7 +27,7 @@ from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, write_artifacts
 from tflite_export.quantize import float_form
 from tflite_export.runtime import dequantize, describe, run_litert
-from tflite_export.write import remove_partials, staged_directory
+from tflite_export.write import staged_directory
 
 _CALIBRATION = 200
 _VERIFIED = 1000
@@ -72,7 +72,6 @@ def compress(
     check_data(data, dense, augment=settings.augment)  # before anything is made
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings))
-        remove_partials(out, keep=staged)  # of a killed process
         with work.kept():
             summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work)
     work.remove()

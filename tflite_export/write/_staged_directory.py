@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 _MANIFEST = ".tf_structprune.json"
 """Names of what was written, so that a later overwrite can tell it from files of the user's own."""
 
@@ -18,7 +20,8 @@ def staged_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
     """Gives a temporary directory that becomes `path` when the block ends without an exception.
 
     The temporary directory is a hidden sibling of `path`, so the last step is a rename. On any exception,
-    Ctrl-C included, it is removed and what was at `path` is as before. Missing parents are made.
+    Ctrl-C included, it is removed and what was at `path` is as before. Missing parents are made. What processes left
+    that were killed in here is cleared away.
 
     Args:
         path: the directory to make.
@@ -29,42 +32,79 @@ def staged_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         The temporary directory.
 
     Raises:
+        BlockingIOError: another process is writing the same directory.
         FileExistsError: `path` exists and `overwrite` is False, or it holds files that are not ours.
         NotADirectoryError: `path` or one of its parents is a file.
         PermissionError: the parent cannot be written.
     """
     target = Path(os.path.realpath(path))  # through a link: the link stays, its target is replaced
-    _check_target(target, path, overwrite)
+    if not _leftovers(target, "old"):
+        _check_target(target, path, overwrite)  # before anything is made
     created = _make_parents(target.parent, path)
-    staged = _sibling(target, "partial")
     try:
-        _make_directory(staged, path)
-        yield staged
-        _write_manifest(staged)
-        _check_target(target, path, overwrite)  # again: hours may have passed
-        _move_into_place(staged, target)
+        with _locked(target, path):
+            _clear_up(target)
+            _check_target(target, path, overwrite)
+            with _staged(target, path) as staged:
+                yield staged
+                _write_manifest(staged)
+                _check_target(target, path, overwrite)  # again: hours may have passed
+                _move_into_place(staged, target)
     except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
         for parent in created:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
 
 
-def remove_partials(path: str | os.PathLike[str], *, keep: Path) -> None:
-    """Remove the temporary directories that killed processes left beside an output directory.
+@contextlib.contextmanager
+def _locked(target: Path, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds the lock of a directory; the kernel lets go of it when the process dies."""
+    file = target.with_name(f".{target.name}.lock")
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(
+            f"Output directory '{os.fspath(path)}' is being written by another process. Received: a lock on '{file}'. "
+            "Wait until it has ended, or choose another directory."
+        ) from error
+    except OSError as error:
+        raise PermissionError(_unwritable(target, path, error)) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            file.unlink()  # before it is released: who opened it meanwhile finds it gone, and is refused
+        lock.release()
 
-    Only for a caller who knows that no other process is writing it.
 
-    Args:
-        path: the output directory.
-        keep: the temporary directory that is in use.
-    """
-    target = Path(os.path.realpath(path))
-    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
-    for other in target.parent.iterdir():
-        if other != keep and name.fullmatch(other.name):
-            shutil.rmtree(other, ignore_errors=True)
+@contextlib.contextmanager
+def _staged(target: Path, path: str | os.PathLike[str]) -> Iterator[Path]:
+    staged = _sibling(target, "partial")
+    try:
+        _make_directory(staged, path)
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def _clear_up(target: Path) -> None:
+    """Removes what killed processes left; puts an old directory back whose successor was not in place yet."""
+    for old in _leftovers(target, "old"):
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(old, target)
+    for partial in _leftovers(target, "partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _leftovers(target: Path, role: str) -> list[Path]:
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.{role}")
+    siblings = target.parent.iterdir() if target.parent.is_dir() else ()
+    return sorted(path for path in siblings if name.fullmatch(path.name) and path.is_dir())
 
 
 def _check_target(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -130,10 +170,14 @@ def _make_directory(directory: Path, path: str | os.PathLike[str]) -> None:
     try:
         directory.mkdir(exist_ok=False)
     except OSError as error:
-        raise PermissionError(
-            f"Output directory '{os.fspath(path)}': cannot write in '{directory.parent}' ({error.strerror}). "
-            "Choose a directory that you may write."
-        ) from error
+        raise PermissionError(_unwritable(directory, path, error)) from error
+
+
+def _unwritable(directory: Path, path: str | os.PathLike[str], error: OSError) -> str:
+    return (
+        f"Output directory '{os.fspath(path)}': cannot write in '{directory.parent}' ({error.strerror}). "
+        "Choose a directory that you may write."
+    )
 
 
 def _sibling(target: Path, role: str) -> Path:

@@ -58,7 +58,7 @@ class Stop(keras.callbacks.Callback):
             self.stop()
 
 
-def make(folder, place="nowhere", epoch=0, stop=None, **settings):
+def make(folder, place="nowhere", epoch=0, stop=None, double_checkpoint=False, **settings):
     """The pruning callback, and all callbacks in order."""
     score = Accuracy()
     fixed = {
@@ -74,7 +74,7 @@ def make(folder, place="nowhere", epoch=0, stop=None, **settings):
     }
     pruning = sp.StructuredPruning(**{**fixed, **settings})
     stopping = Stop(place, epoch, stop, score)
-    order = [pruning, keras.callbacks.BackupAndRestore(folder / "backup")]
+    order = [pruning, keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=double_checkpoint)]
     order.insert({"before the backup": 1, "after the backup": 2}.get(place, 0), stopping)
     return pruning, order
 

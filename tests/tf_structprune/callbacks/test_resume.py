@@ -135,7 +135,7 @@ def stopped(stopped_once, tmp_path):
 def test_torn_state_is_refused(stopped):
     for file in (stopped / "pruning").iterdir():
         file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"epoch_000002\.npz is damaged or no state of a run\. .* begin anew"):
+    with pytest.raises(ValueError, match=r"epoch_000002\.npz cannot be read as a state of a run\. .* begin anew"):
         resumed_fit.fit(resumed_fit.make(stopped)[1])
 
 
@@ -172,6 +172,62 @@ def test_model_of_another_moment_is_refused(stopped):
     metadata.write_text(metadata.read_text().replace('"epoch": 2', '"epoch": 1'))
     with pytest.raises(ValueError, match=r"is not as it was when epoch 1 began\. Received: other masks, 6 training st"):
         resumed_fit.fit(resumed_fit.make(stopped)[1])
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+DAMAGES = {
+    "weights cut": lambda backup: cut(backup / "latest.weights.h5"),
+    "weights empty": lambda backup: (backup / "latest.weights.h5").write_bytes(b""),
+    "weights of something else": lambda backup: (backup / "latest.weights.h5").write_bytes(b"PK" * 500),
+    "epoch cut": lambda backup: cut(backup / "training_metadata.json"),
+    "epoch empty": lambda backup: (backup / "training_metadata.json").write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_backup_that_was_cut_short_is_refused_by_name(stopped, damage):
+    damage(stopped / "backup")
+    message = (
+        r"backup/latest\.weights\.h5 was cut short, or is damaged\. Received: .*\. Delete its folder and state_dir"
+    )
+    with pytest.raises(ValueError, match=message):
+        resumed_fit.fit(resumed_fit.make(stopped)[1])
+
+
+def test_first_backup_without_its_epoch_is_refused(tmp_path):
+    stop(tmp_path, "after the backup", 0)
+    (tmp_path / "backup" / "training_metadata.json").unlink()
+    message = (
+        r"is not as it was when epoch 0 began\. Received: other masks, 3 training steps instead of 0\. .* delete both"
+    )
+    with pytest.raises(ValueError, match=message):
+        resumed_fit.fit(resumed_fit.make(tmp_path)[1])
+
+
+def test_backup_that_outlived_its_state_is_refused(tmp_path):
+    """Killed when training had ended and one of the two folders was removed."""
+    stop(tmp_path, "after the backup", resumed_fit.EPOCHS - 1)
+    shutil.rmtree(tmp_path / "pruning")
+    with pytest.raises(
+        ValueError, match=r"no state for epoch 5, .* Received: no state at all\. .* delete both folders"
+    ):
+        resumed_fit.fit(resumed_fit.make(tmp_path)[1])
+
+
+@pytest.mark.parametrize("damage", ["weights cut", "epoch empty"])
+def test_training_goes_on_from_the_backup_before_where_there_is_one(whole, tmp_path, damage):
+    stop(tmp_path, "after the backup", 2, double_checkpoint=True)
+    DAMAGES[damage](tmp_path / "backup")
+    pruning, callbacks = resumed_fit.make(tmp_path, double_checkpoint=True)
+    check_equal(resumed_fit.result(resumed_fit.fit(callbacks), pruning), whole)
+
+
+def test_model_has_its_own_way_of_loading_again(tmp_path):
+    masked = resumed_fit.fit(resumed_fit.make(tmp_path)[1])
+    assert "load_weights" not in vars(masked)
 
 
 def test_backup_before_the_callback_is_refused_where_it_does_not_fit(tmp_path):

@@ -13,6 +13,7 @@ from tests import zoo
 from tests.tf_structprune.scoring.test_scorer import candidates_of
 from tf_structprune.cluster import RayExecutor, as_executor
 from tf_structprune.cluster._ray import parts_of_batch
+from tf_structprune.cluster._worker import Cargo, pack, unpack
 from tf_structprune.masks import GRANULARITIES
 from tf_structprune.scoring import Scorer
 from tf_structprune.task import SampleScore, as_score, check_validation
@@ -102,6 +103,33 @@ def test_scores_are_those_of_one_process(cluster, build, labels, score):
     found = sp.score(masked, candidates, executor=RayExecutor(), **settings)
     check_equal(found, sp.score(masked, candidates, **settings))
     assert len(set(found.values.tolist())) > 1
+
+
+def with_lambda(function):
+    inputs = keras.Input((8, 8, 2))
+    value = keras.layers.Lambda(function, output_shape=(8, 8, 2), name="own")(inputs)
+    value = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(keras.layers.Conv2D(6, 3)(value)))
+    return keras.Model(inputs, keras.layers.Dense(3)(value))
+
+
+def test_workers_load_in_safe_mode(tmp_path):
+    """A nameless function is code; `wrap` lets none pass, so this cargo is one that `pack` did not make."""
+    with_lambda(lambda x: x * 2).save(tmp_path / "model.keras")
+    cargo = Cargo((tmp_path / "model.keras").read_bytes(), {}, {}, as_score("mcr"), 8)
+    with pytest.raises(ValueError, match="deserialization of a `Lambda` layer"):
+        unpack(cargo)
+
+
+@keras.saving.register_keras_serializable(package="test_ray")
+def doubled(x):
+    return x * 2
+
+
+def test_function_with_a_name_travels():
+    masked = sp.wrap(with_lambda(doubled))
+    again = unpack(pack(masked, as_score("mcr"), 8))
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(again.predict(x, verbose=0), masked.predict(x, verbose=0), atol=1e-6)
 
 
 class Remembering:

@@ -1,5 +1,7 @@
 """Sources that are no Keras 2 model are refused with what they are and what to do."""
 
+import json
+
 import h5py
 import keras
 import numpy as np
@@ -129,3 +131,72 @@ def test_names_above_64_kilobytes_are_read_in_chunks(tmp_path):
         group.attrs["layer_names0"], group.attrs["layer_names1"] = names[:3], names[3:]
     new = from_legacy(path)
     np.testing.assert_array_equal(new.get_layer("scores").kernel, old.get_layer("scores").kernel)
+
+
+def _config(change):
+    """Changes the whole configuration in a file; what `change` gives takes its place."""
+
+    def damage(file):
+        config = json.loads(file.attrs["model_config"])
+        file.attrs["model_config"] = json.dumps(change(config) or config)
+
+    return damage
+
+
+def _layer(index, **changes):
+    return _config(lambda config: config["config"]["layers"][index].update(changes))
+
+
+def _replaced(name, make):
+    def damage(file):
+        del file[name]
+        make(file, name)
+
+    return damage
+
+
+KERNEL = "model_weights/second/second/kernel:0"
+DAMAGES = {
+    "no weights": (lambda file: file.pop("model_weights"), "holds a model without its weights"),
+    "no config": (_config(lambda _: {"class_name": "Functional"}), "Received: KeyError: 'config'"),
+    "config of another kind": (_config(lambda _: [1]), "Received: TypeError: "),
+    "deep config": (lambda file: file.attrs.modify("model_config", "[" * 20_000), "Received: RecursionError: "),
+    "wrapper of nothing": (_layer(2, class_name="PruneLowMagnitude"), "Received: KeyError: 'layer'"),
+    "operator without a function": (_layer(2, class_name="TFOpLambda"), "Received: KeyError: 'function'"),
+    "node of another form": (_layer(3, inbound_nodes=[["b1"]]), "Received: IndexError: "),
+    "module of a stranger": (
+        _layer(3, class_name="system", module="os", registered_name=None),
+        r"\(system\) has no equivalent in Keras 3",
+    ),
+    "external link": (
+        _replaced(KERNEL, lambda file, name: file.__setitem__(name, h5py.ExternalLink("/etc/hostname", "/"))),
+        "kernel:0 is a link to something else",
+    ),
+    "dataset in another file": (
+        _replaced(KERNEL, lambda f, name: f.create_dataset(name, (3,), "u1", external=[("/etc/hostname", 0, 3)])),
+        "kernel:0 lies in another file",
+    ),
+    "terabytes stored nowhere": (
+        _replaced(KERNEL, lambda file, name: file.create_dataset(name, (2**20, 2**18), "f4", chunks=(16, 16))),
+        "it declares 1,099,.* more than 100 times as many",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage, message", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_file_is_refused_in_one_sentence_that_names_it(tmp_path, damage, message):
+    path = save(residual(), tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        damage(file)
+    with pytest.raises(ValueError, match=message) as caught:
+        from_legacy(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_units_than_bytes_of_weights_are_refused(tmp_path):
+    def widen(config):
+        next(layer for layer in config["layers"] if layer["name"] == "scores")["config"]["units"] = 10**12
+
+    with pytest.raises(ValueError, match=r"a layer with units=1000000000000 and only [\d,]+ bytes of weights"):
+        from_legacy(edit(save(residual(), tmp_path / "a.h5"), widen))

@@ -1,5 +1,6 @@
 """States in files: what is written comes back, what is torn or foreign is refused by name."""
 
+import hashlib
 import os
 
 import ml_dtypes
@@ -55,7 +56,9 @@ def test_a_write_that_fails_leaves_the_old_state(file, monkeypatch):
 def test_torn_file_is_refused(file, share):
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match=r"epoch_000001\.npz is damaged or no state of a run\. Received: \d+ bytes"):
+    with pytest.raises(
+        ValueError, match=r"epoch_000001\.npz cannot be read as a state of a run\. Received: \d+ bytes that are not"
+    ):
         read_state(file, PRINT)
 
 
@@ -73,17 +76,27 @@ def _foreign(path, kind):
 @pytest.mark.parametrize("kind", ["text", "arrays", "objects", "json"])
 def test_file_of_something_else_is_refused(tmp_path, kind):
     _foreign(tmp_path / "s.npz", kind)
-    with pytest.raises(ValueError, match=r"s\.npz is damaged or no state of a run\. .* Delete its folder and begin"):
+    with pytest.raises(ValueError, match=r"s\.npz cannot be read as a state of a run\. .* Delete its folder and begin"):
         read_state(tmp_path / "s.npz", PRINT)
 
 
-def test_flipped_bits_are_noticed(file):
-    content = bytearray(file.read_bytes())
-    place = content.find(np.arange(6.0).tobytes())
-    content[place + 9] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"is damaged or no state of a run"):
-        read_state(file, PRINT)
+def test_every_flipped_byte_is_noticed(file):
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"cannot be read as a state of a run\. .* not those that were written"):
+            read_state(file, PRINT)
+
+
+def test_archive_of_a_stranger_is_refused_though_its_checksum_is_right(tmp_path):
+    for kind in ("arrays", "objects", "json"):
+        _foreign(tmp_path / "s.npz", kind)
+        content = (tmp_path / "s.npz").read_bytes()
+        (tmp_path / "s.npz").write_bytes(content + hashlib.sha256(content).digest())
+        with pytest.raises(ValueError, match=r"s\.npz cannot be read as .*\. Delete its folder and begin anew\."):
+            read_state(tmp_path / "s.npz", PRINT)
 
 
 @pytest.mark.parametrize(

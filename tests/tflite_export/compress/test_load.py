@@ -1,8 +1,10 @@
 """A model file is loaded without running its code, or refused in one sentence."""
 
+import io
 import json
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import tf_keras
 
 from tests.tf_structprune.legacy import old_models
 from tests.tflite_export.compress import tiny
+from tf_structprune import from_legacy
 from tflite_export.compress import load_model
 
 
@@ -131,3 +134,95 @@ def test_custom_class_is_refused_by_name(tmp_path):
     model.save(path)
     with pytest.raises(ValueError, match="TypeError: Could not locate class 'Unregistered'. .*register custom layers"):
         load_model(path)
+
+
+def test_loads_h5_of_keras_3(tmp_path):
+    x, _ = tiny.arrays(4)
+    tiny.trained().save(tmp_path / "model.h5")
+    model = load_model(tmp_path / "model.h5")
+    np.testing.assert_allclose(model.predict(x, verbose=0), tiny.trained().predict(x, verbose=0), atol=1e-6)
+
+
+def old_network():
+    return old_models.randomise(tf_keras.Sequential([old_models.L.Conv2D(3, 3, input_shape=(8, 8, 1))]))
+
+
+FOREIGN = {
+    "SavedModel": (
+        "old",
+        {"save_format": "tf"},
+        r"old is a SavedModel folder, .* Load it with tf_keras\.models\.load_mod",
+    ),
+    "Keras 2": (
+        "old.keras",
+        {},
+        r"old\.keras was written by Keras 2\..* Load it with tf_keras\.models\.load_model, pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("name, settings, message", FOREIGN.values(), ids=FOREIGN)
+def test_what_only_keras_2_loads_is_refused_with_the_call_that_does(tmp_path, name, settings, message):
+    old = old_network()
+    old.save(tmp_path / name, **settings)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / name)
+    x, _ = tiny.arrays(4)
+    model = from_legacy(tf_keras.models.load_model(tmp_path / name))  # as the message says
+    np.testing.assert_allclose(model.predict(x, verbose=0), old.predict(x, verbose=0), atol=1e-5)
+
+
+def larger(name, content):
+    return content.replace(b'"units": 12', b'"units": 120000000000') if name == "config.json" else content
+
+
+def shape_bomb(name, content):
+    """Weights of a terabyte that are stored nowhere."""
+    if "weights" not in name:
+        return content
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "a") as file:
+        del file["layers/dense/vars/0"]
+        file.create_dataset("layers/dense/vars/0", (2**20, 2**18), "f4", chunks=(16, 16))
+    return buffer.getvalue()
+
+
+BOMBS = {
+    "units": (larger, r"it has a layer with units=120000000000 and only [\d,]+ bytes of weights\. Save it anew"),
+    "shape": (shape_bomb, r"it declares 1,099,\d+,\d+,\d+ bytes and stores [\d,]+, more than 100 times as many\. Save"),
+}
+
+
+@pytest.mark.parametrize("change, message", BOMBS.values(), ids=BOMBS)
+def test_sizes_that_the_file_does_not_hold_are_refused_before_memory_is_asked_for(good, tmp_path, change, message):
+    path = tmp_path / "changed.keras"
+    changed(good, path, change)
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
+
+
+def test_archive_that_unpacks_to_much_more_than_it_holds_is_refused(good, tmp_path):
+    path = tmp_path / "changed.keras"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+        new.writestr("assets/zeros", bytes(2**28))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(
+        ValueError, match=r"it declares 268,\d+,\d+ bytes and stores [\d,]+, more than 100 times as many"
+    ):
+        load_model(path)
+
+
+def test_weights_that_are_missing_are_not_made_up(good, tmp_path):
+    def emptied(name, content):
+        if "weights" not in name:
+            return content
+        buffer = io.BytesIO(content)
+        with h5py.File(buffer, "a") as file:
+            del file["layers/dense"]
+        return buffer.getvalue()
+
+    changed(good, tmp_path / "changed.keras", emptied)
+    with pytest.raises(ValueError, match="cannot be loaded as a Keras 3 model"):
+        load_model(tmp_path / "changed.keras")

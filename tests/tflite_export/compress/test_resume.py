@@ -279,7 +279,7 @@ def test_folder_of_the_user_in_place_of_the_work_is_refused_and_kept(tmp_path):
 def test_torn_part_is_refused(tmp_path):
     work = open_work(tmp_path / "out", {"run": 1})
     (work.path / "stage_1_search.npz").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"stage_1_search\.npz is damaged or no state of a run\. Received: 2 bytes"):
+    with pytest.raises(ValueError, match=r"stage_1_search\.npz cannot be read as a state of a run\. Received: 2 bytes"):
         work.known("stage_1_search")
 
 

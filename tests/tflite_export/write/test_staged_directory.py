@@ -1,10 +1,13 @@
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tflite_export.write import remove_partials, staged_directory
+from tflite_export.write import staged_directory
 
 
 def write_export(path, text="first", overwrite=False):
@@ -164,9 +167,55 @@ def test_link_keeps_pointing_to_the_new_directory(tmp_path):
     assert tree(tmp_path / "real")["summary.json"] == "second"
 
 
-def test_partials_of_killed_processes_are_removed_and_nothing_else(tmp_path):
-    kept = [".out.01234567.partial", ".other.01234567.partial", ".out.work", ".out.mine.partial", "out"]
-    for name in (*kept, ".out.89abcdef.partial"):
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    kept = [".other.01234567.partial", ".out.work", ".out.mine.partial", ".out.0123456.old"]
+    for name in (*kept, ".out.89abcdef.partial", ".out.01234567.partial"):
         (tmp_path / name).mkdir()
-    remove_partials(tmp_path / "out", keep=tmp_path / kept[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    write_export(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "out"])
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_export_of_a_process_killed_between_two_renames_comes_back(tmp_path, overwrite):
+    write_export(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.01234567.old")
+    if overwrite:
+        write_export(tmp_path / "out", "second", overwrite=True)
+    else:
+        with pytest.raises(FileExistsError, match="out' exists"):
+            write_export(tmp_path / "out", "second")
+    assert tree(tmp_path / "out")["summary.json"] == ("second" if overwrite else "first")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_old_export_beside_the_new_one_is_removed(tmp_path):
+    write_export(tmp_path / "out")
+    (tmp_path / ".out.01234567.old").mkdir()
+    write_export(tmp_path / "out", "second", overwrite=True)
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_second_writer_of_one_directory_is_refused_and_harms_nothing(tmp_path):
+    with staged_directory(tmp_path / "out") as staged:
+        (staged / "a").write_text("mine")
+        message = r"out' is being written by another process\. Received: a lock on '.*\.out\.lock'\. Wait until"
+        with pytest.raises(BlockingIOError, match=message):
+            write_export(tmp_path / "out")
+        write_export(tmp_path / "other")
+    assert tree(tmp_path / "out") == {"a": "mine"}
+    assert sorted(os.listdir(tmp_path)) == ["other", "out"]
+
+
+def test_lock_of_a_killed_process_holds_nobody_up(tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "from filelock import FileLock\n"
+        "lock = FileLock(sys.argv[1])\n"
+        "lock.acquire()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    lock = tmp_path / ".out.lock"
+    killed = subprocess.run([sys.executable, "-c", script, str(lock)], check=False)
+    assert (killed.returncode, lock.exists()) == (-signal.SIGKILL, True)
+    write_export(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]
