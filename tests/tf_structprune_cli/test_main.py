@@ -220,7 +220,7 @@ def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_
 
 def test_sigterm_leaves_what_an_interruption_leaves_and_exits_with_143(compress, tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(_stages, "retrain", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(_job, "retrain", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     status, out, err = compress("--candidates=1")
     assert (status, out) == (143, "")
     assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")

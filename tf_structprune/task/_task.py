@@ -147,7 +147,8 @@ def _class_indices(y: Targets, *, count: int) -> Targets:
         )
     if y.size == len(y) and not 0 <= y.min() <= y.max() < count:
         raise ValueError(
-            f"has labels that the model does not know. Received: labels {y.min():g} to {y.max():g}. Use 0 to {count - 1}."
+            f"has labels that the model does not know. Received: labels {y.min():g} to {y.max():g}. Use 0 to "
+            f"{count - 1}."
         )
     return class_labels(y)
 
