@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.layers import renew_copies
+from tf_structprune.layers import clone, copy_layer, renew_copies
 from tf_structprune.resume import StateFolder
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import KeptEpochs
@@ -44,9 +44,10 @@ def retrain(
         Figures by name, one an epoch.
     """
     keras.utils.set_random_seed(settings.seed)
-    batches = Batches(data.x_train, data.y_train, settings.finetune_batch, settings.augment, settings.seed)
+    length = settings.retraining(len(data.x_train))
+    batches = Batches(data.x_train, data.y_train, length.batch, settings.augment, settings.seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _gives_probabilities(model, data.x_val))
-    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, settings.epochs * len(batches))
+    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, length.epochs * length.steps)
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
         trained = keras.distillation.Distiller(
@@ -64,7 +65,7 @@ def retrain(
     trained.fit(
         batches,
         initial_epoch=kept.restore(),
-        epochs=settings.epochs,
+        epochs=length.epochs,
         shuffle=False,  # the batches are shuffled as they are; Keras would draw from a state that is not kept
         validation_data=validation,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin), *callbacks, kept],
@@ -136,7 +137,7 @@ class SoftTargets(keras.distillation.DistillationLoss):  # type: ignore[misc]  #
 
 
 def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
+    copy = clone(model, lambda _, layer: copy_layer(layer))
     copy.set_weights(model.get_weights())
     renew_copies(copy)
     return copy
