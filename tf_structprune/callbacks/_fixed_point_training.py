@@ -12,6 +12,7 @@ from tf_structprune.callbacks._calibrate import (
     check_fixed_point,
     check_samples,
 )
+from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import quantized_layers, signal_quantizers
 
 
@@ -81,8 +82,8 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     @property
     def _student(self) -> keras.Model:
-        """The model with the quantizers, also when a `keras.distillation.Distiller` trains it."""
-        return getattr(self.model, "student", self.model)
+        """The model with the quantizers."""
+        return student_of(self.model)
 
     def _round_weights(self, *, again: bool = False) -> None:
         """Fit the weights' steps where there are none, as after `StructuredPruning` rolled back to the beginning."""

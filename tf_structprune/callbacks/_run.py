@@ -52,17 +52,18 @@ class Run:
     open: StageReport | None = None  # masks that are not accepted yet
     reached: bool = False  # the stage's schedule has nothing more to ask for
 
-    def to_state(self, reports: Sequence[StageReport], model: keras.Model) -> State:
+    def to_state(self, reports: Sequence[StageReport], model: keras.Model, trained: keras.Model) -> State:
         """What a later process needs to go on.
 
         Args:
             reports: of the steps that are closed.
             model: as it is now.
+            trained: the model whose `fit` trains it, itself or a `Distiller`.
         """
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "open": None if self.open is None else asdict(self.open),
             "reports": [asdict(report) for report in reports],
-            "model": _held(model),
+            "model": _held(model, trained),
         }
         arrays = {str(index): weight for index, weight in enumerate(self.accepted_weights)}
         return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(self._target_list())})
@@ -116,13 +117,13 @@ def state_for(states: StateFolder, epoch: int) -> State:
     return states.read(epoch)
 
 
-def check_held(state: State, model: keras.Model, epoch: int) -> None:
+def check_held(state: State, model: keras.Model, trained: keras.Model, epoch: int) -> None:
     """Refuse a model that is not the one with which the epoch began.
 
     Raises:
         ValueError: it has other masks, or was trained for more or fewer steps.
     """
-    told, found = state.values["model"], _held(model)
+    told, found = state.values["model"], _held(model, trained)
     if told == found:
         return
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
@@ -133,9 +134,9 @@ def check_held(state: State, model: keras.Model, epoch: int) -> None:
     )
 
 
-def _held(model: keras.Model) -> dict[str, Any]:
+def _held(model: keras.Model, trained: keras.Model) -> dict[str, Any]:
     """What tells the model of one epoch from that of another."""
-    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(trained, "optimizer", None)
     steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))
     masks = get_masks(model).to_arrays()
     return {"masks": digest([masks[name] for name in sorted(masks)]), "steps": steps}

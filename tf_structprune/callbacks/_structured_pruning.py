@@ -14,6 +14,7 @@ from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._find_masks import find_masks
 from tf_structprune.callbacks._run import Run, StageReport, check_held, state_for
 from tf_structprune.callbacks._stages import Sparsity, Stage, check_at_least, check_sparsities, stages_of
+from tf_structprune.callbacks._student import student_of
 from tf_structprune.graph import trace
 from tf_structprune.layers import agree_on_weights, get_masks, is_masked, polarity_of, set_masks
 from tf_structprune.masks import (
@@ -48,15 +49,15 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     of callbacks: Keras calls them in order, so they then see its figures in `logs` and the state
     after a rollback. Checkpoints hold the masks, whatever the order. `EarlyStopping` with
     `restore_best_weights=True` may bring back a state from before pruning, masks included: give it a
-    `start_from_epoch` behind the last stage.
+    `start_from_epoch` behind the last stage. In a `keras.distillation.Distiller` the student is pruned.
 
     Figures in `logs`: `prune_sparsity`, `prune_val_score`, `prune_accepted` (1 or 0) and
     `prune_stage` (index of the stage, the number of stages when all are done).
 
     Args:
         validation_data: pair (x, y) held out from training, arrays or, for several inputs or outputs, lists or
-            dictionaries of them; y None for the outputs that the model has when training begins, so that no labels
-            are needed: score="kl" or "mse" then is the agreement with them.
+            dictionaries of them, targets by the names of the outputs; y None for the outputs that the model has when
+            training begins, so that no labels are needed: score="kl" or "mse" then is the agreement with them.
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
             after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
             propose only masks that run fast once lowered; `masks.lowerable` makes such demands.
@@ -140,10 +141,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
-        if not is_masked(self.model):
+        if not is_masked(self._student):
             raise ValueError(
-                f"Model '{self.model.name}' has no masks. Received: a plain model. Train wrap(model) instead."
+                f"Model '{self._student.name}' has no masks. Received: a plain model. Train wrap(model) instead."
             )
+        self.validation = self.validation.for_model(self._student)
         self.reports, self._run, self._joined = (), None, False
         self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
         epochs = self._states.epochs() if self._states else []
@@ -166,7 +168,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if target is None or target <= self._present_sparsity() + _ROUNDING:
             return
         result = find_masks(
-            self.model,
+            self._student,
             stage.demands,
             stage.share if isinstance(stage.share, Allocation) else target,
             search=self.search,
@@ -177,7 +179,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             executor=self.executor,
             verbose=bool(self.verbose),
         )
-        set_masks(self.model, result.masks)
+        set_masks(self._student, result.masks)
         run.epochs_since_search = 0
         run.open = StageReport(
             stage.demands.name,
@@ -193,11 +195,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run = self._state()
         run.stage_epoch += 1
         run.epochs_since_search += 1
-        agree_on_weights(self.model)  # what is judged is what will be saved
-        score = self.validation.of(self.model)
+        agree_on_weights(self._student)  # what is judged is what will be saved
+        score = self.validation.of(self._student)
         accepted = self._within_tolerance(score)
         if accepted:
-            run.accepted_weights = self.model.get_weights()
+            run.accepted_weights = self._student.get_weights()
         if run.open is not None:
             self._judge(run, score, accepted)
         if run.open is None and run.stage < len(run.stages) and run.reached:
@@ -218,7 +220,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._states.clear()
 
     def _finish(self, run: Run) -> None:
-        score = self.validation.of(self.model)
+        score = self.validation.of(self._student)
         if self._within_tolerance(score):
             if run.open is not None:
                 self._close(run, score, accepted=True)
@@ -232,9 +234,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         stages = stages_of(self.demands, self.sparsity, present)
         self.reports = ()
         if self._unlabelled:
-            self.validation = replace(self.validation, y=None).with_outputs_of(self.model)
+            self.validation = replace(self.validation, y=None).with_outputs_of(self._student)
         targets = self.validation.y if self._unlabelled else None
-        self._run = Run(stages, self.validation.of(self.model), self.model.get_weights(), present, targets)
+        self._run = Run(stages, self.validation.of(self._student), self._student.get_weights(), present, targets)
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
@@ -248,9 +250,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if epoch == 0:  # nothing was done yet
             self._begin()
             return
-        check_held(state, self.model, epoch)
+        check_held(state, self._student, self.model, epoch)
         stages = stages_of(self.demands, self.sparsity, float(state.values["present"]))
-        self._run, self.reports = Run.from_state(state, stages, self.model)
+        self._run, self.reports = Run.from_state(state, stages, self._student)
         if self._unlabelled:
             self.validation = replace(self.validation, y=self._run.targets)
         logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
@@ -258,7 +260,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def _write(self, epoch: int) -> None:
         """Keep the state with which an epoch begins."""
         if self._states is not None:
-            self._states.write(epoch, self._state().to_state(self.reports, self.model))
+            self._states.write(epoch, self._state().to_state(self.reports, self._student, self.model))
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
@@ -266,7 +268,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         steps = ("demands", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs")
         return {
             "format": _FORMAT,
-            "model": wiring(self.model),
+            "model": wiring(self._student),
             "validation data": digest(self.validation.x, [] if self._unlabelled else self.validation.y),
             "score": self._score,
             "batch_size": self.validation.batch_size,
@@ -294,7 +296,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             run.open = None
 
     def _roll_back(self, run: Run, score: float) -> None:
-        self.model.set_weights(run.accepted_weights)
+        self._student.set_weights(run.accepted_weights)
         logging.warning(
             "Validation score %.4f is more than %.4f below the %.4f before pruning: rolled back to the last "
             "accepted state, sparsity %.3f.",
@@ -304,21 +306,26 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._present_sparsity(),
         )
 
+    @property
+    def _student(self) -> keras.Model:
+        """The model with the masks."""
+        return student_of(self.model)
+
     def _state(self) -> Run:
         if self._run is None:
             raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
         return self._run
 
     def _present_sparsity(self) -> float:
-        return sparsity_of(trace(self.model), get_masks(self.model), polarity_of(self.model))
+        return sparsity_of(trace(self._student), get_masks(self._student), polarity_of(self._student))
 
     def _sparsity_after(self, stage: Stage) -> float:
         """Total sparsity at the end of a stage that begins now."""
         if isinstance(stage.share, Allocation):
-            graph = trace(self.model)
+            graph = trace(self._student)
             stage.share.check(graph)
-            space = kept_space(graph, stage.share.kept, base=get_masks(self.model, graph=graph))
-            return sparsity_of(graph, space.sample(np.random.default_rng(self.seed)), polarity_of(self.model))
+            space = kept_space(graph, stage.share.kept, base=get_masks(self._student, graph=graph))
+            return sparsity_of(graph, space.sample(np.random.default_rng(self.seed)), polarity_of(self._student))
         return 1 - (1 - self._present_sparsity()) * (1 - stage.share)
 
     def _steps_per_epoch(self) -> int:

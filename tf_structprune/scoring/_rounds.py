@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import Flow, LayerCall, PrunableGraph, inner_layer, list_calls, named_layers, rule_for, trace
+from tf_structprune.graph import Flow, LayerCall, PrunableGraph, core_layer, list_calls, named_layers, rule_for, trace
 from tf_structprune.layers import MaskedNormalization, get_masks, polarity_of
 from tf_structprune.masks import GRANULARITIES, MaskSet
 from tf_structprune.scoring._changes import Change, varied_layers
@@ -85,7 +85,7 @@ def _baked_layers(masked: keras.Model, graph: PrunableGraph) -> tuple[str, ...]:
 
 def _is_baked(call: LayerCall) -> bool:
     """Whether a cut changes arguments of an operation, or copies that a layer makes of its weights."""
-    if isinstance(inner_layer(call.layer), keras.layers.Normalization):
+    if isinstance(core_layer(call.layer), keras.layers.Normalization):
         return True
     rule = rule_for(call.layer)
     others = len(call.args) + len(call.kwargs) - len(call.inputs)

@@ -19,9 +19,11 @@ class Score(ABC):
     Attributes:
         by_sample: whether each sample has a score by itself, whose mean is the score of all; only then candidates
             can be compared on a part of the samples.
+        one_output: whether it judges the targets and outputs of one output, not lists of them.
     """
 
     by_sample = False
+    one_output = False
 
     @abstractmethod
     def __call__(self, y_true: Any, y_pred: Any) -> float:
@@ -46,6 +48,7 @@ class SampleScore(Score):
     """
 
     by_sample = True
+    one_output = True
 
     def __init__(self, of_samples: Callable[[Any, Any], Any]) -> None:
         self.of_samples = of_samples
@@ -68,6 +71,7 @@ class _Mcr(Score):
     """Minus the misclassification rate."""
 
     by_sample = True
+    one_output = True
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         return -misclassification_rate(y_true, y_pred)
@@ -79,6 +83,8 @@ class _Mcr(Score):
 
 class _Metric(Score):
     """A Keras metric, which sees all samples at once."""
+
+    one_output = True
 
     def __init__(self, metric: keras.metrics.Metric) -> None:
         self.metric = metric
@@ -229,11 +235,14 @@ def _named(name: str) -> Score:
 
 def _loss(loss: keras.losses.Loss) -> Score:
     """The loss of each sample, whatever the loss makes of them; of all samples where it does not tell."""
-    config = loss.get_config()
-    if config.get("reduction") not in ("sum_over_batch_size", "mean"):
+    if loss.reduction not in ("sum_over_batch_size", "mean"):
         return _Function(lambda y_true, y_pred: -np.mean(keras.ops.convert_to_numpy(loss(y_true, y_pred))))
-    alone = loss.__class__.from_config({**config, "reduction": None})
-    return SampleScore(lambda y_true, y_pred: -alone(y_true, y_pred))
+
+    def of_samples(y_true: Any, y_pred: Any) -> Any:
+        # `call` is what the reduction is taken of; `__call__` has converted its arguments.
+        return -loss.call(*(keras.ops.convert_to_tensor(values, loss.dtype) for values in (y_true, y_pred)))
+
+    return SampleScore(of_samples)
 
 
 _BY_NAME: dict[str, Score] = {

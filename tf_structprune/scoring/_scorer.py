@@ -95,6 +95,7 @@ class Scorer:
             raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}. Use e.g. 128.")
         self._masked, self._racing, self._enough = masked, racing, enough
         self._graph = trace(masked)
+        validation = validation.for_model(masked)
         if validation.y is None:
             validation = _with_dense_outputs(masked, validation)
         strata = strata_of(validation.y, first=max(FIRST, batch_size))
