@@ -71,9 +71,8 @@ def retrain_in_fixed_point(
     samples = data.x_train[rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)]
     before = _without_training(small, settings.fixed_point, samples, judge)
     model = to_fixed_point(small, settings.fixed_point)
-    callback = FixedPointTraining(
-        calibration_data=samples, signal_epoch=min(1, settings.epochs - 1), refit_epochs=settings.epochs // 2
-    )
+    length = settings.retraining(len(data.x_train)).epochs
+    callback = FixedPointTraining(calibration_data=samples, signal_epoch=min(1, length - 1), refit_epochs=length // 2)
     epochs = work.epochs("fixed_point_epochs")
     figures = retrain(model, dense, data, settings, callbacks=[callback], verbose=verbose, states=epochs)
     after = -judge.of(model)

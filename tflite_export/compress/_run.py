@@ -67,6 +67,7 @@ def compress(
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
     check_data(data, dense, augment=settings.augment)
+    settings = settings.settled(len(data.x_train))
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings))
         remove_partials(out, keep=staged)  # of a killed process
@@ -86,6 +87,7 @@ def compress_into(
     work: Work = NO_WORK,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
+    settings = settings.settled(len(data.x_train))
     pruned = prune_in_stages(dense, data, settings, verbose=verbose, work=work)
     small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose, work=work)
     baseline_folder = folder / "baseline"
