@@ -416,7 +416,7 @@ def test_inspect_names_layers_groups_and_reasons(files, capsys, monkeypatch):
     for layer, shape in {"first": "3x3x1x6", "a": "3x3x6x8", "b": "3x3x8x8", "hidden": "128x12"}.items():
         assert any(layer in line and shape in line for line in out.splitlines())
     assert "no: it is the first convolution" in out
-    assert "no: it is the classifier" in out
+    assert "no: it is the last layer with a kernel" in out
     assert "group a: 8 channels of a -> b (may go)" in out
     assert "group classifier: 3 channels of classifier -> no kernel (kept: " in out
 

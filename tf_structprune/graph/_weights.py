@@ -9,7 +9,7 @@ import keras
 from tf_structprune.graph._calls import named_layers
 from tf_structprune.graph._graph import Channels, PrunableGraph
 from tf_structprune.graph._lookup import rule_for
-from tf_structprune.graph._rules import LayerRule, inner_layer
+from tf_structprune.graph._rules import LayerRule, core_layer, inner_layer, vector_axis
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def _followed(
     """Whether a weight has an axis of input maps and one of output maps, as far as they are cut."""
     roles = rule.weight_axes.get(weight)
     if roles is not None:
-        grouped = int(getattr(inner_layer(layer), "groups", 1) or 1) > 1
+        grouped = int(getattr(core_layer(layer), "groups", 1) or 1) > 1
         return "in" in roles and not grouped, "out" in roles
-    made = channels.makes[0]
-    axis = made.axis - 1 if len(shape) == len(made.shape) - 1 else len(shape) - 1
+    axis = vector_axis(layer, len(shape), channels.makes[0])
     return False, bool(shape) and shape[axis] == len(channels.outputs) > 1

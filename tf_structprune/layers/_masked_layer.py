@@ -6,7 +6,15 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from tf_structprune.graph import KernelView, Limits, TransparentWrapper, input_of_kernel, kernel_variable, kernel_view
+from tf_structprune.graph import (
+    KernelView,
+    Limits,
+    TransparentWrapper,
+    core_layer,
+    input_of_kernel,
+    kernel_variable,
+    kernel_view,
+)
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -53,7 +61,7 @@ class MaskedLayer(TransparentWrapper):
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
-        self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
+        self.activity_regularizer = core_layer(layer).activity_regularizer  # of the outputs, which the wrapper gives
         if polarity not in POLARITIES:
             raise ValueError(
                 f"Layer '{layer.name}': unknown polarity. Received: polarity={polarity!r}. "
