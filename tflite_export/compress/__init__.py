@@ -15,6 +15,7 @@ from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
 from tflite_export.compress._run import int8_accuracy as int8_accuracy
 from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
+from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
 from tflite_export.compress._stages import Pruned as Pruned
 from tflite_export.compress._stages import Stage as Stage
