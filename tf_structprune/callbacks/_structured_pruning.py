@@ -49,7 +49,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     of callbacks: Keras calls them in order, so they then see its figures in `logs` and the state
     after a rollback. Checkpoints hold the masks, whatever the order. `EarlyStopping` with
     `restore_best_weights=True` may bring back a state from before pruning, masks included: give it a
-    `start_from_epoch` behind the last stage. In a `keras.distillation.Distiller` the student is pruned.
+    `start_from_epoch` behind the last stage. In a `keras.distillation.Distiller` the student is pruned;
+    `BackupAndRestore` wants one that was called once.
 
     Figures in `logs`: `prune_sparsity`, `prune_val_score`, `prune_accepted` (1 or 0) and
     `prune_stage` (index of the stage, the number of stages when all are done).

@@ -99,6 +99,7 @@ def fit(callbacks, *, distill=False):
     if distill:
         loss = keras.distillation.LogitsDistillation(temperature=2.0)
         trained = keras.distillation.Distiller(model, masked, loss, student_loss_weight=0.5)
+        trained(x[:1])  # BackupAndRestore wants a model that is built
     trained.compile(keras.optimizers.Adam(1e-2), LOSS, run_eagerly=True)
     trained.fit(x, y, batch_size=16, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
     return masked
