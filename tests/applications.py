@@ -43,7 +43,7 @@ FAMILIES = (
 SPARSITIES = (0.3, 0.5, 0.7)
 TOLERANCE = 1e-4  # of the largest output
 LEAST_SPREAD = 0.1  # of the largest output
-_EXPECTED = ("is the first convolution", "is the classifier")
+_EXPECTED = ("is the first convolution", "is the last layer with a kernel")
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,8 @@ def _compress(arguments: argparse.Namespace) -> None:
         search=arguments.search,
         candidates=arguments.candidates,
         tolerance=arguments.tolerance,
-        epochs=arguments.epochs,
-        finetune_batch=arguments.finetune_batch,
+        epochs=getattr(arguments, "epochs", None),
+        finetune_batch=getattr(arguments, "finetune_batch", None),
         finetune_rate=arguments.finetune_rate,
         distill=arguments.distill,
         augment=arguments.augment,
@@ -121,6 +121,8 @@ def _compress(arguments: argparse.Namespace) -> None:
     )
     model = load_model(arguments.model)
     data = load_data(arguments.data, seed=arguments.seed)
+    length = settings.retraining(len(data.x_train))
+    Console(soft_wrap=True).print(f"Retraining after each stage: {length}.", highlight=False)
     summary = compress(
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
@@ -182,11 +184,21 @@ def _inspect(arguments: argparse.Namespace) -> None:
         table.add_column(column, justify="right" if column in ("weights", "MACs") else "left", overflow="fold")
     for layer in graph.layers:
         shape = "x".join(str(size) for size in layer.kernel_shape)
-        state = "yes" if layer.prunable else f"no: {layer.reason}"
+        state = _what_may_go(graph, layer)
         table.add_row(layer.name, layer.kind, shape, f"{layer.weights:,}", f"{layer.macs:,}", state)
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(str(graph), highlight=False, markup=False)
+
+
+def _what_may_go(graph: Any, layer: Any) -> str:
+    """What of a layer may be removed, in words."""
+    groups = [group for group in graph.groups if layer.name in group.producers]
+    if not layer.prunable:
+        return f"no: {layer.reason}"
+    if any(group.prunable for group in groups):
+        return "yes"
+    return f"{'no' if layer.is_depthwise else 'not its channels, only kernels'}: {groups[0].reason}"
 
 
 def _sensitivity(arguments: argparse.Namespace) -> None:

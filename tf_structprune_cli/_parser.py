@@ -149,8 +149,18 @@ def _add_demands(compress: argparse.ArgumentParser) -> None:
 def _add_training(compress: argparse.ArgumentParser) -> None:
     add = compress.add_argument
     add("--tolerance", type=float, default=0.01, help="accepted rise of the validation error, as a fraction")
-    add("--epochs", type=int, default=10, help="epochs of retraining after each granularity")
-    add("--finetune-batch", type=int, default=128, help="samples of a retraining batch")
+    add(
+        "--epochs",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="epochs of retraining after each granularity; if not given 10, or on small data as many as make 500 steps",
+    )
+    add(
+        "--finetune-batch",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make 500 steps",
+    )
     add("--finetune-rate", type=float, default=1e-3, help="learning rate at the start, falling as a cosine to zero")
     add("--distill", type=float, default=0.0, help="weight of the dense model's outputs in the retraining loss, 0 to 1")
     add(

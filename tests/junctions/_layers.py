@@ -1,5 +1,6 @@
 """One Keras layer in the middle."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -50,6 +51,50 @@ def _barrier(layer_class: type, *arguments: Any, **settings: Any) -> Junction:
     """A layer that keeps the channels that it reads; what lies behind it is pruned."""
     behind = chain(one(layer_class, *arguments, **settings), lambda x: conv(x, 5, "later"))
     return net(behind, prunable=("later", "after"))
+
+
+def _each_step(layer_class: type, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
+    """A layer of that class for each row of what it reads, new in every build."""
+    return lambda x: _L.TimeDistributed(layer_class(*arguments, **settings))(x)
+
+
+def _in_each_step(layer_class: type, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
+    """The same, named 'junction'."""
+    return lambda x: _L.TimeDistributed(layer_class(*arguments, **settings), name="junction")(x)
+
+
+_STEPS = ("before", "junction", "after")
+
+
+def _images_in_a_row() -> Junction:
+    """Everything that a network for single images has, for each image of a row."""
+    steps = (
+        _in_each_step(_L.Conv2D, 9, 3, padding="same"),
+        _each_step(_L.BatchNormalization),
+        _each_step(_L.ReLU),
+        _each_step(_L.MaxPooling2D),
+        _each_step(_L.DepthwiseConv2D, 2, depth_multiplier=2),
+        _each_step(_L.PReLU),
+        _each_step(_L.Dropout, 0.2, noise_shape=(None, 1, 1, 18)),
+        _each_step(_L.Flatten),
+        lambda x: _L.TimeDistributed(_L.Dense(8, activation="relu"), name="dense")(x),
+    )
+    return net(chain(*steps), rank=3, prunable=(*_STEPS, "dense"))
+
+
+def _channels_first_in_each_step() -> Junction:
+    steps = (
+        layer(_L.Permute, (1, 3, 2)),
+        _in_each_step(_L.BatchNormalization, axis=1),
+        _each_step(_L.PReLU),
+        layer(_L.Permute, (1, 3, 2)),
+    )
+    return net(chain(*steps))
+
+
+def _model_in_each_step(x: Any) -> Any:
+    inner = keras.Sequential([keras.Input((6, 8)), _L.Conv1D(5, 3), _L.Conv1D(6, 3)])
+    return conv(_L.TimeDistributed(inner, name="junction")(x), 5, "later")
 
 
 def _dense_activations() -> keras.Model:
@@ -286,6 +331,20 @@ LAYERS: dict[str, Junction] = {
     "permute_into_pixels": net(_mixed, prunable=("across", "after")),
     # ends of channels
     "embedding": whole(_embedding, "before", "after"),
+    "steps_of_conv1d": net(_in_each_step(_L.Conv1D, 9, 3, activation="relu"), prunable=_STEPS),
+    "steps_of_grouped_conv1d": net(_in_each_step(_L.Conv1D, 8, 3, groups=2), prunable=_STEPS),
+    "steps_of_separable_conv1d": net(_in_each_step(_L.SeparableConv1D, 9, 3, depth_multiplier=2), prunable=_STEPS),
+    "steps_of_conv1d_transpose": net(_in_each_step(_L.Conv1DTranspose, 9, 3, strides=2), prunable=_STEPS),
+    "steps_of_dense": net(_in_each_step(_L.Dense, 9, activation="tanh"), prunable=_STEPS),
+    "steps_of_group_norm": net(_in_each_step(_L.GroupNormalization, 4)),
+    "steps_of_reshape": net(_in_each_step(_L.Reshape, (3, 2, 8))),
+    "steps_of_softmax": net(chain(_in_each_step(_L.Softmax, axis=1)), prunable=("before", "after")),
+    "steps_of_images": _images_in_a_row(),
+    "steps_of_channels_first": _channels_first_in_each_step(),
+    "steps_of_layer_norm": net(
+        chain(_in_each_step(_L.LayerNormalization), lambda x: conv(x, 5, "later")), prunable=("later", "after")
+    ),
+    "steps_of_a_model": net(_model_in_each_step, prunable=("later", "after")),
     "attention": net(_attention, prunable=("later", "after")),
     "recurrent_end": whole(_recurrent_end, "before", "hidden"),
     "time_distributed": _barrier(_L.TimeDistributed, _L.Dense(5)),

@@ -258,6 +258,7 @@ def test_compress_writes_and_prints(compress, done):
     assert (settings["strides"], settings["patterns"], settings["kernel_groups"]) == ([1, 3, 9], 3, 4)
     assert (settings["keep"], settings["augment"], settings["seed"]) == (["b"], ["flip", "shift"], 4)
     assert (settings["epochs"], settings["finetune_batch"], settings["tolerance"]) == (1, 16, 1.0)
+    assert "Retraining after each stage: 1 epochs of " in out and " batches of 16." in out
     assert f"{100 * summary['sparsity']:.1f} % of the prunable weights removed" in out
     for side in ("baseline", "compressed"):
         for key in ("parameters", "macs", "float32_bytes", "int8_bytes", "arena_bytes"):
@@ -440,7 +441,7 @@ def test_inspect_names_layers_groups_and_reasons(files, capsys, monkeypatch):
     for layer, shape in {"first": "3x3x1x6", "a": "3x3x6x8", "b": "3x3x8x8", "hidden": "128x12"}.items():
         assert any(layer in line and shape in line for line in out.splitlines())
     assert "no: it is the first convolution" in out
-    assert "no: it is the classifier" in out
+    assert "no: it is the last layer with a kernel" in out
     assert "group a: 8 channels of a -> b (may go)" in out
     assert "group classifier: 3 channels of classifier -> no kernel (kept: " in out
 
@@ -462,6 +463,23 @@ def test_inspect_names_a_layer_it_does_not_know(tmp_path, capsys):
     assert status == 0
     (line,) = [line for line in out.splitlines() if line.startswith("  doubled: ")]
     assert "Doubled" in line
+
+
+def test_inspect_says_the_same_of_a_layer_and_of_its_channels(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(5, 3, name="body")(keras.layers.Conv2D(4, 3, name="stem")(inputs))
+    x = keras.layers.DepthwiseConv2D(3, name="each")(x)
+    x = keras.layers.Conv2D(6, 1, activation="softmax", name="mixed")(x)
+    outputs = keras.layers.Conv2D(2, 1, name="image")(x)
+    keras.Model(inputs, outputs, name="dense_task").save(tmp_path / "task.keras")
+    status, out, _ = inspect(capsys, tmp_path / "task.keras")
+    table = {line.split()[1]: line for line in out.splitlines() if "Conv2D" in line}
+    assert status == 0 and "classifier" not in out
+    assert table["body"].rstrip(" |\u2502").endswith("yes")
+    assert "not its channels, only kernels: the activation 'softmax' of mixed mixes channels" in table["mixed"]
+    assert "no: it is the last layer with a kernel" in table["image"]
+    assert "keep_first=False (--prune-first on the command line)" in out
 
 
 BAD_MODELS = {

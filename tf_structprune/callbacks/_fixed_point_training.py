@@ -6,6 +6,7 @@ import keras
 from absl import logging
 from numpy.typing import ArrayLike
 
+from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import quantized_layers, signal_quantizers
 from tf_structprune.stages import calibrate_signals, calibrate_weights, check_fixed_point, check_samples
 
@@ -76,8 +77,8 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     @property
     def _student(self) -> keras.Model:
-        """The model with the quantizers, also when a `keras.distillation.Distiller` trains it."""
-        return getattr(self.model, "student", self.model)
+        """The model with the quantizers."""
+        return student_of(self.model)
 
     def _round_weights(self, *, again: bool = False) -> None:
         """Fit the weights' steps where there are none, as after `StructuredPruning` rolled back to the beginning."""

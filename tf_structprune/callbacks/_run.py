@@ -33,14 +33,19 @@ class Run:
         """Says what is accepted."""
         return self.ledger.judge
 
-    def to_state(self, masked: MaskedModel) -> State:
-        """What a later process needs to go on; `masked` is the model as it is now."""
+    def to_state(self, masked: MaskedModel, trained: keras.Model) -> State:
+        """What a later process needs to go on.
+
+        Args:
+            masked: the model as it is now.
+            trained: the model whose `fit` trains it, itself or a `Distiller`.
+        """
         ledger = self.ledger
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "baseline": self.judge.given,
             "open": None if ledger.open is None else asdict(ledger.open),
             "reports": [asdict(report) for report in ledger.reports],
-            "model": held(masked),
+            "model": held(masked, trained),
         }
         targets = keras.tree.flatten(self.judge.validation.y) if self.unlabelled else []
         arrays = {str(index): weight for index, weight in enumerate(ledger.kept)}
@@ -90,7 +95,7 @@ def state_for(states: StateFolder, epoch: int) -> State:
     return states.read(epoch)
 
 
-def check_held(told: dict[str, Any], masked: MaskedModel, epoch: int) -> None:
+def check_held(told: dict[str, Any], masked: MaskedModel, trained: keras.Model, epoch: int) -> None:
     """Refuse a model that is not the one with which the epoch began.
 
     Args:
@@ -101,7 +106,7 @@ def check_held(told: dict[str, Any], masked: MaskedModel, epoch: int) -> None:
     Raises:
         ValueError: it has other masks, or was trained for more or fewer steps.
     """
-    found = held(masked)
+    found = held(masked, trained)
     if told == found:
         return
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
@@ -112,9 +117,9 @@ def check_held(told: dict[str, Any], masked: MaskedModel, epoch: int) -> None:
     )
 
 
-def held(masked: MaskedModel) -> dict[str, Any]:
+def held(masked: MaskedModel, trained: keras.Model) -> dict[str, Any]:
     """What tells the model of one epoch from that of another."""
-    optimizer = getattr(masked.model, "optimizer", None)
+    optimizer = getattr(trained, "optimizer", None)
     steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))
     masks = masked.masks.to_arrays()
     return {"masks": digest([masks[name] for name in sorted(masks)]), "steps": steps}

@@ -12,6 +12,7 @@ from absl import logging
 from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._backup import guard_backup, release_backup
 from tf_structprune.callbacks._run import Run, check_held, held, state_for
+from tf_structprune.callbacks._student import student_of
 from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import (
@@ -56,15 +57,16 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     of callbacks: Keras calls them in order, so they then see its figures in `logs` and the state
     after a rollback. Checkpoints hold the masks, whatever the order. `EarlyStopping` with
     `restore_best_weights=True` may bring back a state from before pruning, masks included: give it a
-    `start_from_epoch` behind the last stage.
+    `start_from_epoch` behind the last stage. In a `keras.distillation.Distiller` the student is pruned;
+    `BackupAndRestore` wants one that was called once.
 
     Figures in `logs`: `prune_sparsity`, `prune_val_score`, `prune_accepted` (1 or 0) and
     `prune_stage` (index of the stage, the number of stages when all are done).
 
     Args:
         validation_data: pair (x, y) held out from training, arrays or, for several inputs or outputs, lists or
-            dictionaries of them; y None for the outputs that the model has when training begins, so that no labels
-            are needed: score="kl" or "mse" then is the agreement with them.
+            dictionaries of them, targets by the names of the outputs; y None for the outputs that the model has when
+            training begins, so that no labels are needed: score="kl" or "mse" then is the agreement with them.
         granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
             after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
             propose only masks that run fast once lowered; `masks.lowerable` makes such demands.
@@ -148,7 +150,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
-        self._masked = MaskedModel(self.model)
+        self._masked = MaskedModel(self._student)
+        self.validation = self.validation.for_model(self._student)
         self._run, self._joined = None, False
         self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
         epochs = self._states.epochs() if self._states else []
@@ -157,7 +160,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         else:
             self._begin()
         if self._states:
-            self._found = held(self._masked)
+            self._found = held(self._masked, self.model)
             guard_backup(self.model, self._check_backup)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -201,9 +204,9 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run = self._state()
         run.stage_epoch += 1
         run.epochs_since_search += 1
-        agree_on_weights(self.model)  # what is judged is what will be saved
-        score = run.judge.score(self.model)
-        accepted = run.ledger.look(score, self.model.get_weights)
+        agree_on_weights(self._student)  # what is judged is what will be saved
+        score = run.judge.score(self._student)
+        accepted = run.ledger.look(score, self._student.get_weights)
         if run.ledger.open is not None:
             self._judge(run, score, accepted)
         if run.ledger.open is None and run.stage < len(run.goals) and run.reached:
@@ -223,7 +226,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._states.clear()
 
     def _finish(self, run: Run) -> None:
-        score = run.judge.score(self.model)
+        score = run.judge.score(self._student)
         accepted = run.judge.accepts(score)
         run.ledger.close(score, accepted=accepted)
         if not accepted:
@@ -232,9 +235,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     def _begin(self) -> None:
         present = self._handle.sparsity
         goals = goals_of(self.demands, self.sparsity, present)
-        validation = self.validation.with_outputs_of(self.model)
-        judge = Judge.of(self.model, validation, self.tolerance)
-        self._run = Run(goals, Ledger(judge, self.model.get_weights()), present, unlabelled=self.validation.y is None)
+        validation = self.validation.with_outputs_of(self._student)
+        judge = Judge.of(self._student, validation, self.tolerance)
+        self._run = Run(
+            goals, Ledger(judge, self._student.get_weights()), present, unlabelled=self.validation.y is None
+        )
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
@@ -252,7 +257,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         state = self._states.read(epoch)
         goals = goals_of(self.demands, self.sparsity, float(state.values["present"]))
         judge = Judge(self.validation, 0.0, self.tolerance)  # the state knows what was given
-        self._run = Run.from_state(state, goals, judge, self.model)
+        self._run = Run.from_state(state, goals, judge, self._student)
         logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
 
     def _check_backup(self, epoch: int) -> None:
@@ -261,12 +266,12 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if self._states is not None and (epoch or self._states.epochs()):
             state = state_for(self._states, epoch)
             told = state.values["model"] if epoch else told  # at epoch 0 nothing may have been brought back
-        check_held(told, self._handle, epoch)
+        check_held(told, self._handle, self.model, epoch)
 
     def _write(self, epoch: int) -> None:
         """Keep the state with which an epoch begins."""
         if self._states is not None:
-            self._states.write(epoch, self._state().to_state(self._handle))
+            self._states.write(epoch, self._state().to_state(self._handle, self.model))
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
@@ -274,7 +279,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         steps = ("demands", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs")
         return {
             "format": _FORMAT,
-            "model": wiring(self.model),
+            "model": wiring(self._student),
             "validation data": digest(self.validation.x, [] if self.validation.y is None else self.validation.y),
             "score": self._score,
             "batch_size": self.validation.batch_size,
@@ -291,7 +296,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             run.reached = True  # the stage is given up
 
     def _roll_back(self, run: Run, score: float) -> None:
-        self.model.set_weights(run.ledger.kept)
+        self._student.set_weights(run.ledger.kept)
         logging.warning(
             "Validation score %.4f is more than %.4f below the %.4f before pruning: rolled back to the last "
             "accepted state, sparsity %.3f.",
@@ -300,6 +305,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             run.judge.given,
             self._handle.sparsity,
         )
+
+    @property
+    def _student(self) -> keras.Model:
+        """The model with the masks."""
+        return student_of(self.model)
 
     def _state(self) -> Run:
         if self._run is None:

@@ -2,6 +2,8 @@
 
 from tf_structprune.channels._cut import LayerCut as LayerCut
 from tf_structprune.channels._cut import TensorCut as TensorCut
+from tf_structprune.channels._graph import FIRST as FIRST
+from tf_structprune.channels._graph import PRUNE_FIRST as PRUNE_FIRST
 from tf_structprune.channels._graph import Channels as Channels
 from tf_structprune.channels._graph import Group as Group
 from tf_structprune.channels._graph import PrunableGraph as PrunableGraph

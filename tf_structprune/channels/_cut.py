@@ -1,6 +1,6 @@
 """What stays of the tensors around one layer when channels are removed: plain data, no Keras."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ class TensorCut:
         """Shape afterwards."""
         return (*self.shape[: self.axis], len(self.kept), *self.shape[self.axis + 1 :])
 
+    def without_steps(self, steps: int) -> "TensorCut":
+        """The same without so many axes behind the batch axis."""
+        return replace(self, axis=self.axis - steps, shape=(self.shape[0], *self.shape[1 + steps :]))
+
 
 @dataclass(frozen=True)
 class LayerCut:
@@ -47,6 +51,13 @@ class LayerCut:
     positions: int = 1
     reads: tuple[TensorCut, ...] = ()
     makes: tuple[TensorCut, ...] = ()
+
+    def without_steps(self, steps: int) -> "LayerCut":
+        """As a layer sees it that is called for each step: without so many axes behind the batch axis."""
+        if not steps:
+            return self
+        reads, makes = (tuple(cut.without_steps(steps) for cut in cuts) for cuts in (self.reads, self.makes))
+        return replace(self, reads=reads, makes=makes)
 
     def features(self, role: str, size: int) -> NDArray[np.int64]:
         """Indices that stay along a weight axis of that size and role, "in" or "out".

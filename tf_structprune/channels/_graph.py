@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from tf_structprune.channels._cut import LayerCut, TensorCut
 from tf_structprune.channels._limits import ChannelLimits
 
+FIRST = "it is the first convolution"
+PRUNE_FIRST = "Use keep_first=False (--prune-first on the command line) to prune it"
+
 
 @dataclass(frozen=True)
 class TensorChannels:
@@ -252,6 +255,23 @@ class PrunableGraph:
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions and dense layers for one sample."""
         return sum(layer.macs for layer in self.layers)
+
+    def check_prunable(self) -> None:
+        """Refuse a model of which everything stays.
+
+        Raises:
+            ValueError: no layer may lose anything.
+        """
+        if self.prunable_layers:
+            return
+        kept = "; ".join(f"{layer.name}: {layer.reason}" for layer in self.layers)
+        remedy = "Use a deeper model, or keep fewer layers"
+        if any(layer.reason == FIRST for layer in self.layers):
+            remedy = PRUNE_FIRST
+        raise ValueError(
+            f"Model '{self.model_name}' has nothing to prune: all its convolutions and dense layers are kept. "
+            f"Received: {kept or 'none'}. {remedy}."
+        )
 
     def layer(self, name: str) -> PrunableLayer:
         """The layer of that name.

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerRule, inner_layer, named_layers, register_rule, registered_rules
+from tf_structprune.graph import LayerRule, core_layer, inner_layer, named_layers, register_rule, registered_rules
 from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import MaskSet
 from tf_structprune.scoring import LocalBench, Round
@@ -73,7 +73,7 @@ def pack(masked: keras.Model, score: Score, batch_size: int) -> Cargo:
         keras.saving.save_model(masked, file)
         config = zipfile.ZipFile(file).read("config.json").decode()
         model = file.read_bytes()
-    own = {type(inner_layer(layer)) for layer in named_layers(masked).values()}
+    own = {type(each(layer)) for layer in named_layers(masked).values() for each in (inner_layer, core_layer)}
     classes = {keras.saving.get_registered_name(kind): kind for kind in own if not _is_library(kind)}
     registered = keras.saving.get_custom_objects().items()
     classes |= {name: kind for name, kind in registered if f'"{name}"' in config and not _is_library(kind)}

@@ -4,6 +4,7 @@ from tf_structprune.graph._arguments import cut_arguments as cut_arguments
 from tf_structprune.graph._calls import CallList as CallList
 from tf_structprune.graph._calls import LayerCall as LayerCall
 from tf_structprune.graph._calls import TensorKey as TensorKey
+from tf_structprune.graph._calls import config_of as config_of
 from tf_structprune.graph._calls import input_names as input_names
 from tf_structprune.graph._calls import is_readable as is_readable
 from tf_structprune.graph._calls import list_calls as list_calls
@@ -19,9 +20,12 @@ from tf_structprune.graph._lookup import rule_for as rule_for
 from tf_structprune.graph._operation_rules import OPERATION_RULES as OPERATION_RULES
 from tf_structprune.graph._rules import Flow as Flow
 from tf_structprune.graph._rules import LayerRule as LayerRule
+from tf_structprune.graph._rules import core_layer as core_layer
 from tf_structprune.graph._rules import inner_layer as inner_layer
 from tf_structprune.graph._rules import register_rule as register_rule
 from tf_structprune.graph._rules import registered_rules as registered_rules
+from tf_structprune.graph._rules import step_axes as step_axes
+from tf_structprune.graph._rules import vector_axis as vector_axis
 from tf_structprune.graph._trace import trace as trace
 from tf_structprune.graph._weights import weight_shapes as weight_shapes
 from tf_structprune.graph._wrapper import TransparentWrapper as TransparentWrapper

@@ -3,6 +3,7 @@
 Nested models are entered: their layers appear under the path "model/layer".
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -111,7 +112,7 @@ def input_names(model: keras.Model) -> list[str]:
     """Names of the input layers of a readable model, in the order of `model.inputs`."""
     if not isinstance(model, keras.Sequential):
         return [name for name, _, _ in _histories(_functional_config(model)["input_layers"])]
-    first = model.get_config()["layers"][:1]
+    first = config_of(model)["layers"][:1]
     if first and first[0]["class_name"] == "InputLayer":
         return [str(first[0]["config"]["name"])]
     return [tensor.name for tensor in model.inputs]
@@ -325,10 +326,22 @@ class _Node:
         return tuple(args), dict(kwargs), dict(found)
 
 
+def config_of(thing: Any) -> dict[str, Any]:
+    """The configuration of a model or layer, to read in it; nothing is made of the code that it may hold.
+
+    Raises:
+        NotImplementedError, TypeError: there is none.
+        OSError: a lambda whose source Python does not have, as those typed at a prompt.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"The object being serialized includes a `lambda`")
+        return dict(thing.get_config())
+
+
 def _functional_config(model: keras.Model) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = model.get_config()
-    except (NotImplementedError, TypeError) as error:
+        config = config_of(model)
+    except (NotImplementedError, OSError, TypeError) as error:
         raise ValueError(f"Model '{model.name}' cannot be read: {error}") from error
     if "input_layers" not in config:
         raise _subclassed(model)
@@ -344,8 +357,8 @@ def _subclassed(model: keras.Model) -> ValueError:
 
 def _config_or_empty(model: keras.Model) -> dict[str, Any]:
     try:
-        return dict(model.get_config())
-    except (NotImplementedError, TypeError):
+        return config_of(model)
+    except (NotImplementedError, OSError, TypeError):
         return {}
 
 

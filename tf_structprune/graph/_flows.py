@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.channels import PrunableLayer
+from tf_structprune.channels import FIRST, PRUNE_FIRST, PrunableLayer
 from tf_structprune.graph._calls import LayerCall
 from tf_structprune.graph._kernel import kernel_view
 from tf_structprune.graph._lookup import is_operation, rule_for
-from tf_structprune.graph._rules import Flow, inner_layer, mixed_axes
+from tf_structprune.graph._rules import Flow, core_layer, kind_of, mixed_axes, step_axes
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing, made_shape
 
 Layouts = list[Layout]
@@ -29,15 +29,15 @@ def channel_axis(layer: Any, rank: int) -> int:
     Raises:
         Barrier: the layer works on several axes.
     """
-    inner = inner_layer(layer)
+    inner, steps = core_layer(layer), step_axes(layer)
     if getattr(inner, "data_format", None) == "channels_first":
-        return 1
+        return 1 + steps
     axis = getattr(inner, "axis", -1)
     if isinstance(axis, (list, tuple)):
         if len(axis) != 1:
             raise Barrier(f"it works on the axes {tuple(axis)}, not on the channels alone", _UNPRUNED)
         (axis,) = axis
-    return int(axis) % rank if axis is not None else rank - 1
+    return rank - 1 if axis is None else int(axis) % (rank - steps) + steps
 
 
 def _only(call: LayerCall, inputs: Layouts) -> Layout:
@@ -73,7 +73,7 @@ def _source(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
 
 def _produce(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     source = _on_channels(state, call, inputs)
-    inner = inner_layer(call.layer)
+    inner = core_layer(call.layer)
     maps, positions = source.atoms, 1
     repeat = int(getattr(inner, "depth_multiplier", 1))
     if repeat > 1:  # the depthwise part of a separable convolution
@@ -108,7 +108,8 @@ def _repetitions(atoms: NDArray[np.int64]) -> int:
 def _choose(state: Tracing, call: LayerCall, outputs: NDArray[np.int64]) -> None:
     """Apply the user's choices to the channels that a layer makes."""
     if call.name in state.kept:
-        state.atoms.hold(outputs, call.name + state.kept[call.name].removeprefix("it"), BY_DESIGN)
+        reason = state.kept[call.name]
+        state.atoms.hold(outputs, call.name + reason.removeprefix("it"), PRUNE_FIRST if reason == FIRST else BY_DESIGN)
     run = state.limits[call.name].channel_block
     for start in range(0, len(outputs), run) if run > 1 else ():
         state.link_rows(outputs[None, start : start + run])
@@ -126,12 +127,12 @@ def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1
     pixels = math.prod(size or 1 for axis, size in enumerate(made.shape) if axis not in (0, made.axis))
     known = state.layers.get(call.name)
     pixels += known.output_positions if known is not None else 0
-    inner, view = inner_layer(call.layer), kernel_view(call.layer, positions)
+    inner, view = core_layer(call.layer), kernel_view(call.layer, positions)
     part = getattr(inner, "depthwise_kernel", None)
     reason = state.kept.get(call.name, "")
     state.layers[call.name] = PrunableLayer(
         name=call.name,
-        kind=type(inner).__name__,
+        kind=kind_of(call.layer),
         kernel_shape=view.shape,
         positions=view.positions,
         inputs=view.inputs,
@@ -146,7 +147,7 @@ def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1
 
 def _depthwise(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     source = _on_channels(state, call, inputs)
-    outputs = np.repeat(source.atoms, int(inner_layer(call.layer).depth_multiplier))
+    outputs = np.repeat(source.atoms, int(core_layer(call.layer).depth_multiplier))
     made = Layout(outputs, source.axis, made_shape(call, source))
     _choose(state, call, outputs)
     _block_mixed(state, call, made)
@@ -169,7 +170,7 @@ def _follow(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
 def _group_normalize(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     layout = _on_channels(state, call, inputs)
     channels = len(layout.atoms)
-    groups = int(inner_layer(call.layer).groups)
+    groups = int(core_layer(call.layer).groups)
     groups = channels if groups == -1 else groups
     if groups == 1 and channels > 1:
         raise Barrier("its one group mixes all channels", "Use more groups, or LayerNormalization")

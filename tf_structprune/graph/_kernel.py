@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_structprune.graph._lookup import rule_for
-from tf_structprune.graph._rules import inner_layer
+from tf_structprune.graph._rules import core_layer
 from tf_structprune.graph._wrapper import TransparentWrapper
 
 
@@ -56,7 +56,7 @@ def kernel_view(layer: Any, positions: int = 1) -> KernelView:
         layer: a layer with a rule that names its kernel, masked or not.
         positions: input features that one input map stands for, see `Channels`.
     """
-    inner, rule = inner_layer(layer), rule_for(layer)
+    inner, rule = core_layer(layer), rule_for(layer)
     if rule is None or not rule.kernel:
         raise ValueError(
             f"Layer '{layer.name}': its kernel is not known. Received: {type(inner).__name__}, a class without a rule "
@@ -85,4 +85,4 @@ def kernel_of(layer: Any) -> Any:
 def kernel_variable(layer: Any) -> Any:
     """The variable that holds a layer's kernel, inside wrappers too."""
     rule = rule_for(layer)
-    return getattr(inner_layer(layer), rule.kernel if rule is not None and rule.kernel else "kernel")
+    return getattr(core_layer(layer), rule.kernel if rule is not None and rule.kernel else "kernel")

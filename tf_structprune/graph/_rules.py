@@ -118,9 +118,38 @@ def inner_layer(layer: Any) -> Any:
     return layer
 
 
+def core_layer(layer: Any) -> Any:
+    """The layer whose weights and settings count, inside `TimeDistributed` too, which repeats it along axis 1."""
+    inner = inner_layer(layer)
+    return core_layer(inner.layer) if type(inner) is keras.layers.TimeDistributed else inner
+
+
+def step_axes(layer: Any) -> int:
+    """How many axes behind the batch axis the core of a layer does not see: one for each `TimeDistributed`."""
+    inner = inner_layer(layer)
+    return 1 + step_axes(inner.layer) if type(inner) is keras.layers.TimeDistributed else 0
+
+
+def kind_of(layer: Any) -> str:
+    """The class of a layer inside transparent wrappers, in words."""
+    return "TimeDistributed(" * step_axes(layer) + type(core_layer(layer)).__name__ + ")" * step_axes(layer)
+
+
+def vector_axis(layer: Any, rank: int, made: Any) -> int:
+    """The channel axis of a weight with one value a channel, or one a position and channel.
+
+    Args:
+        layer: whose weight it is.
+        rank: of the weight.
+        made: `TensorChannels` or `TensorCut` of what the layer makes.
+    """
+    seen = 1 + step_axes(layer)  # axes of the tensor that the weight does not have
+    return int(made.axis) - seen if rank == len(made.shape) - seen else rank - 1
+
+
 def registered_rule(layer: Any) -> LayerRule | None:
-    """The user's rule for a layer's exact class, None without one."""
-    return _registered.get(type(inner_layer(layer)))
+    """The user's rule for the exact class of a layer without wrappers, None without one."""
+    return _registered.get(type(layer))
 
 
 def registered_rules() -> dict[type, LayerRule]:
@@ -133,10 +162,10 @@ def mixed_axes(layer: Any, rank: int) -> tuple[str, tuple[int, ...]]:
 
     Such channels have to stay: in a softmax, a removed channel would change all others.
     """
-    inner = inner_layer(layer)
+    inner, steps = core_layer(layer), step_axes(layer)
     if isinstance(inner, keras.layers.Softmax):
         axes = (inner.axis,) if isinstance(inner.axis, int) else inner.axis
-        return "softmax", tuple(axis % rank for axis in axes)
+        return "softmax", tuple(axis % (rank - steps) + (steps if axis % (rank - steps) else 0) for axis in axes)
     activation = getattr(inner, "activation", None)
     name = str(getattr(activation, "__name__", type(activation).__name__))
     if activation is None or type(activation) in _ELEMENTWISE_LAYERS:

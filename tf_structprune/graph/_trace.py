@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.channels import (
+    FIRST,
     ChannelLimits,
     Channels,
     Group,
@@ -23,7 +24,7 @@ from tf_structprune.channels import (
 from tf_structprune.graph._calls import CallList, LayerCall, list_calls
 from tf_structprune.graph._flows import FLOWS
 from tf_structprune.graph._lookup import is_operation, rule_for
-from tf_structprune.graph._rules import Flow, inner_layer
+from tf_structprune.graph._rules import Flow, core_layer, kind_of
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing
 from tf_structprune.graph._wrapper import TransparentWrapper
 
@@ -41,7 +42,7 @@ def trace(
 ) -> PrunableGraph:
     """Find the channel groups of a Sequential or functional model; the model is not changed.
 
-    The first convolution and the classifier (the last layer with a kernel) are kept, as in Anwar
+    The first convolution and the last layer with a kernel (the classifier) are kept, as in Anwar
     and Sung, arXiv 1610.09639, section 3. A layer without a rule is a barrier: what feeds it
     stays whole, the rest is still pruned, and `PrunableGraph.skipped` names it. Layers of nested
     models have the name "model/layer".
@@ -86,13 +87,13 @@ def _makes_channels(layer: Any) -> bool:
 def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, keep_first: bool) -> dict[str, str]:
     """Reason by name of the layers that are kept whole by choice."""
     names = list(dict.fromkeys(call.name for call in found.calls))
-    kept = dict.fromkeys(found.last_with(_has_kernel), "it is the classifier")
+    kept = dict.fromkeys(found.last_with(_has_kernel), "it is the last layer with a kernel")
     for call in found.calls:
         if _remembers(call.layer) and not call.layer.prunable:
             kept.setdefault(call.name, "it was kept when the model was wrapped")
     first = next((call for call in found.calls if _is_convolution(call.layer)), None)
     if keep_first and first is not None and not _remembers(first.layer):
-        kept.setdefault(first.name, "it is the first convolution")
+        kept.setdefault(first.name, FIRST)
     for pattern in keep:
         matches = fnmatch.filter(names, pattern)
         if not matches:
@@ -142,10 +143,10 @@ def _flow(state: Tracing, call: LayerCall, inputs: list[Layout]) -> list[Layout]
     rule = rule_for(call.layer)
     if rule is None:
         raise Barrier(
-            f"there is no rule for {type(inner_layer(call.layer)).__name__}",
+            f"there is no rule for {kind_of(call.layer)}",
             "Replace it by supported layers, or teach the tracer with register_rule",
         )
-    refusal = rule.refuse(inner_layer(call.layer))
+    refusal = rule.refuse(core_layer(call.layer))
     if refusal:
         raise Barrier(refusal, "Change that setting, or leave its channels unpruned")
     if call.repeated and _is_bound(call.layer) and call.name not in state.records:

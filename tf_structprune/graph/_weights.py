@@ -8,7 +8,7 @@ import keras
 from tf_structprune.channels import Channels, PrunableGraph, WeightShape
 from tf_structprune.graph._calls import named_layers
 from tf_structprune.graph._lookup import rule_for
-from tf_structprune.graph._rules import LayerRule, inner_layer
+from tf_structprune.graph._rules import LayerRule, core_layer, inner_layer, vector_axis
 
 
 def weight_shapes(model: keras.Model, graph: PrunableGraph) -> tuple[WeightShape, ...]:
@@ -42,8 +42,7 @@ def _followed(
     """Whether a weight has an axis of input maps and one of output maps, as far as they are cut."""
     roles = rule.weight_axes.get(weight)
     if roles is not None:
-        grouped = int(getattr(inner_layer(layer), "groups", 1) or 1) > 1
+        grouped = int(getattr(core_layer(layer), "groups", 1) or 1) > 1
         return "in" in roles and not grouped, "out" in roles
-    made = channels.makes[0]
-    axis = made.axis - 1 if len(shape) == len(made.shape) - 1 else len(shape) - 1
+    axis = vector_axis(layer, len(shape), channels.makes[0])
     return False, bool(shape) and shape[axis] == len(channels.outputs) > 1

@@ -1,6 +1,8 @@
 """Masks and quantizers as wrapper layers of a Keras model."""
 
 from tf_structprune.layers._clone import clone as clone
+from tf_structprune.layers._copy import copy_layer as copy_layer
+from tf_structprune.layers._copy import copy_of as copy_of
 from tf_structprune.layers._handle import MaskedModel as MaskedModel
 from tf_structprune.layers._inference import for_inference as for_inference
 from tf_structprune.layers._masked_layer import MaskedLayer as MaskedLayer

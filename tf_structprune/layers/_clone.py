@@ -1,11 +1,13 @@
 """Copy a model layer by layer, nested models included."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from tf_structprune.graph import input_names, is_readable
+from tf_structprune.layers._compile import compile_alike
 
 Make = Callable[[str, Any], Any]  # path and layer to the layer that takes its place
 Call = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -22,7 +24,8 @@ def clone(
 
     Args:
         model: a Sequential or functional model; it is not changed.
-        make: gives the layer (or operation) for the place of one, which it must not give back itself.
+        make: gives the layer (or operation) for the place of one, which it may give back itself if that holds no
+            variables.
         call: calls such a layer with its arguments, by default as it was called; not for the layers of
             Sequential models.
         input_channels: by path of an input layer, its channel axis and the number of channels that it gets.
@@ -52,12 +55,27 @@ class _Cloner:
         sequential = isinstance(model, keras.Sequential)
         structure = model.inputs[0] if sequential else model.input
         inputs = keras.tree.map_structure(lambda tensor: self._input(tensor, path, names[id(tensor)]), structure)
-        return keras.models.clone_model(
-            model,
+        if sequential:
+            layers = [self._layer(layer, path) for layer in model.layers]
+            copy = keras.Sequential([inputs, *layers], name=model.name, trainable=model.trainable)
+        else:
+            copy = self._functional(model, path, inputs)
+        compile_alike(copy, model)
+        return copy
+
+    def _functional(self, model: keras.Model, path: str, inputs: Any) -> keras.Model:
+        # The same graph as a model that is not compiled, for Keras would write and read what it was compiled with.
+        bare = keras.Model(model.input, model.output, name=model.name)
+        copy = keras.models.clone_model(
+            bare,
             input_tensors=inputs,
             clone_function=lambda layer: self._layer(layer, path),
-            call_function=None if sequential else self._call,
+            call_function=self._call,
         )
+        own, plain = type(model), type(bare)
+        if own is plain or inspect.getfullargspec(own.__init__) != inspect.getfullargspec(plain.__init__):
+            return copy
+        return own(copy.input, copy.output, name=model.name)
 
     def _input(self, tensor: Any, path: str, name: str) -> Any:
         shape = list(tensor.shape)
@@ -84,4 +102,6 @@ class _Cloner:
             ) from error
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("mask", True) is None:  # by default, of a layer that takes one: the other one may not
+            kwargs = {name: value for name, value in kwargs.items() if name != "mask"}
         return self.call(self.names[id(layer)], layer, args, kwargs)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint
 from tf_structprune.graph import LayerCall, TensorKey
+from tf_structprune.layers._copy import copy_of
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan
 from tf_structprune.layers._normalization import factor_and_offset, normalized_weights
 from tf_structprune.layers._quantized_layer import QuantizedLayer
@@ -94,16 +95,16 @@ class FixedPointBuilder:
         """The layer that takes the place of another, with its weights."""
         if role is Role.SCALE:
             return self._scale(call, name)
-        config = {**call.layer.get_config(), "name": name}
-        if call.output in self.plan.split:
-            config["activation"] = "linear"
         if covers_map(call):
             # TFLite's AVERAGE_POOL_2D has to keep the grid of its input, its MEAN need not.
             return _L.GlobalAveragePooling2D(keepdims=True, name=name, dtype=call.layer.dtype_policy)
         norms = self.plan.absorbed.get(call.output, ())
+        changes: dict[str, Any] = {"name": name}
+        if call.output in self.plan.split:
+            changes["activation"] = "linear"
         if role is Role.WEIGHTED:
-            config["use_bias"] = True
-        layer = call.layer.__class__.from_config(config)
+            changes["use_bias"] = True
+        layer = copy_of(call.layer, lambda config: config.update(changes))
         if role is Role.WEIGHTED:
             kernel, *rest = call.layer.get_weights()
             bias = rest[0] if rest else None

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tf_structprune.graph import CallList, LayerCall, TensorKey
-from tf_structprune.layers._roles import Role, activation_role, role_of, stays_positive
+from tf_structprune.layers._roles import Role, activation_role, is_bounded, role_of, stays_positive
 from tf_structprune.layers._signal_quantizer import MEASURED, RECTIFIED, SIGNED
 
 _L = keras.layers
@@ -109,7 +109,7 @@ def plan_fixed_point(found: CallList) -> FixedPointPlan:
             continue
         if role in (Role.PASS, Role.JOIN) or (role is Role.INPUT and call.inputs):
             _plan_passing(plan, call)
-        elif role is Role.AVERAGE and call.inputs[0] in plan.sources:
+        elif (role is Role.AVERAGE or is_bounded(call)) and call.inputs[0] in plan.sources:
             plan.add(call.output, call.name, plan.signals[plan.sources[call.inputs[0]]].kind)
             plan.tie([call.inputs[0], call.output])
         else:
@@ -135,7 +135,8 @@ def _plan_signal(plan: FixedPointPlan, call: LayerCall, only_reader: Callable[[L
         return
     rectified = Role.RECTIFIER in (inside, role)
     foldable, last = weighted and not rectified, call
-    while not rectified and (reader := only_reader(last)) is not None:
+    # The input of a file for integers has a grid of its own, whatever reads it.
+    while not rectified and role is not Role.INPUT and (reader := only_reader(last)) is not None:
         if foldable and _is_normalization(reader):
             plan.absorbed.setdefault(call.output, []).append(reader.layer)
             plan.folded.add(reader.output)

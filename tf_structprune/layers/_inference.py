@@ -7,6 +7,7 @@ import keras
 
 from tf_structprune.graph import LayerCall, inner_layer, list_calls, named_layers
 from tf_structprune.layers._clone import clone
+from tf_structprune.layers._copy import copy_layer, copy_of
 from tf_structprune.layers._normalization import normalized_weights
 from tf_structprune.layers._weights import assign_weights, copy_weights
 
@@ -27,10 +28,9 @@ def for_inference(model: keras.Model) -> keras.Model:
     norms = set(pairs.values())
 
     def made(name: str, layer: Any) -> Any:
-        config = layer.get_config()
         if name in norms:
             return _L.Identity(name=layer.name, dtype="float32")
-        return layer.__class__.from_config({**config, "use_bias": True} if name in pairs else config)
+        return copy_of(layer, lambda config: config.update(use_bias=True)) if name in pairs else copy_layer(layer)
 
     def called(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return layer(args[0]) if name in norms else layer(*args, **kwargs)

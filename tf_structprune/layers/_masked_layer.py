@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from tf_structprune.channels import ChannelLimits, input_of_kernel
-from tf_structprune.graph import KernelView, TransparentWrapper, kernel_variable, kernel_view
+from tf_structprune.graph import KernelView, TransparentWrapper, core_layer, kernel_variable, kernel_view
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -54,7 +54,7 @@ class MaskedLayer(TransparentWrapper):
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
-        self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
+        self.activity_regularizer = core_layer(layer).activity_regularizer  # of the outputs, which the wrapper gives
         if polarity not in POLARITIES:
             raise ValueError(
                 f"Layer '{layer.name}': unknown polarity. Received: polarity={polarity!r}. "

@@ -9,8 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.channels import LayerCut
-from tf_structprune.graph import cut_arguments, inner_layer, kernel_variable, named_layers, rule_for
+from tf_structprune.graph import (
+    core_layer,
+    cut_arguments,
+    inner_layer,
+    kernel_variable,
+    named_layers,
+    rule_for,
+    step_axes,
+    vector_axis,
+)
 from tf_structprune.layers._clone import clone
+from tf_structprune.layers._copy import copy_core, copy_layer
 from tf_structprune.layers._quantized_layer import quantized_like, quantizer_of, take_state
 from tf_structprune.layers._weights import assign_weights, folded_weights
 
@@ -57,16 +67,17 @@ def rebuild(model: keras.Model, cuts: Mapping[str, LayerCut], folded: FoldedIn |
 
 def _smaller(layer: Any, cut: LayerCut | None, *, biased: bool) -> Any:
     """A layer without masks, with the number of channels that stays."""
-    inner = inner_layer(layer)
-    config = dict(inner.get_config())
-    rule = rule_for(layer)
-    if rule is not None and cut is not None:
-        if rule.size_argument:
-            config[rule.size_argument] = len(cut.outputs)
-        rule.resize(config, cut)
-    if biased:
-        config["use_bias"] = True
-    smaller, quantizer = inner.__class__.from_config(config), quantizer_of(layer)
+    inner, rule, quantizer = inner_layer(layer), rule_for(layer), quantizer_of(layer)
+
+    def change(config: dict[str, Any]) -> None:
+        if rule is not None and cut is not None:
+            if rule.size_argument:
+                config[rule.size_argument] = len(cut.outputs)
+            rule.resize(config, cut.without_steps(step_axes(layer)))
+        if biased:
+            config["use_bias"] = True
+
+    smaller = copy_layer(inner) if cut is None else copy_core(inner, change)
     return smaller if quantizer is None else quantized_like(quantizer, smaller)
 
 
@@ -108,8 +119,8 @@ def _cut_weight(name: str, layer: Any, cut: LayerCut | None, weight: NamedWeight
         return value
     roles = rule.weight_axes.get(kind)
     if roles is None:
-        return _cut_vector(name, kind, value, cut)
-    grouped = int(getattr(inner_layer(layer), "groups", 1) or 1) > 1
+        return _cut_vector(name, kind, value, cut, vector_axis(layer, value.ndim, cut.makes[0]))
+    grouped = int(getattr(core_layer(layer), "groups", 1) or 1) > 1
     for axis, role in enumerate(roles):
         if role and not (grouped and role == "in"):  # whole groups go, within them all inputs stay
             value = np.take(value, cut.features(role, value.shape[axis]), axis=axis)
@@ -129,10 +140,8 @@ def _with_folded(name: str, layer: Any, folded: FoldedIn) -> list[NamedWeight]:
     return weights if added is None else [*weights, ("bias", added.astype(weights[0][1].dtype))]
 
 
-def _cut_vector(name: str, weight: str, value: NDArray[Any], cut: LayerCut) -> NDArray[Any]:
+def _cut_vector(name: str, weight: str, value: NDArray[Any], cut: LayerCut, axis: int) -> NDArray[Any]:
     """The kept part of a weight with one value an output channel, and maybe one a position too."""
-    (made,) = cut.makes
-    axis = made.axis - 1 if value.ndim == len(made.shape) - 1 else value.ndim - 1
     if value.ndim == 0 or value.shape[axis] == 1:
         return value
     if value.shape[axis] != cut.output_channels:

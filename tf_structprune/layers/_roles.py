@@ -102,6 +102,15 @@ def covers_map(call: LayerCall) -> bool:
     return type(layer) is _L.AveragePooling2D and tuple(layer.pool_size) == tuple(shape[1:3])
 
 
+def is_bounded(call: LayerCall) -> bool:
+    """Whether it is a ReLU6 in a layer of its own, which TFLite Micro computes on the grid of its input alone."""
+    layer = inner_layer(call.layer)
+    if type(layer) is _L.ReLU:
+        return bool(layer.max_value == 6)
+    known = type(layer) is _L.Activation and layer.activation is keras.activations.relu6
+    return known or (type(layer).__module__.startswith("keras.src.ops") and type(layer).__name__ == "Relu6")
+
+
 def activation_role(layer: Any) -> Role | None:
     """What the activation of a layer does; PASS without one."""
     activation = getattr(layer, "activation", None)

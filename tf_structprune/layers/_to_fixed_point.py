@@ -6,6 +6,7 @@ import keras
 
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune.graph import TransparentWrapper, input_names, list_calls, named_layers
+from tf_structprune.layers._compile import compile_alike
 from tf_structprune.layers._fixed_point_build import FixedPointBuilder
 from tf_structprune.layers._fixed_point_plan import plan_fixed_point
 from tf_structprune.layers._quantized_layer import QuantizedLayer, quantizer_of
@@ -50,8 +51,7 @@ def to_fixed_point(model: keras.Model, recipe: FixedPoint | None = None) -> kera
         outputs[0] if sequential else keras.tree.pack_sequence_as(model.output, outputs),
         name=model.name,
     )
-    if model.compiled:
-        result.compile_from_config(model.get_compile_config())
+    compile_alike(result, model)
     return result
 
 

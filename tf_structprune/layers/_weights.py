@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import inner_layer, kernel_variable, named_layers
+from tf_structprune.graph import core_layer, inner_layer, kernel_variable, named_layers
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._quantized_layer import quantizer_of, take_state
 
@@ -18,17 +18,20 @@ def assign_weights(layer: Any, weights: Sequence[NDArray[Any]]) -> None:
     A `Normalization` computes with copies of its weights, which Keras renews when a file is loaded
     but not in `set_weights`.
     """
-    inner = inner_layer(layer)
-    inner.set_weights(list(weights))
-    if isinstance(inner, keras.layers.Normalization):
-        inner.finalize_state()
+    inner_layer(layer).set_weights(list(weights))
+    _renew(layer)
 
 
 def renew_copies(model: keras.Model) -> None:
     """Let the layers of a model compute with weights that were set by other means."""
     for layer in named_layers(model).values():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+        _renew(layer)
+
+
+def _renew(layer: Any) -> None:
+    core = core_layer(layer)
+    if isinstance(core, keras.layers.Normalization):
+        core.finalize_state()
 
 
 def agree_on_weights(model: keras.Model) -> None:

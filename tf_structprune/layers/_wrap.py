@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tf_structprune.channels import Group, PerLayer, PrunableGraph
 from tf_structprune.graph import Flow, named_layers, rule_for, trace
 from tf_structprune.layers._clone import clone
+from tf_structprune.layers._copy import copy_layer
 from tf_structprune.layers._masked_layer import MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization
 from tf_structprune.layers._weights import copy_weights
@@ -37,9 +38,10 @@ def wrap(
 ) -> keras.Model:
     """A copy of the model with masks on every convolution and dense layer; nothing is pruned yet.
 
-    Weights are copied and the compile configuration is taken over with a fresh optimizer, so the
-    result trains, saves and reloads as the model did, and gives the same outputs. Layers inside
-    nested models are masked in their places.
+    Weights are copied and what the model was compiled with is taken over with a fresh optimizer and fresh
+    metrics, so the result trains, saves and reloads as the model did, and gives the same outputs. Layers inside
+    nested models are masked in their places. Nothing is written and read again on the way: losses, functions and
+    layers without variables need not be registered, and those of your own are the same objects.
 
     Args:
         model: a built Sequential or functional Keras 3 model, not masked; it is not changed.
@@ -72,16 +74,11 @@ def wrap(
         min_channels=min_channels,
         channel_block=channel_block,
     )
-    if not graph.prunable_layers:
-        raise ValueError(
-            f"Model '{model.name}' has nothing to prune: only {len(graph.layers)} convolutions and dense "
-            "layers, all kept. See trace(model).skipped for the reasons."
-        )
+    graph.check_prunable()
     choice = {layer.name: layer for layer in graph.layers}
 
     def masked(name: str, layer: Any) -> Any:
-        copy = layer.__class__.from_config(layer.get_config())
-        rule = rule_for(layer)
+        copy, rule = copy_layer(layer), rule_for(layer)
         if name in choice:
             limits = graph.limits[name]
             return MaskedLayer(
@@ -128,7 +125,7 @@ def unwrap(masked: keras.Model) -> keras.Model:
 def _without_masks(layer: Any) -> Any:
     while isinstance(layer, MaskedLayer | MaskedNormalization):
         layer = layer.layer
-    return layer.__class__.from_config(layer.get_config())
+    return copy_layer(layer)
 
 
 def is_masked(model: keras.Model) -> bool:

@@ -53,11 +53,7 @@ def mask_space(
         options = PatternOptions(
             demands.strides or options.strides, options.polarity, demands.patterns or options.patterns
         )
-    if not graph.prunable_layers:
-        raise ValueError(
-            f"Model '{graph.model_name}' has nothing to prune: the first convolution and the classifier "
-            "stay whole. Use a deeper model, or keep_first=False."
-        )
+    graph.check_prunable()
     present = sparsity_of(graph, base, options.polarity)
     if sparsity < present - ROUNDING:
         raise ValueError(

@@ -13,10 +13,11 @@ from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
 
 _BATCH = 256  # images in memory at a time, with all their activations
 
-Measure = Callable[[keras.Model, PrunableGraph, str, NDArray[np.generic]], Importance]
+Measure = Callable[[keras.Model, PrunableGraph, str, Any], Importance]
+"""Of a model, its graph, a granularity, and samples as the model takes them."""
 
 
-def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: NDArray[np.generic]) -> Importance:
+def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
     """Sum of |weight| of each unit (Li et al., arXiv 1608.08710, equation 1), masked weights not counted.
 
     Returns:
@@ -56,7 +57,7 @@ def _sum_of_inputs(layer: PrunableLayer, view: NDArray[np.float64]) -> NDArray[n
     return total
 
 
-def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: NDArray[np.generic]) -> Importance:
+def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
     """Sum over all pixels of |activation| of each feature map, as its consumers read it.
 
     Anwar, thesis, Seoul National University 2017 (activation sum voting). A group read by several
@@ -66,7 +67,7 @@ def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, 
         model: the traced model, masked or not.
         graph: its graph.
         granularity: "feature_map"; the other granularities have no activations of their own.
-        x: samples, shape (images, ...).
+        x: samples as the model takes them: an array, shape (images, ...), or a list or dictionary of arrays.
 
     Returns:
         By group, shape (images, channels).
@@ -78,16 +79,21 @@ def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, 
         raise ValueError(
             f"Activation sums exist for feature maps only. Received: granularity={granularity!r}. Use the measure 'l1'."
         )
-    if len(x) == 0:
+    size = len(keras.tree.flatten(x)[0])
+    if size == 0:
         raise ValueError("Activation sums need samples. Received: 0 images. Give validation data.")
     readers = list(dict.fromkeys(name for group in graph.prunable_groups for name in group.consumers))
-    batches = [_sums_of_batch(model, graph, readers, x[at : at + _BATCH]) for at in range(0, len(x), _BATCH)]
+    batches = [_sums_of_batch(model, graph, readers, _rows(x, at)) for at in range(0, size, _BATCH)]
     sums = {name: np.concatenate([batch[name] for batch in batches]) for name in readers}
     return {group.name: _group_sums(graph, group, sums) for group in graph.prunable_groups}
 
 
+def _rows(x: Any, start: int) -> Any:
+    return keras.tree.map_structure(lambda array: array[start : start + _BATCH], x)
+
+
 def _sums_of_batch(
-    model: keras.Model, graph: PrunableGraph, names: list[str], x: NDArray[np.generic]
+    model: keras.Model, graph: PrunableGraph, names: list[str], x: Any
 ) -> dict[str, NDArray[np.float64]]:
     """Summed |activation| of the input maps of some layers, over all their calls, (images, inputs) by name."""
     read = layer_inputs(model, names, x)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.channels import PrunableGraph
-from tf_structprune.graph import Flow, LayerCall, inner_layer, list_calls, named_layers, rule_for
+from tf_structprune.graph import Flow, LayerCall, core_layer, list_calls, named_layers, rule_for
 from tf_structprune.layers import MaskedModel, MaskedNormalization
 from tf_structprune.masks import GRANULARITIES, MaskSet
 from tf_structprune.scoring._changes import Change, varied_layers
@@ -81,7 +81,7 @@ def _baked_layers(masked: keras.Model, graph: PrunableGraph) -> tuple[str, ...]:
 
 def _is_baked(call: LayerCall) -> bool:
     """Whether a cut changes arguments of an operation, or copies that a layer makes of its weights."""
-    if isinstance(inner_layer(call.layer), keras.layers.Normalization):
+    if isinstance(core_layer(call.layer), keras.layers.Normalization):
         return True
     rule = rule_for(call.layer)
     others = len(call.args) + len(call.kwargs) - len(call.inputs)

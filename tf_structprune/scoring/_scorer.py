@@ -86,6 +86,7 @@ class Scorer:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}. Use e.g. 128.")
         self._masked, self._racing, self._enough = MaskedModel.of(masked), racing, enough
+        validation = validation.for_model(self._masked.model)
         if validation.y is None:
             validation = _with_dense_outputs(self._masked, validation)
         strata = strata_of(validation.y, first=max(FIRST, batch_size))

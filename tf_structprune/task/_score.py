@@ -21,10 +21,12 @@ class Score(ABC):
     Attributes:
         by_sample: whether each sample has a score by itself, whose mean is the score of all; only then candidates
             can be compared on a part of the samples.
+        one_output: whether it judges the targets and outputs of one output, not lists of them.
         metric: how the score is told.
     """
 
     by_sample = False
+    one_output = False
     metric = Metric("score")
 
     @abstractmethod
@@ -51,6 +53,7 @@ class SampleScore(Score):
     """
 
     by_sample = True
+    one_output = True
 
     def __init__(self, of_samples: Callable[[Any, Any], Any], metric: Metric | None = None) -> None:
         self.of_samples = of_samples
@@ -74,6 +77,7 @@ class _Mcr(Score):
     """Minus the misclassification rate."""
 
     by_sample = True
+    one_output = True
     metric = Metric("MCR", falls=True, percent=True)
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
@@ -86,6 +90,8 @@ class _Mcr(Score):
 
 class _Metric(Score):
     """A Keras metric, which sees all samples at once."""
+
+    one_output = True
 
     def __init__(self, metric: keras.metrics.Metric) -> None:
         self._of_all, self.metric = metric, Metric(metric.name)
@@ -252,11 +258,15 @@ def _named(name: str) -> Score:
 
 def _loss(loss: keras.losses.Loss) -> Score:
     """The loss of each sample, whatever the loss makes of them; of all samples where it does not tell."""
-    config, metric = loss.get_config(), Metric(loss.name, falls=True)
-    if config.get("reduction") not in ("sum_over_batch_size", "mean"):
+    metric = Metric(loss.name, falls=True)
+    if loss.reduction not in ("sum_over_batch_size", "mean"):
         return _Function(lambda *pair: -np.mean(keras.ops.convert_to_numpy(loss(*pair))), metric)
-    alone = loss.__class__.from_config({**config, "reduction": None})
-    return SampleScore(lambda y_true, y_pred: -alone(y_true, y_pred), metric)
+
+    def of_samples(y_true: Any, y_pred: Any) -> Any:
+        # `call` is what the reduction is taken of; `__call__` has converted its arguments.
+        return -loss.call(*(keras.ops.convert_to_tensor(values, loss.dtype) for values in (y_true, y_pred)))
+
+    return SampleScore(of_samples, metric)
 
 
 _BY_NAME: dict[str, Score] = {

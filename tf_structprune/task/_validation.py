@@ -19,8 +19,9 @@ class Validation:
 
     Attributes:
         x: inputs as the model takes them: an array, shape (samples, ...), or a list or dictionary of arrays.
-        y: targets, one array for each output of the model, an array for one output; None until `with_outputs_of`
-            has set them: then the dense model's outputs are the targets, and no labels are needed.
+        y: targets, one array for each output of the model, an array for one output, or a dictionary until `for_model`
+            has put them in order; None until `with_outputs_of` has set them: then the dense model's outputs are the
+            targets, and no labels are needed.
         score: of (targets, outputs), higher is better.
         batch_size: samples a prediction step.
     """
@@ -46,7 +47,21 @@ class Validation:
                 "Without labels the outputs of the dense model are the targets. Received: none of both. Use "
                 "with_outputs_of(model)."
             )
-        return self.score(self.y, self.outputs_of(model))
+        return self.score(self.for_model(model).y, self.outputs_of(model))
+
+    def for_model(self, model: keras.Model) -> "Validation":
+        """The same with targets by name in the order of a model's outputs.
+
+        Raises:
+            ValueError: other names than those of its outputs, or one score for several of them.
+        """
+        if len(model.outputs) > 1 and self.score.one_output:
+            names = ", ".join(model.output_names)
+            raise ValueError(
+                f"Model '{model.name}' has {len(model.outputs)} outputs, and each needs a score of its own. "
+                f"Received: one score for all. Use score=[...] with one for each of {names}, None to leave it out."
+            )
+        return replace(self, y=_single(_by_output(model, self.y))) if isinstance(self.y, Mapping) else self
 
     def outputs_of(self, model: keras.Model) -> Any:
         """Outputs of a model, an array or a list of them in the order of its outputs."""
@@ -76,12 +91,12 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             them; y None for targets that are the dense model's outputs.
         score: how outputs are scored, as `as_score` takes it.
         batch_size: samples a prediction step.
-        model: gives the shapes of inputs and the order of outputs by name; needed where y is a dictionary.
+        model: gives the shapes of inputs and the order of outputs by name; None where it is not known yet.
 
     Raises:
         TypeError: not a pair, or a score of another kind.
-        ValueError: no samples, lengths that differ, shapes that the model does not take, or values that are not
-            numbers.
+        ValueError: no samples, lengths that differ, shapes that the model does not take, values that are not numbers,
+            or what `for_model` refuses.
     """
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise TypeError(
@@ -89,7 +104,7 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             f"{type(validation_data).__name__}. Collect a data set into arrays first."
         )
     x = _arrays(validation_data[0])
-    y = None if validation_data[1] is None else _targets(validation_data[1], model)
+    y = None if validation_data[1] is None else _targets(validation_data[1])
     sizes = [len(array) for array in keras.tree.flatten(x)]
     targets = [len(array) for array in keras.tree.flatten(y)] if y is not None else []
     if not sizes or not sizes[0] or len({*sizes, *targets}) > 1:
@@ -98,9 +113,11 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             "labels. Split some training data off."
         )
     _check_numbers(x, y)
-    if model is not None:
-        _check_shapes(model, x)
-    return Validation(x, y, as_score(score), batch_size)
+    validation = Validation(x, y, as_score(score), batch_size)
+    if model is None:
+        return validation
+    _check_shapes(model, x)
+    return validation.for_model(model)
 
 
 def _check_numbers(x: Any, y: Any) -> None:
@@ -140,16 +157,9 @@ def _arrays(x: Any) -> Any:
     return np.asarray(x)
 
 
-def _targets(y: Any, model: keras.Model | None) -> Any:
+def _targets(y: Any) -> Any:
     arrays = _arrays(y)
-    if not isinstance(arrays, Mapping):
-        return _single(arrays) if isinstance(arrays, list) else arrays
-    if model is None:
-        raise ValueError(
-            f"Targets by name need the model that names them. Received: {', '.join(arrays)}. Give a list in the order "
-            "of the model's outputs."
-        )
-    return _single(_by_output(model, arrays))
+    return _single(arrays) if isinstance(arrays, list) else arrays
 
 
 def _by_output(model: keras.Model, values: Any) -> list[Any]:

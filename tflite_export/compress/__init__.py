@@ -17,6 +17,7 @@ from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
 from tflite_export.compress._run import file_score as file_score
 from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
+from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
 from tflite_export.compress._stages import Done as Done
 from tflite_export.compress._stages import run_job as run_job

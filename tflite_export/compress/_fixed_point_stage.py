@@ -49,7 +49,7 @@ class FixedPointStage:
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
         """What fits the grids while it trains."""
-        epochs = self.job.settings.epochs
+        epochs = self.job.settings.retraining(len(self.job.data.x_train)).epochs
         return [
             FixedPointTraining(
                 calibration_data=self._samples(), signal_epoch=min(1, epochs - 1), refit_epochs=epochs // 2

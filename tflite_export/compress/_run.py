@@ -70,6 +70,7 @@ def compress(
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
     check_data(data, dense, augment=settings.augment)  # before anything is made
+    settings = settings.settled(len(data.x_train))
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings))
         with work.kept():
@@ -88,6 +89,7 @@ def compress_into(
     work: Work = NO_WORK,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
+    settings = settings.settled(len(data.x_train))
     job = Job.of(dense, data, settings, work=work, verbose=verbose)
     logging.info("Task: %s", job.task)
     done = run_job(job)

@@ -1,7 +1,7 @@
 """What a run of `compress` was asked to do."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tf_structprune.allocation import METHODS, Budget
@@ -11,6 +11,26 @@ from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check
 from tf_structprune.search import SEARCHES
 
 AUGMENTATIONS = ("flip", "shift")
+LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
+_EPOCHS, _BATCH, _LEAST_BATCH = 10, 128, 16
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """The length of one retraining.
+
+    Attributes:
+        epochs: rounds through the training data.
+        batch: samples of a step.
+        steps: steps of an epoch.
+    """
+
+    epochs: int
+    batch: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.epochs} epochs of {self.steps} batches of {self.batch}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +52,9 @@ class CompressSettings:
         search: name of the selector.
         candidates: candidates that a searching selector may score.
         tolerance: accepted rise of the validation MCR over the dense model's, a fraction.
-        epochs: epochs of retraining after each granularity.
-        finetune_batch: samples of a retraining batch.
+        epochs: epochs of retraining after each granularity. None is 10, or as many as 500 steps take.
+        finetune_batch: samples of a retraining batch. None is 128, or on small data as few, down to 16, as give 500
+            steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
         distill: weight in [0, 1] of the dense model's outputs in the retraining loss, 0 for none.
         augment: random changes of the training images, of "flip" and "shift".
@@ -62,8 +83,8 @@ class CompressSettings:
     search: str = "best_of_n"
     candidates: int = 50
     tolerance: float = 0.01
-    epochs: int = 10
-    finetune_batch: int = 128
+    epochs: int | None = None
+    finetune_batch: int | None = None
     finetune_rate: float = 1e-3
     distill: float = 0.0
     augment: tuple[str, ...] = ()
@@ -105,7 +126,7 @@ class CompressSettings:
         _check_range("tolerance", self.tolerance, 0, 1)
         _check_range("distill", self.distill, 0, 1)
         for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):
-            if getattr(self, name) < 1:
+            if (count := getattr(self, name)) is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
         if self.fixed_point is not None and None in (self.fixed_point.weight_bits, self.fixed_point.signal_bits):
             raise ValueError(
@@ -119,6 +140,27 @@ class CompressSettings:
                 f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. "
                 "Use e.g. 0.001."
             )
+
+    def retraining(self, samples: int) -> Retraining:
+        """How long each stage is retrained on so many samples.
+
+        What is not given is chosen so that there are 500 steps at least, if the other allows it.
+
+        Args:
+            samples: training samples, at least 1.
+        """
+        batch = self.finetune_batch
+        if batch is None:
+            batch, epochs = _BATCH, self.epochs or _EPOCHS
+            while batch > _LEAST_BATCH and epochs * math.ceil(samples / batch) < LEAST_STEPS:
+                batch //= 2
+        steps = math.ceil(samples / batch)
+        return Retraining(self.epochs or max(_EPOCHS, math.ceil(LEAST_STEPS / steps)), batch, steps)
+
+    def settled(self, samples: int) -> "CompressSettings":
+        """The same with the epochs and the batch that so many training samples lead to."""
+        chosen = self.retraining(samples)
+        return replace(self, epochs=chosen.epochs, finetune_batch=chosen.batch)
 
     @property
     def scorer(self) -> str | RayExecutor:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.layers import renew_copies
+from tf_structprune.layers import clone, copy_layer, renew_copies
 from tf_structprune.resume import StateFolder
 from tf_structprune.task import Task
 from tflite_export.compress._data import Data
@@ -46,8 +46,9 @@ def retrain(
         Figures by name, one an epoch.
     """
     keras.utils.set_random_seed(settings.seed)
-    batches = Batches(data.x_train, data.y_train, settings.finetune_batch, settings.augment, settings.seed)
-    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, settings.epochs * len(batches))
+    length = settings.retraining(len(data.x_train))
+    batches = Batches(data.x_train, data.y_train, length.batch, settings.augment, settings.seed)
+    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, length.epochs * length.steps)
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
         trained = keras.distillation.Distiller(
@@ -65,7 +66,7 @@ def retrain(
     trained.fit(
         batches,
         initial_epoch=kept.restore(),
-        epochs=settings.epochs,
+        epochs=length.epochs,
         shuffle=False,  # the batches are shuffled as they are; Keras would draw from a state that is not kept
         validation_data=validation,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin), *callbacks, kept],
@@ -110,7 +111,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
 
 
 def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
+    copy = clone(model, lambda _, layer: copy_layer(layer))
     copy.set_weights(model.get_weights())
     renew_copies(copy)
     return copy

@@ -13,6 +13,7 @@ from tf_structprune.layers import (
     SignalQuantizer,
     assign_weights,
     clone,
+    copy_layer,
     quantized_layers,
     signal_quantizers,
 )
@@ -69,8 +70,8 @@ def float_form(model: keras.Model) -> keras.Model:
 
     def made(_: str, layer: Any) -> Any:
         if isinstance(layer, QuantizedLayer):
-            return _copy_of(layer.layer)
-        return keras.layers.Identity(name=layer.name) if isinstance(layer, SignalQuantizer) else _copy_of(layer)
+            return copy_layer(layer.layer)
+        return keras.layers.Identity(name=layer.name) if isinstance(layer, SignalQuantizer) else copy_layer(layer)
 
     copy = clone(model, made)
     new = named_layers(copy)
@@ -92,8 +93,8 @@ def _with_fake_quantization(base: keras.Model, model: keras.Model, *, guard_bits
         if name in weights:
             grid = weights[name]
             scales = grid.scales / np.float32(guard_factor(grid.largest) if guard_bits else 1)
-            return _Rounded(_copy_of(layer), layer.get_weights(), scales, name=layer.name)
-        return _RoundedSignal(signals[name], name=layer.name) if name in signals else _copy_of(layer)
+            return _Rounded(copy_layer(layer), layer.get_weights(), scales, name=layer.name)
+        return _RoundedSignal(signals[name], name=layer.name) if name in signals else copy_layer(layer)
 
     copy = clone(base, made)
     new = named_layers(copy)
@@ -101,10 +102,6 @@ def _with_fake_quantization(base: keras.Model, model: keras.Model, *, guard_bits
         if layer.weights and name not in weights:
             assign_weights(new[name], layer.get_weights())
     return copy
-
-
-def _copy_of(layer: Any) -> Any:
-    return layer.__class__.from_config(layer.get_config())
 
 
 class _RoundedSignal(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped

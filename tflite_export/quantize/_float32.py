@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.layers import renew_copies
+from tf_structprune.graph import config_of
+from tf_structprune.layers import clone, copy_layer, copy_of, renew_copies
 
 # Dtype policies that compute in 16 bits: "float16", "mixed_float16", "bfloat16", "mixed_bfloat16".
 _LOW_PRECISION = re.compile(r"(mixed_)?b?float16")
@@ -28,7 +29,7 @@ def float32_model(model: keras.Model) -> keras.Model:
         ValueError: the model has no configuration to copy, as a subclassed one.
     """
     try:
-        low_precision = _has_low_precision(model.get_config())
+        low_precision = _has_low_precision(config_of(model))
     except NotImplementedError as error:
         raise ValueError(
             f"Model '{model.name}': cannot be copied. Received: {type(model).__name__} without get_config. "
@@ -36,7 +37,7 @@ def float32_model(model: keras.Model) -> keras.Model:
         ) from error
     if not low_precision:
         return model
-    copy = keras.models.clone_model(model, clone_function=_float32_layer, recursive=True)
+    copy = clone(model, lambda _, layer: _float32_layer(layer))
     for target, source in zip(copy.weights, model.weights, strict=True):
         target.assign(np.asarray(keras.ops.convert_to_numpy(source)).astype(target.dtype))
     renew_copies(copy)
@@ -62,7 +63,8 @@ def call_model(model: keras.Model, batch: Any) -> Any:
 
 
 def _float32_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config(_in_float32(layer.get_config()))
+    low_precision = _has_low_precision(config_of(layer))
+    return copy_of(layer, lambda config: config.update(_in_float32(config))) if low_precision else copy_layer(layer)
 
 
 def _has_low_precision(config: Any) -> bool:
@@ -83,6 +85,8 @@ def _is_low_precision(dtype: Any) -> bool:
 
 def _in_float32(config: Any) -> Any:
     """A copy of a (nested) layer configuration with every 16-bit dtype policy replaced by float32."""
+    if isinstance(config, keras.layers.Layer):
+        return _float32_layer(config)
     if isinstance(config, dict):
         return {
             key: "float32" if key == "dtype" and _is_low_precision(value) else _in_float32(value)

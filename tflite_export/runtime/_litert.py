@@ -1,5 +1,6 @@
 """Runs a model in LiteRT, with XNNPACK or with the reference kernels."""
 
+import contextlib
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from tflite_export.runtime._samples import model_inputs
 Kernels = Literal["xnnpack", "reference"]
 """Which kernels LiteRT uses: XNNPACK's, as phones do, or the plain C++ ones that define the result."""
 
+_NO_RANGE = 1e-8  # of a scale: TensorFlow's converter makes 2e-6 / 255 of a signal that is always zero
 _RESOLVERS = {
     "xnnpack": OpResolverType.BUILTIN,
     "reference": OpResolverType.BUILTIN_REF,
@@ -47,9 +49,23 @@ def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", thread
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"{model_name(model)}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. "
-            "Use only TFLite builtin operators."
+            f"{_remedy(data)}"
         ) from error
     return interpreter
+
+
+def _remedy(data: bytes) -> str:
+    """What to do about a file that LiteRT does not take."""
+    with contextlib.suppress(ValueError):  # a damaged file
+        signals = (tensor for tensor in describe(data).tensors if tensor.dtype == "int8" and not tensor.constant)
+        for signal in signals:
+            if signal.scales and max(signal.scales) <= _NO_RANGE:
+                return (
+                    f"The signal '{signal.name}' is zero for all representative samples, for which int8 has no scale: "
+                    "give samples as the model will see them, take the dead layer out, or export with "
+                    "quantize=FixedPoint(8, 8)."
+                )
+    return "Use only TFLite builtin operators."
 
 
 def run_litert(

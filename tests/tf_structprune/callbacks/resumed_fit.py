@@ -88,15 +88,20 @@ def trained_weights():
     return model.get_weights()
 
 
-def fit(callbacks):
-    """Trains a masked model with them; gives the model."""
+def fit(callbacks, *, distill=False):
+    """Trains a masked model with them, perhaps as the student of the dense one; gives the model."""
     x, y = zoo.lit_rows(48)
     model = zoo.build("batch_norm_chain")
     model.set_weights(trained_weights())
     keras.utils.set_random_seed(0)
     masked = sp.wrap(model)
-    masked.compile(keras.optimizers.Adam(1e-2), LOSS, run_eagerly=True)
-    masked.fit(x, y, batch_size=16, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
+    trained = masked
+    if distill:
+        loss = keras.distillation.LogitsDistillation(temperature=2.0)
+        trained = keras.distillation.Distiller(model, masked, loss, student_loss_weight=0.5)
+        trained(x[:1])  # BackupAndRestore wants a model that is built
+    trained.compile(keras.optimizers.Adam(1e-2), LOSS, run_eagerly=True)
+    trained.fit(x, y, batch_size=16, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=callbacks)
     return masked
 
 

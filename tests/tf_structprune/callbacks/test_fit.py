@@ -237,3 +237,62 @@ def test_several_outputs_are_judged_together(data):
     pairs = zip(targets, zoo.outputs_of(masked, x), strict=True)
     expected = -np.mean([keras.losses.get(losses[0])(*pair) for pair in pairs])
     assert report.score_after == pytest.approx(expected, rel=1e-4)
+
+
+def two_inputs_two_outputs():
+    """A masked model that takes and gives tensors by name, and data for it."""
+    inputs = {name: keras.Input((8, 8, 1), name=name) for name in ("left", "right")}
+    x = keras.layers.Concatenate()(list(inputs.values()))
+    x = keras.layers.Conv2D(6, 3, name="body")(keras.layers.Conv2D(4, 3, name="stem")(x))
+    x = keras.layers.Flatten()(x)
+    outputs = [keras.layers.Dense(1, name=name)(x) for name in ("angle", "throttle")]
+    masked = sp.wrap(keras.Model(inputs, outputs, name="car"))
+    masked.compile("sgd", ["mse", "mae"], run_eagerly=True)
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(12, 8, 8, 1)).astype("float32") for name in inputs}
+    return masked, x, {name: rng.normal(size=(12, 1)).astype("float32") for name in ("throttle", "angle")}
+
+
+SCORES = [["mse", "mae"], ["mse", None]]
+
+
+@pytest.mark.parametrize("search", [sp.search.BestOfN(3), sp.search.ActivationVote()], ids=["scores", "votes"])
+@pytest.mark.parametrize("score", SCORES, ids=["both outputs", "one output"])
+def test_targets_and_inputs_by_name_are_those_in_order(search, score):
+    found = []
+    for order in (dict, lambda named: [named[name] for name in ("angle", "throttle")]):
+        masked, x, y = two_inputs_two_outputs()
+        masked.set_weights([np.full_like(w, 0.1) if w.dtype == np.float32 else w for w in masked.get_weights()])
+        given = {"validation_data": (x, order(y)), "score": score, "search": search}
+        callback = sp.StructuredPruning(sparsity=0.4, tolerance=9.0, verbose=0, **given)
+        masked.fit(x, order(y), epochs=1, shuffle=False, verbose=0, callbacks=[callback])
+        found.append((callback.reports[0].score_before, sp.get_masks(masked)))
+    assert found[0][0] == found[1][0] and found[0][1].equals(found[1][1])
+
+
+def test_one_score_for_two_outputs_is_refused_by_name():
+    masked, x, y = two_inputs_two_outputs()
+    callback = sp.StructuredPruning(validation_data=(x, y), sparsity=0.4, verbose=0)
+    with pytest.raises(ValueError, match=r"'car' has 2 outputs.*score=\[\.\.\.\] with one for each of angle, throttle"):
+        masked.fit(x, y, verbose=0, callbacks=[callback])
+
+
+def test_student_of_a_distiller_is_pruned(data):
+    teacher, student = zoo.build("chain"), sp.wrap(zoo.build("batch_norm_chain"))
+    loss = keras.distillation.LogitsDistillation(temperature=2.0)
+    distiller = keras.distillation.Distiller(teacher, student, loss, student_loss_weight=0.5)
+    distiller.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    callback = sp.StructuredPruning(**defaults(data))
+    history = distiller.fit(*data, epochs=1, verbose=0, callbacks=[callback]).history
+    masks = sp.get_masks(student)
+    assert sp.sparsity_of(sp.trace(student), masks) == history["prune_sparsity"][-1] >= 0.5
+
+
+def test_student_of_a_distiller_that_got_worse_is_rolled_back(data, scores):
+    teacher, student = zoo.build("chain"), sp.wrap(zoo.build("batch_norm_chain"))
+    before, loss = student.get_weights(), keras.distillation.LogitsDistillation(temperature=2.0)
+    distiller = keras.distillation.Distiller(teacher, student, loss, student_loss_weight=0.5)
+    distiller.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    settings = {"tolerance": 0.01, "score": scores(1.0, 0.0)}
+    distiller.fit(*data, epochs=1, verbose=0, callbacks=[sp.StructuredPruning(**{**defaults(data), **settings})])
+    assert all(np.array_equal(old, new) for old, new in zip(before, student.get_weights(), strict=True))

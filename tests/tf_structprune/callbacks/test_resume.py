@@ -75,6 +75,21 @@ def test_training_stopped_anywhere_ends_the_same(whole, tmp_path, place, epoch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_student_of_a_distiller_goes_on_too(tmp_path):
+    results = []
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        if name == "stopped":
+            with pytest.raises(Killed):
+                resumed_fit.fit(
+                    resumed_fit.make(tmp_path / name, *STOPS["while a step is open"], kill)[1], distill=True
+                )
+        pruning, callbacks = resumed_fit.make(tmp_path / name)
+        results.append(resumed_fit.result(resumed_fit.fit(callbacks, distill=True), pruning))
+        assert pruning.reports and list((tmp_path / name).iterdir()) == []
+    check_equal(*results)
+
+
 def run_script(folder, *arguments):
     command = [sys.executable, "-m", "tests.tf_structprune.callbacks.resumed_fit", str(folder), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}

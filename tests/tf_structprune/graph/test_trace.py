@@ -68,7 +68,7 @@ def test_barrier_keeps_what_feeds_it_and_says_why():
     assert found["unknown"] == "there is no rule for Unknown"
     assert found["b"] == "it feeds unknown: there is no rule for Unknown"
     assert found["a"] == "a is the first convolution"
-    assert found["classifier"] == "classifier is the classifier"
+    assert found["classifier"] == "classifier is the last layer with a kernel"
     assert "unknown" not in graph.channels
     assert [layer.name for layer in graph.layers if layer.name == "unknown"] == []
 

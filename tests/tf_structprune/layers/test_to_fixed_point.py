@@ -242,3 +242,29 @@ def test_rescaling_in_front_becomes_a_convolution_of_single_pixels():
     fixed = sp.to_fixed_point(model, sp.FixedPoint(3, 6))
     assert quantized_layers(fixed)["scale"].weight_bits == 8
     assert zoo.largest_difference(model, fixed, 255 * np.abs(zoo.batch())) < 1e-4
+
+
+RECTIFIERS = {
+    "layer": lambda: keras.layers.ReLU(6.0),
+    "activation": lambda: keras.layers.Activation("relu6"),
+    "operation": lambda: keras.ops.relu6,
+}
+
+
+@pytest.mark.parametrize("rectifier", RECTIFIERS)
+def test_relu6_in_a_layer_of_its_own_has_the_grid_that_it_reads(rectifier):
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(4, 3, name="read_twice")(inputs)
+    x = keras.layers.Add()([x, RECTIFIERS[rectifier]()(x)])
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    fixed = sp.to_fixed_point(model)
+    sp.calibrate(fixed, np.random.default_rng(0).normal(size=(20, 6, 6, 2)).astype("float32"))
+    tied = [quantizer for quantizer in signal_quantizers(fixed).values() if quantizer.tied]
+    assert len(tied) == 2 and tied[0].values() == tied[1].values()
+
+
+@pytest.mark.parametrize("rectifier", [*RECTIFIERS.values(), lambda: keras.layers.ReLU()])
+def test_input_that_only_a_rectifier_reads_has_a_grid(rectifier):
+    inputs = keras.Input((6, 6, 2), name="image")
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 3)(rectifier()(inputs)))
+    assert "image_signal" in signal_quantizers(sp.to_fixed_point(model))

@@ -79,8 +79,21 @@ def test_wrap_refuses_a_masked_model():
 
 def test_wrap_refuses_a_model_with_nothing_to_prune():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="thin")
-    with pytest.raises(ValueError, match=r"Model 'thin' has nothing to prune: only 1 .*trace\(model\)\.skipped"):
+    with pytest.raises(
+        ValueError, match=r"'thin' has nothing to prune.*: it is the last layer with a kernel\. Use a deeper"
+    ):
         sp.wrap(model)
+
+
+def test_wrap_of_one_convolution_and_a_classifier_names_what_would_make_it_prunable():
+    layers = [keras.layers.Conv2D(4, 3, name="first"), keras.layers.Flatten(), keras.layers.Dense(2, name="head")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers], name="small")
+    message = r"first: it is the first convolution; head: .*Use keep_first=False \(--prune-first on the command line\)"
+    with pytest.raises(ValueError, match=message):
+        sp.wrap(model)
+    assert sp.trace(sp.wrap(model, keep_first=False)).prunable_weights == 36
+    with pytest.raises(ValueError, match="Use a deeper model, or keep fewer layers"):
+        sp.wrap(model, keep=["first"], keep_first=False)
 
 
 def test_wrap_refuses_an_unknown_granularity():

@@ -72,7 +72,9 @@ def test_space_refuses_patterns_without_room():
 
 @each_granularity
 def test_space_refuses_a_graph_with_nothing_to_prune(granularity):
-    with pytest.raises(ValueError, match=r"Model 'made_up' has nothing to prune.*or keep_first=False"):
+    with pytest.raises(
+        ValueError, match=r"Model 'made_up' has nothing to prune: all its .* are kept\. Received: layer_0: .*Use "
+    ):
         mask_space(chain_graph([2, 4, 3]), granularity, 0.5)
 
 

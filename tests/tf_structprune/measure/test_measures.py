@@ -290,3 +290,17 @@ def test_activation_sums_refuse_no_samples():
     model = zoo.build("chain")
     with pytest.raises(ValueError, match=r"need samples\. Received: 0 images\. Give validation data"):
         activation_sums(model, trace(model), FEATURE_MAP, X[:0])
+
+
+@pytest.mark.parametrize(
+    "given", [lambda x: x, lambda x: [x], lambda x: {"image": x}], ids=["array", "list", "by name"]
+)
+def test_activation_sums_of_samples_as_the_model_takes_them(given):
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = zoo.conv(zoo.conv(inputs, 4, name="one"), 5, name="two")
+    model = keras.Model({"image": inputs}, zoo.conv(x, 3, name="three"))
+    x = np.random.default_rng(0).normal(size=(300, 8, 8, 3)).astype("float32")  # more than one batch
+    sums = activation_sums(model, trace(model), FEATURE_MAP, given(x))
+    parts = [activation_sums(model, trace(model), FEATURE_MAP, given(part)) for part in (x[:256], x[256:])]
+    np.testing.assert_array_equal(sums["two"], np.concatenate([part["two"] for part in parts]))
+    assert sums["two"].shape == (300, 5)

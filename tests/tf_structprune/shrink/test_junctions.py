@@ -25,6 +25,7 @@ EVERY_KIND = [  # of layer and wiring; the others take the mark where little els
     "layer_norm",
     "group_norm_3",
     "prelu",
+    "steps_of_images",
     "attention",
     "regularized",
     "squeeze_excite",

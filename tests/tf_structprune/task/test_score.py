@@ -155,3 +155,18 @@ def test_unknown_names_are_refused():
 def test_other_kinds_are_refused(score):
     with pytest.raises(TypeError, match=r"score must be a name, a Keras loss or metric, or a function\. Received"):
         as_score(score)
+
+
+def test_loss_whose_configuration_does_not_describe_it_is_used_as_it_is():
+    class Power(keras.losses.Loss):
+        def __init__(self, power):
+            super().__init__()
+            self.power = power
+
+        def call(self, y_true, y_pred):
+            return keras.ops.mean(keras.ops.abs(y_true - y_pred) ** self.power, axis=-1)
+
+    score = as_score(Power(3.0))
+    y_true, y_pred = np.zeros((4, 2)), np.arange(8.0).reshape(4, 2)
+    assert score.samples(y_true, y_pred) == pytest.approx(-(y_pred**3).mean(axis=1))
+    assert score(y_true, y_pred) == pytest.approx(-(y_pred**3).mean())

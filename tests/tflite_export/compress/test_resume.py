@@ -15,7 +15,7 @@ import pytest
 import tf_structprune as sp
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
-from tflite_export.compress import CompressSettings, _job, _prune_stage, compress, retrain
+from tflite_export.compress import CompressSettings, _job, _prune_stage, _run, compress, retrain
 from tflite_export.compress._work import Work, fingerprint, open_work
 
 ROOT = Path(__file__).parents[3]
@@ -287,3 +287,17 @@ def test_folder_that_was_just_made_is_taken(tmp_path):
     (tmp_path / ".out.work").mkdir()
     (tmp_path / ".out.work" / ".run.npz.01234567.partial").write_bytes(b"P")
     assert open_work(tmp_path / "out", {"run": 1}).known("stage_1_search") is None
+
+
+def test_a_run_is_known_by_the_epochs_and_the_batch_that_follow_from_its_data(monkeypatch, tmp_path):
+    seen = []
+
+    def opened(out, found):
+        seen.append(found)
+        raise Killed
+
+    monkeypatch.setattr(_run, "open_work", opened)
+    with pytest.raises(Killed):
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", settings=CompressSettings())
+    length = CompressSettings().retraining(len(tiny.data().x_train))
+    assert (seen[0]["epochs"], seen[0]["finetune_batch"]) == (str(length.epochs), str(length.batch))

@@ -7,7 +7,7 @@ import pytest
 from tf_structprune.allocation import Budget
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.search import SEARCHES
-from tflite_export.compress import AUGMENTATIONS, CompressSettings
+from tflite_export.compress import AUGMENTATIONS, LEAST_STEPS, CompressSettings
 
 WRONG = {
     "sparsity one": ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\). Received: sparsity=1.0"),
@@ -112,3 +112,30 @@ def test_every_search_is_accepted(search):
 )
 def test_candidates_are_scored_where_it_says(settings, scorer):
     assert CompressSettings(**settings).scorer == scorer
+
+
+@pytest.mark.parametrize("samples", [1, 37, 100, 800, 1437, 6_400, 50_000])
+def test_every_retraining_has_500_steps_unless_one_asks_for_fewer(samples):
+    length = CompressSettings().retraining(samples)
+    assert length.epochs * length.steps >= LEAST_STEPS and length.epochs >= 10 and 16 <= length.batch <= 128
+    assert length.steps == -(-samples // length.batch)
+    assert CompressSettings(epochs=1, finetune_batch=64).retraining(samples).epochs == 1
+    assert CompressSettings(epochs=3).retraining(samples).epochs == 3
+    assert CompressSettings(finetune_batch=200).retraining(samples).batch == 200
+
+
+def test_many_samples_are_retrained_on_as_ever():
+    assert str(CompressSettings().retraining(50_000)) == "10 epochs of 391 batches of 128"
+
+
+def test_few_samples_make_small_batches_before_they_make_many_epochs():
+    found = [CompressSettings().retraining(samples) for samples in (3_000, 1_000, 320)]
+    assert [(length.epochs, length.batch) for length in found] == [(10, 32), (10, 16), (25, 16)]
+
+
+@pytest.mark.parametrize("given", [{}, {"epochs": 2}, {"finetune_batch": 7}])
+def test_settled_settings_hold_what_is_used(given):
+    settings = CompressSettings(**given)
+    settled, length = settings.settled(300), settings.retraining(300)
+    assert (settled.epochs, settled.finetune_batch) == (length.epochs, length.batch)
+    assert settled.settled(10_000) == settled

@@ -1,6 +1,8 @@
+import keras
 import numpy as np
 import pytest
 
+from tflite_export.quantize import convert
 from tflite_export.runtime import dequantize, describe, make_interpreter, quantize, run_litert
 
 
@@ -37,3 +39,15 @@ def test_unknown_kernels_are_refused(float_file):
 def test_zero_threads_are_refused(float_file):
     with pytest.raises(ValueError, match="threads must be at least 1. Received: threads=0"):
         make_interpreter(float_file, threads=0)
+
+
+def test_signal_that_is_always_zero_is_named_with_what_helps():
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(3, 1, activation="relu", bias_initializer=keras.initializers.Constant(-99), name="dead")(
+        inputs
+    )
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1, name="behind")(x))
+    samples = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
+    data = convert(model, representative_data=samples, quantize="int8")
+    with pytest.raises(ValueError, match=r"The signal '.*dead.*' is zero for all representative samples.*FixedPoint"):
+        make_interpreter(data)

@@ -1,0 +1,65 @@
+"""Compile a model as another one was."""
+
+from typing import Any
+
+import keras
+from absl import logging
+
+from tf_structprune.layers._copy import copy_of
+
+
+def compile_alike(new: keras.Model, model: keras.Model) -> None:
+    """Compile a model with what another one was compiled with, if it was.
+
+    Losses are the same objects. Metrics and the optimizer, which hold variables, are new ones. Metrics that
+    cannot be copied are left out, and without an optimizer the model is not compiled, with a warning.
+
+    Args:
+        new: the model; it is changed.
+        model: the other one; it is not.
+    """
+    if not model.compiled:
+        return
+    if type(model).compile is not keras.Model.compile:  # only its own configuration knows what that takes
+        new.compile_from_config(model.get_compile_config())
+        return
+    given = _given(model)
+    try:
+        optimizer = None if given["optimizer"] is None else copy_of(given["optimizer"])
+    except (NotImplementedError, TypeError, ValueError) as error:
+        logging.warning(
+            "Model '%s': the copy is not compiled, its optimizer cannot be copied: %s Compile it anew.",
+            model.name,
+            error,
+        )
+        return
+    metrics = {name: _fresh(given[name], model.name) for name in ("metrics", "weighted_metrics")}
+    new.compile(**{**given, **metrics, "optimizer": optimizer})
+    if new.built and new.optimizer is not None:
+        new.optimizer.build(new.trainable_variables)
+
+
+def _given(model: keras.Model) -> dict[str, Any]:
+    """The arguments of `compile` as they were given; Keras itself gives back what can be written of them."""
+    kept = (getattr(value, "config", None) for value in vars(model).values())
+    return dict(next(config for config in kept if isinstance(config, dict) and {"optimizer", "loss"} <= set(config)))
+
+
+def _fresh(metrics: Any, model: str) -> Any:
+    """Metrics in the same structure, in new states; None where one of them cannot be copied."""
+    try:
+        return _copied(metrics)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        logging.warning(
+            "Model '%s': the copy is compiled without these metrics, of which one cannot be copied: %s. %s Compile it "
+            "anew to have them.", model, metrics, error,
+        )  # fmt: skip
+        return None
+
+
+def _copied(metrics: Any) -> Any:
+    if isinstance(metrics, dict):
+        return {name: _copied(value) for name, value in metrics.items()}
+    if isinstance(metrics, list | tuple):
+        return [_copied(value) for value in metrics]
+    return copy_of(metrics) if isinstance(metrics, keras.metrics.Metric) else metrics  # a name or function
