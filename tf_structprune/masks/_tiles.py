@@ -58,23 +58,26 @@ class Tiles:
         one, two = self._tiles(first), self._tiles(second)
         crossed = [column.cross(one[:, at], two[:, at], rng) for at, column in enumerate(self.columns)]
         tiles = np.stack(crossed, axis=1)
-        return self._expanded(self._balanced(tiles, rng.random(tiles.shape) + (one & two)))
+        return self._expanded(self._balanced(tiles, rng.random(tiles.shape), one ^ two))
 
-    def _balanced(self, tiles: Mask, values: NDArray[np.float64]) -> Mask:
+    def _balanced(self, tiles: Mask, values: NDArray[np.float64], free: Mask | None = None) -> Mask:
         """The tiles after exchanges within columns until all blocks are read about equally often; each
-        exchange is the one that loses least value."""
+        exchange is the one that loses least value. Only tiles that are `free` change, all by default."""
         if any(len(np.unique(column.weight[column.alive])) != 1 or not column.alive.all() for column in self.columns):
             return tiles
-        result = tiles.copy()
+        result, free = tiles.copy(), np.ones_like(tiles) if free is None else free
         while True:
             uses = result.sum(axis=1)
-            most, fewest = np.flatnonzero(uses == uses.max()), np.flatnonzero(uses == uses.min())
-            if uses.max() - uses.min() <= 1:
+            exchanges = (result & free)[:, None, :] & (~result & free)[None, :, :]  # (over, under, group)
+            steps = _steps_to(uses == uses.min(), np.asarray(exchanges.any(axis=2)))
+            near = steps[uses == uses.max()].min()
+            if uses.max() - uses.min() <= 1 or near == len(steps):
                 return result
-            possible = result[most][:, None, :] & ~result[fewest][None, :, :]
-            loss = values[most][:, None, :] - values[fewest][None, :, :]
-            over, under, group = np.unravel_index(np.where(possible, loss, np.inf).argmin(), loss.shape)
-            result[most[over], group], result[fewest[under], group] = False, True
+            over, under = np.flatnonzero((uses == uses.max()) & (steps == near)), np.flatnonzero(steps == near - 1)
+            loss = values[over][:, None, :] - values[under][None, :, :]
+            best = np.where(exchanges[over][:, under], loss, np.inf).argmin()
+            one, other, group = np.unravel_index(best, loss.shape)
+            result[over[one], group], result[under[other], group] = False, True
 
     def _tiles(self, mask: Mask) -> Mask:
         """Which tiles a mask keeps, shape (blocks, groups)."""
@@ -86,6 +89,15 @@ class Tiles:
     def _expanded(self, tiles: Mask) -> Mask:
         mask: Mask = tiles[self.block_of_input[:, None], self.group_of_output[None, :]] & self.alive
         return mask
+
+
+def _steps_to(goals: Mask, possible: Mask) -> NDArray[np.int64]:
+    """How many possible exchanges, shape (blocks, blocks), lead from each block to a goal; as many as there are blocks
+    where none do."""
+    steps: NDArray[np.int64] = np.where(goals, 0, len(goals))
+    for count in range(1, len(goals)):
+        steps = np.minimum(steps, np.where(possible[:, steps < count].any(axis=1), count, len(goals)))
+    return steps
 
 
 def runs(alive: Mask, parts: int) -> NDArray[np.int64]:
