@@ -68,15 +68,17 @@ class Tiles:
         result, free = tiles.copy(), np.ones_like(tiles) if free is None else free
         while True:
             uses = result.sum(axis=1)
-            exchanges = (result & free)[:, None, :] & (~result & free)[None, :, :]  # (over, under, group)
-            steps = _steps_to(uses == uses.min(), np.asarray(exchanges.any(axis=2)))
-            near = steps[uses == uses.max()].min()
-            if uses.max() - uses.min() <= 1 or near == len(steps):
+            over, under = np.flatnonzero(uses == uses.max()), np.flatnonzero(uses == uses.min())
+            if uses.max() - uses.min() <= 1:
                 return result
-            over, under = np.flatnonzero((uses == uses.max()) & (steps == near)), np.flatnonzero(steps == near - 1)
+            giving, taking = result & free, ~result & free
+            if not (giving[over].any(axis=0) & taking[under].any(axis=0)).any():
+                over, under = _first_of_chain(over, under, giving @ taking.T)
+                if not len(over):
+                    return result
+            possible = giving[over][:, None, :] & taking[under][None, :, :]
             loss = values[over][:, None, :] - values[under][None, :, :]
-            best = np.where(exchanges[over][:, under], loss, np.inf).argmin()
-            one, other, group = np.unravel_index(best, loss.shape)
+            one, other, group = np.unravel_index(np.where(possible, loss, np.inf).argmin(), loss.shape)
             result[over[one], group], result[under[other], group] = False, True
 
     def _tiles(self, mask: Mask) -> Mask:
@@ -91,13 +93,20 @@ class Tiles:
         return mask
 
 
-def _steps_to(goals: Mask, possible: Mask) -> NDArray[np.int64]:
-    """How many possible exchanges, shape (blocks, blocks), lead from each block to a goal; as many as there are blocks
-    where none do."""
-    steps: NDArray[np.int64] = np.where(goals, 0, len(goals))
-    for count in range(1, len(goals)):
-        steps = np.minimum(steps, np.where(possible[:, steps < count].any(axis=1), count, len(goals)))
-    return steps
+def _first_of_chain(
+    over: NDArray[np.int64], under: NDArray[np.int64], possible: Mask
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The blocks that begin the shortest chains of possible exchanges, shape (blocks, blocks), and those that come next
+    in them; none where no chain leads from one to the other."""
+    steps = np.full(len(possible), len(possible))
+    steps[under] = 0
+    for count in range(1, len(possible)):
+        reached = possible[:, steps == count - 1].any(axis=1) & (steps > count)
+        if not reached.any() or (steps[over] < count).any():
+            break
+        steps[reached] = count
+    near = steps[over].min()
+    return over[(steps[over] == near) & (near < len(possible))], np.flatnonzero(steps == near - 1)
 
 
 def runs(alive: Mask, parts: int) -> NDArray[np.int64]:
