@@ -203,6 +203,19 @@ def test_on_round_hears_every_round(name):
 
 
 @pytest.mark.parametrize("name", ["particle_filter", "evolutionary"])
+@pytest.mark.parametrize("more, rounds", [(0.0, 1), (1e-9, 2)], ids=["reached", "missed"])
+def test_a_score_equal_to_enough_ends_the_search(name, more, rounds):
+    space, heard, given = mask_space(GRAPH, FEATURE_MAP, SPARSITY), [], iter([0.5, 0.75])
+
+    def score(candidates):
+        return [next(given), *[0.0] * (len(candidates) - 1)]
+
+    found = find(made(name), space, score, enough=0.5 + more, on_round=heard.append)
+    assert len(heard) == rounds
+    assert found.score == max(found.scores)
+
+
+@pytest.mark.parametrize("name", ["particle_filter", "evolutionary"])
 def test_enough_ends_the_search_after_the_round(name):
     space = mask_space(GRAPH, FEATURE_MAP, SPARSITY)
     whole = find(made(name), space, toy_scores)

@@ -58,23 +58,28 @@ class Tiles:
         one, two = self._tiles(first), self._tiles(second)
         crossed = [column.cross(one[:, at], two[:, at], rng) for at, column in enumerate(self.columns)]
         tiles = np.stack(crossed, axis=1)
-        return self._expanded(self._balanced(tiles, rng.random(tiles.shape) + (one & two)))
+        return self._expanded(self._balanced(tiles, rng.random(tiles.shape), one ^ two))
 
-    def _balanced(self, tiles: Mask, values: NDArray[np.float64]) -> Mask:
+    def _balanced(self, tiles: Mask, values: NDArray[np.float64], free: Mask | None = None) -> Mask:
         """The tiles after exchanges within columns until all blocks are read about equally often; each
-        exchange is the one that loses least value."""
+        exchange is the one that loses least value. Only tiles that are `free` change, all by default."""
         if any(len(np.unique(column.weight[column.alive])) != 1 or not column.alive.all() for column in self.columns):
             return tiles
-        result = tiles.copy()
+        result, free = tiles.copy(), np.ones_like(tiles) if free is None else free
         while True:
             uses = result.sum(axis=1)
-            most, fewest = np.flatnonzero(uses == uses.max()), np.flatnonzero(uses == uses.min())
+            over, under = np.flatnonzero(uses == uses.max()), np.flatnonzero(uses == uses.min())
             if uses.max() - uses.min() <= 1:
                 return result
-            possible = result[most][:, None, :] & ~result[fewest][None, :, :]
-            loss = values[most][:, None, :] - values[fewest][None, :, :]
-            over, under, group = np.unravel_index(np.where(possible, loss, np.inf).argmin(), loss.shape)
-            result[most[over], group], result[fewest[under], group] = False, True
+            giving, taking = result & free, ~result & free
+            if not (giving[over].any(axis=0) & taking[under].any(axis=0)).any():
+                over, under = _first_of_chain(over, under, giving @ taking.T)
+                if not len(over):
+                    return result
+            possible = giving[over][:, None, :] & taking[under][None, :, :]
+            loss = values[over][:, None, :] - values[under][None, :, :]
+            one, other, group = np.unravel_index(np.where(possible, loss, np.inf).argmin(), loss.shape)
+            result[over[one], group], result[under[other], group] = False, True
 
     def _tiles(self, mask: Mask) -> Mask:
         """Which tiles a mask keeps, shape (blocks, groups)."""
@@ -86,6 +91,22 @@ class Tiles:
     def _expanded(self, tiles: Mask) -> Mask:
         mask: Mask = tiles[self.block_of_input[:, None], self.group_of_output[None, :]] & self.alive
         return mask
+
+
+def _first_of_chain(
+    over: NDArray[np.int64], under: NDArray[np.int64], possible: Mask
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The blocks that begin the shortest chains of possible exchanges, shape (blocks, blocks), and those that come next
+    in them; none where no chain leads from one to the other."""
+    steps = np.full(len(possible), len(possible))
+    steps[under] = 0
+    for count in range(1, len(possible)):
+        reached = possible[:, steps == count - 1].any(axis=1) & (steps > count)
+        if not reached.any() or (steps[over] < count).any():
+            break
+        steps[reached] = count
+    near = steps[over].min()
+    return over[(steps[over] == near) & (near < len(possible))], np.flatnonzero(steps == near - 1)
 
 
 def runs(alive: Mask, parts: int) -> NDArray[np.int64]:

@@ -69,6 +69,23 @@ def test_retrain_epochs_delay_the_next_step(run):
     assert len(callback.reports) == 2
 
 
+def test_step_is_not_given_up_before_its_retrain_epochs(run, scores):
+    """However short the patience: it comes back in the last of them."""
+    score = scores(1.0, 0.0, 0.0, 0.0, 1.0)
+    _, callback, history = run(score=score, tolerance=0.0, patience=1, retrain_epochs=3, epochs=3)
+    assert [report.accepted for report in callback.reports] == [True]
+    assert history["prune_sparsity"][0] == history["prune_sparsity"][2] >= 0.5
+    assert history["prune_stage"] == [0.0, 0.0, 1.0]
+
+
+def test_step_is_not_accepted_before_its_retrain_epochs(run, scores):
+    """Within the tolerance at first, it falls out of it while it is retrained, and is judged by that."""
+    score = scores(1.0, 0.0, 1.0, 0.0, 0.0)
+    _, callback, history = run(score=score, tolerance=0.0, patience=1, retrain_epochs=2, epochs=2)
+    assert [report.accepted for report in callback.reports] == [False]
+    assert history["prune_accepted"] == [1.0, 0.0]
+
+
 def test_stage_given_up_keeps_the_earlier_one(run, scores):
     # baseline; step 1: candidate, epoch; step 2: candidate, epoch; end
     score = scores(1.0, 0.0, 1.0, 0.0, 0.0, 1.0)

@@ -76,6 +76,23 @@ def test_every_block_of_inputs_is_read_equally_often(groups, blocks, keep, seed)
                 assert readers.max() - readers.min() <= 1
 
 
+@pytest.mark.parametrize("groups, keep", [(6, 3), (8, 2), (8, 4)], ids=str)
+@MANY
+@given(seed=seeds)
+def test_children_of_blocks_have_what_both_parents_have_and_nothing_that_neither_has(groups, keep, seed):
+    """Also where that takes a chain of exchanges between blocks to have all of them read."""
+    space = mask_space(chain_graph([2, 24, 24, 3]), Kernel(groups), 1 - keep / groups)
+    rng = np.random.default_rng(seed)
+    first, second = space.sample(rng), space.sample(rng)
+    child = space.cross(first, second, rng)
+    for name, mask in child.kernel.items():
+        one, two = first.kernel[name], second.kernel[name]
+        assert mask[one & two].all()
+        assert not mask[~(one | two)].any()
+        readers = tiles_of(mask, groups, groups)[:, :, 0, 0].sum(axis=1)
+        assert readers.min() == readers.max() == keep
+
+
 def test_top_gives_up_least_importance_to_leave_no_block_unread():
     graph = chain_graph([2, 4, 4, 3])
     space = mask_space(graph, Kernel(2), 0.5)

@@ -82,3 +82,21 @@ def test_perturb_does_not_change_its_argument():
     mask = np.array([True, False, True])
     counted(np.ones(3, bool), 2).perturb(mask, 1.0, np.random.default_rng(0))
     assert mask.tolist() == [True, False, True]
+
+
+@LAWS
+@given(shapes, st.integers(0, 999), st.floats(0, 1))
+def test_a_child_keeps_what_both_parents_keep_whatever_the_units_weigh(shape, seed, share):
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(1, 9, shape)
+    allowance = Allowance(np.ones(shape, bool), weight, int(share * weight.sum()))
+    first, second = allowance.random(rng), allowance.random(rng)
+    assert allowance.cross(first, second, rng)[first & second].all()
+
+
+def test_a_child_has_parts_of_two_parents():
+    """Of two disjoint parents about half of each."""
+    rng = np.random.default_rng(0)
+    allowance, first = counted(np.ones(400, bool), 200), np.arange(400) < 200
+    child = allowance.cross(first, ~first, rng)
+    assert 70 < (child & first).sum() < 130

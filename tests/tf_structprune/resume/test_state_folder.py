@@ -39,17 +39,30 @@ def test_types_that_numpy_does_not_know_come_back_as_bytes(tmp_path):
     np.testing.assert_array_equal(found.view(ml_dtypes.bfloat16), array)
 
 
-def test_a_write_that_fails_leaves_the_old_state(file, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")], ids=repr)
+def test_a_write_that_dies_leaves_the_old_state(file, monkeypatch, step, error):
+    """Whether while the bytes are written or at its last step, when they take the old file's place."""
     before = file.read_bytes()
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def dies(*_):
+        raise error
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, step, dies)
+    with pytest.raises(type(error), match="No space left|Ctrl-C"):
         write_state(file, State({"stage": 2}, {}), PRINT)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.read_bytes() == before
+
+
+def test_bytes_are_on_the_disk_before_they_take_the_old_place(file, monkeypatch):
+    """After a power failure the name leads to the old state or the whole new one."""
+    steps = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: steps.append(name) or real(*given))
+    write_state(file, State({"stage": 2}, {}), PRINT)
+    assert steps[:2] == ["fsync", "replace"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -131,13 +144,14 @@ def test_folder_bears_what_a_killed_write_left_and_clears_it(tmp_path):
     folder.clear()
 
 
-def test_folder_with_files_of_the_user_is_refused_and_kept(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["notes.txt", "an empty folder", "epoch_1.npz", "epoch_000001.npz.old"])
+def test_folder_with_files_of_the_user_is_refused_and_kept(tmp_path, name):
+    (tmp_path / name).mkdir() if "folder" in name else (tmp_path / name).write_text("mine")
     folder = StateFolder(tmp_path, PRINT)
     for use in (folder.epochs, folder.clear, lambda: folder.write(0, STATE)):
-        with pytest.raises(ValueError, match=r"holds files that are no states of a run\. Received: notes\.txt\. Give"):
+        with pytest.raises(ValueError, match=rf"holds files that are no states of a run\. Received: {name}\. Give"):
             use()
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path):

@@ -144,3 +144,79 @@ def test_enough_that_is_promised_but_not_kept_goes_on():
     raced = run(Table(scores), enough=-0.2)
     assert raced.samples[0] == 1000
     assert raced.scores.argmax() == int(scores.mean(axis=1).argmax())
+
+
+def behind(*samples, of):
+    """A leader that is right on all samples, and one that is wrong on these."""
+    scores = np.zeros((2, of))
+    scores[1, list(samples)] = -1.0
+    return scores
+
+
+def raced(scores, *, batches, **settings):
+    """The race of the scores in so many batches of 128 samples, of which each is looked at."""
+    edges = np.arange(batches + 1) * 128
+
+    def evaluate(candidates, wanted):
+        return scores[candidates, edges[wanted[0]] : edges[wanted[-1] + 1]]
+
+    return race(evaluate, len(scores), [128] * batches, **settings)
+
+
+@pytest.mark.parametrize("wrong, seen", [(6, 256), (7, 128)])
+def test_bound_of_one_look_by_hand(wrong, seen):
+    """Stopped is who is wrong on k of 128 samples more where k / 128 > z s / sqrt(128) sqrt(1 - 128 / 256).
+
+    With s**2 = (k - k**2 / 128 + 1) / 128, the 1 being one more sample like the worst, and z = 3.2905, the 99.95 %
+    quantile: k**2 > 5.4137 (k + 1 - k**2 / 128), which begins at k = 6.05.
+    """
+    found = raced(behind(*range(wrong), of=256), batches=2)
+    assert found.samples.tolist() == [256, seen]
+
+
+@pytest.mark.parametrize("wrong, seen", [(8, 256), (9, 128)])
+def test_bound_of_two_looks_by_hand(wrong, seen):
+    """Each look has half of the 0.05 %, z = 3.4808, and the first sees a third of all: it stops from k = 8.49 on.
+
+    The second, of 256 samples, stops who is wrong on 8 then: 64 > 3.4808**2 / 3 (8 + 1 - 64 / 256) = 35.3.
+    """
+    found = raced(behind(*range(wrong), of=384), batches=3)
+    assert found.samples.tolist() == [384, seen]
+
+
+@pytest.mark.parametrize("wrong, seen", [(5, 256), (6, 128)])
+def test_bound_within_strata_by_hand(wrong, seen):
+    """All wrong samples in one of two strata of 64: s**2 = (k - k**2 / 64 + 1) / 127, which begins at k = 5.88."""
+    strata = np.tile([0, 1], 128)
+    found = raced(behind(*range(0, 2 * wrong, 2), of=256), batches=2, strata=strata)
+    assert found.samples.tolist() == [256, seen]
+
+
+def test_few_equal_samples_decide_nothing():
+    """Two samples that are all there is of their stratum differ by the same: no deviation, but no certainty."""
+    found = raced(behind(0, 1, of=256), batches=2, strata=np.array([0, 0, *[1] * 254]))
+    assert found.samples.tolist() == [256, 256]
+
+
+def test_one_that_was_stopped_never_ties_with_the_winner():
+    """The second is as far behind the leader as the first, but less surely, goes on and wins."""
+    scores = np.full((3, 256), -0.5)
+    scores[0, :9] -= 1.0
+    scores[1, :20] -= 1.0
+    scores[1, 20:31] += 1.0
+    scores[1, 128:] = 0.0
+    found = raced(scores, batches=2)
+    assert found.samples.tolist() == [128, 256, 256]
+    assert scores[0, :128].mean() == scores[1, :128].mean()
+    assert found.scores.argmax() == 1
+    assert found.scores[0] < found.scores[1]
+
+
+@pytest.mark.parametrize("enough, seen", [(-0.25, 256), (-0.2499, 384)], ids=["reached", "missed"])
+def test_a_score_equal_to_enough_ends_the_race(enough, seen):
+    """The leader has it on what was seen and on all; the other, hardly behind, is left where it is."""
+    scores = np.full((2, 384), -0.25)
+    scores[1, 0] -= 0.5
+    found = raced(scores, batches=3, enough=enough)
+    assert found.scores[0] == -0.25
+    assert found.samples.tolist() == [384, 128 if seen == 256 else 384]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_structprune.search import effective_count, systematic_resample, weights_of
+from tf_structprune.search import ParticleFilter, SearchState, effective_count, systematic_resample, weights_of
 
 LAWS = settings(max_examples=300, deadline=None, derandomize=True)
 score_arrays = arrays(np.float64, st.integers(1, 12), elements=st.floats(-1, 0))
@@ -70,3 +70,36 @@ def test_effective_count_at_its_ends():
     assert effective_count(np.full(8, 1 / 8)) == 8
     assert effective_count(np.array([1.0, 0.0, 0.0])) == 1
     assert effective_count(np.array([0.5, 0.5, 0.0])) == 2
+
+
+class Still:
+    """A space whose moves change nothing: what is proposed are the survivors."""
+
+    def perturb(self, masks, fraction, rng):
+        return masks
+
+
+def survivors(scores, seed):
+    """Which particles the next generation comes from, as often as they do."""
+    population = tuple(object() for _ in scores)
+    state = SearchState(round=1, population=population, scores=tuple(scores))
+    selector = ParticleFilter(particles=len(scores), sharpness=1.0)
+    chosen = selector.propose(Still(), state, np.random.default_rng(seed))
+    return [population.index(each) for each in chosen]
+
+
+@pytest.mark.parametrize("scores", [[0.0] * 6, [0.0, 0.5, 1.0, 0.2], [0.0, 0.0, -np.inf, -np.inf]], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_resampled_while_half_of_the_particles_count(scores, seed):
+    """At N_eff = N / 2 and above all live on, the worst too."""
+    assert effective_count(weights_of(np.array(scores), 1.0)) >= len(scores) / 2
+    assert sorted(survivors(scores, seed)) == list(range(len(scores)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_particles_are_resampled_as_soon_as_fewer_count(seed):
+    """N_eff = 1 / (0.98**2 + 0.02**2) = 1.04 of 4."""
+    scores = [0.0, np.log(0.02 / 0.98), -np.inf, -np.inf]
+    chosen = np.bincount(survivors(scores, seed), minlength=4)
+    assert chosen[0] >= 3
+    assert chosen[2:].tolist() == [0, 0]

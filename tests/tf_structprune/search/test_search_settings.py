@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.graphs import chain_graph
-from tf_structprune.masks import INTRA_KERNEL, KERNEL, mask_space
+from tf_structprune.masks import GRANULARITIES, INTRA_KERNEL, KERNEL, IntraKernelStrided, Kernel, mask_space
 from tf_structprune.search import (
     ActivationVote,
     BestOfN,
@@ -123,3 +123,32 @@ def test_selector_without_a_candidate_is_refused():
         find(
             _Silent(), mask_space(chain_graph([2, 4, 4, 4, 3]), KERNEL, 0.5), lambda candidates: [0.0] * len(candidates)
         )
+
+
+@pytest.mark.parametrize("demands", [*GRANULARITIES, Kernel(5), IntraKernelStrided((3,))], ids=str)
+def test_children_have_parts_of_two_parents_and_nothing_else(demands):
+    """With crossover alone: what both keep is kept, and of what only one keeps there is some of either."""
+    space, rng = mask_space(chain_graph([2, 30, 30, 30, 3]), demands, 0.5), np.random.default_rng(0)
+    selector = EvolutionaryParticleFilter(particles=4, crossover=1.0, mutation=0.0, elites=0)
+    state = selector.init(space, {}, rng)
+    state = selector.update(state, selector.propose(space, state, rng), (0.0,) * 4)
+    parents = [_entries(masks, space.granularity) for masks in state.population]
+    mixed = 0
+    for child in selector.propose(space, state, rng):
+        own = _entries(child, space.granularity)
+        pairs = [(a, b) for i, a in enumerate(parents) for b in parents[:i] if a & b <= own <= a | b]
+        assert pairs
+        mixed += all(own - a and own - b for a, b in pairs)
+    assert mixed >= 1  # a child may be crossed with itself
+
+
+def _entries(masks, granularity):
+    """What a candidate keeps, as a set: units, or the pattern of each map."""
+    arrays = masks.of(granularity)
+    if granularity == INTRA_KERNEL:
+        return {
+            (name, index, *map(int, pattern))
+            for name, patterns in arrays.items()
+            for index, pattern in enumerate(patterns)
+        }
+    return {(name, int(index)) for name, mask in arrays.items() for index in np.flatnonzero(mask)}

@@ -259,3 +259,73 @@ def test_integers_are_not_moved_between_formats(name):
 def test_kernels_refuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def exactly(total):
+    """Inputs of 255 steps above their zero point and weights whose products sum to that, nothing to spare."""
+    sign, (whole, rest) = (1 if total > 0 else -1), divmod(abs(total), 255)
+    row = [127] * (whole // 127) + [whole % 127]
+    x = np.array([[127] * len(row) + [rest - 128]], np.int16).astype(np.int8)
+    kernel = np.array([[sign * value for value in [*row, 1]], [1] * (len(row) + 1)], np.int8)
+    return kernels.QuantizedArray(x, kernels.AffineFormat((1.0,), -128)), kernels.QuantizedArray(
+        kernel, kernels.AffineFormat((1.0,))
+    )
+
+
+@pytest.mark.parametrize("layer", ["dense", "convolution"])
+@pytest.mark.parametrize("total", [sign * (2**24 + more) for sign in (1, -1) for more in (-1, 0, 1, 3, 255)])
+def test_sums_around_the_end_of_single_precision_are_exact(total, layer):
+    """2**24 + 1 is the first integer that float32 does not have."""
+    x, kernel = exactly(total)
+    bias, output = np.array([5 - total, 0], np.int32), kernels.AffineFormat((1.0,))
+    if layer == "dense":
+        found = kernels.fully_connected(x, kernel, bias, output=output)
+    else:
+        pixel = kernels.QuantizedArray(x.values[:, None, None], x.format)
+        taps = kernels.QuantizedArray(kernel.values[:, None, None], kernel.format)
+        found = kernels.conv_2d(pixel, taps, bias, output=output, window=kernels.Window())
+    assert found.ravel().tolist() == [5, 127]
+
+
+ONE, TWO = kernels.AffineFormat((1.0,)), kernels.AffineFormat((2.0,))
+STEPS = np.array([-3, -2, -1, 0, 1, 2, 3], np.int8)
+UP, AWAY = [-1, -1, 0, 0, 1, 1, 2], [-2, -1, -1, 0, 1, 1, 2]  # halves of the steps, rounded
+TIES = {
+    # Integer multipliers round the half that is left at 31 bits upwards.
+    "requantize": (lambda x: kernels.requantize(x, output=TWO), UP),
+    "multiply": (lambda x: kernels.multiply(x, kernels.QuantizedArray(np.ones(7, np.int8), ONE), output=TWO), UP),
+    "relu": (lambda x: kernels.relu(x, output=TWO), np.maximum(UP, 0).tolist()),
+    "dense, tflm": (lambda x: _dense(x, runtime="tflm"), UP),
+    # Doubles are rounded away from zero, and so is what is shifted, and integer means.
+    "dense, litert": (lambda x: _dense(x, runtime="litert"), AWAY),
+    "add": (lambda x: kernels.add(x, kernels.QuantizedArray(np.zeros(7, np.int8), ONE), output=TWO), AWAY),
+    "average pooling": (
+        lambda x: kernels.average_pool_2d(
+            kernels.QuantizedArray(np.stack([x.values, 0 * x.values], axis=-1)[:, None, :, None], ONE),
+            (1, 2),
+            output=ONE,
+            window=kernels.Window(),
+        ),
+        AWAY,
+    ),
+}
+
+
+def _dense(x, runtime):
+    kernel = kernels.QuantizedArray(np.ones((1, 1), np.int8), ONE)
+    return kernels.fully_connected(
+        kernels.QuantizedArray(x.values[:, None], ONE), kernel, None, output=TWO, runtime=runtime
+    )
+
+
+@pytest.mark.parametrize("call, expected", TIES.values(), ids=TIES)
+def test_exact_ties_are_rounded_as_the_runtimes_do(call, expected):
+    assert call(kernels.QuantizedArray(STEPS, ONE)).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("activation, scale, expected", [("RELU6", 4.0, [0, 2]), ("RELU_N1_TO_1", 2.0, [-1, 1])])
+def test_bounds_of_fused_activations_are_rounded_away_from_zero(activation, scale, expected):
+    """6 / 4 is a step and a half, 1 / 2 is half of one."""
+    output = kernels.AffineFormat((scale,))
+    found = kernels.relu(array(100, scales=(scale,)), output=output, activation=activation)
+    assert [found.min(), found.max()] == expected

@@ -119,6 +119,15 @@ def test_overwrite_refuses_files_of_the_user(tmp_path, place):
     assert tree(tmp_path / "out") == EXPORTED | {place: "mine"}
 
 
+@pytest.mark.parametrize("place", ["mine", "micro/mine"])
+def test_overwrite_refuses_an_empty_folder_of_the_user(tmp_path, place):
+    write_export(tmp_path / "out")
+    (tmp_path / "out" / place).mkdir()
+    with pytest.raises(FileExistsError, match=f"holds files that no export wrote: {place}. Move them"):
+        write_export(tmp_path / "out", "second", overwrite=True)
+    assert tree(tmp_path / "out") == EXPORTED | {place: None}
+
+
 def test_overwrite_refuses_a_directory_that_no_export_made(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
