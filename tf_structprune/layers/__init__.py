@@ -3,11 +3,12 @@
 from tf_structprune.layers._clone import clone as clone
 from tf_structprune.layers._copy import copy_layer as copy_layer
 from tf_structprune.layers._copy import copy_of as copy_of
+from tf_structprune.layers._fold import foldable_norms as foldable_norms
+from tf_structprune.layers._fold import normalized_weights as normalized_weights
 from tf_structprune.layers._handle import MaskedModel as MaskedModel
 from tf_structprune.layers._inference import for_inference as for_inference
 from tf_structprune.layers._masked_layer import MaskedLayer as MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization as MaskedNormalization
-from tf_structprune.layers._normalization import normalized_weights as normalized_weights
 from tf_structprune.layers._quantized_layer import QuantizedLayer as QuantizedLayer
 from tf_structprune.layers._quantized_layer import quantized_like as quantized_like
 from tf_structprune.layers._quantized_layer import quantizer_of as quantizer_of

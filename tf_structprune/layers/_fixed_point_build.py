@@ -10,7 +10,7 @@ from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint
 from tf_structprune.graph import LayerCall, TensorKey
 from tf_structprune.layers._copy import copy_of
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan
-from tf_structprune.layers._normalization import factor_and_offset, normalized_weights
+from tf_structprune.layers._fold import factor_and_offset, normalized_weights
 from tf_structprune.layers._quantized_layer import QuantizedLayer
 from tf_structprune.layers._roles import Role, covers_map
 from tf_structprune.layers._signal_quantizer import RECTIFIED, SIGNED, SignalQuantizer
@@ -98,7 +98,6 @@ class FixedPointBuilder:
         if covers_map(call):
             # TFLite's AVERAGE_POOL_2D has to keep the grid of its input, its MEAN need not.
             return _L.GlobalAveragePooling2D(keepdims=True, name=name, dtype=call.layer.dtype_policy)
-        norms = self.plan.absorbed.get(call.output, ())
         changes: dict[str, Any] = {"name": name}
         if call.output in self.plan.split:
             changes["activation"] = "linear"
@@ -106,18 +105,15 @@ class FixedPointBuilder:
             changes["use_bias"] = True
         layer = copy_of(call.layer, lambda config: config.update(changes))
         if role is Role.WEIGHTED:
-            kernel, *rest = call.layer.get_weights()
-            bias = rest[0] if rest else None
-            for norm in norms:
-                kernel, bias = normalized_weights(kernel, bias, norm)
-            shape = call.input_shapes[0]
-            outputs = int(layer.compute_output_shape(shape)[-1])
-            bias = np.zeros(outputs, np.float32) if bias is None else bias
-            return self._quantized(layer, shape, [kernel, bias], self._read_by(call))
+            return self._quantized(layer, call.input_shapes[0], self._weights(call), self._read_by(call))
         if getattr(call.layer, "weights", ()):
             layer.build(call.input_shapes[0])
             assign_weights(layer, call.layer.get_weights())
         return layer
+
+    def _weights(self, call: LayerCall) -> list[Any]:
+        """Kernels and bias of a call's layer, with the normalizations that it does."""
+        return normalized_weights(call.layer, self.plan.absorbed.get(call.output, ()))
 
     def _read_by(self, call: LayerCall) -> str:
         """Name of the quantizer of what a call reads."""
@@ -155,19 +151,16 @@ class FixedPointBuilder:
 
     def _make_separable(self, call: LayerCall, name: str) -> None:
         config, shape = call.layer.get_config(), call.input_shapes[0]
-        spread, point, *rest = call.layer.get_weights()
-        bias = rest[0] if rest else None
-        for norm in self.plan.absorbed.get(call.output, ()):
-            point, bias = normalized_weights(point, bias, norm)
+        spread, point, bias = self._weights(call)
         shared = {key: config[key] for key in ("strides", "padding", "dilation_rate", "dtype", "depth_multiplier")}
         depthwise = _L.DepthwiseConv2D(config["kernel_size"], name=f"{name}_depthwise", **shared)
         activation = "linear" if call.output in self.plan.split else config["activation"]
         pointwise = _L.Conv2D(config["filters"], 1, activation=activation, name=name, dtype=config["dtype"])
         between = depthwise.compute_output_shape(shape)
-        zeros = [np.zeros(size, np.float32) for size in (between[-1], config["filters"])]
+        zeros = np.zeros(between[-1], np.float32)
         signal = f"{name}_depthwise_signal"
-        self.layers[depthwise.name] = self._quantized(depthwise, shape, [spread, zeros[0]], self._read_by(call))
-        self.layers[name] = self._quantized(pointwise, between, [point, zeros[1] if bias is None else bias], signal)
+        self.layers[depthwise.name] = self._quantized(depthwise, shape, [spread, zeros], self._read_by(call))
+        self.layers[name] = self._quantized(pointwise, between, [point, bias], signal)
         in_float = self.recipe.bits_of(depthwise.name).signal_bits is None
         self.layers[signal] = (
             _L.Identity(name=signal)

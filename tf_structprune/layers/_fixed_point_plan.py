@@ -1,13 +1,13 @@
 """Which tensors of a network are signals, which layers share a grid, and which are done by others."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-from tf_structprune.graph import CallList, LayerCall, TensorKey
+from tf_structprune.graph import CallList, LayerCall, Readers, TensorKey, readers_of
+from tf_structprune.layers._fold import foldable_norms
 from tf_structprune.layers._roles import Role, activation_role, is_bounded, role_of, stays_positive
 from tf_structprune.layers._signal_quantizer import MEASURED, RECTIFIED, SIGNED
 
@@ -44,7 +44,7 @@ class FixedPointPlan:
     """
 
     roles: dict[TensorKey, Role] = field(default_factory=dict)
-    absorbed: dict[TensorKey, list[Any]] = field(default_factory=dict)
+    absorbed: dict[TensorKey, tuple[LayerCall, ...]] = field(default_factory=dict)
     folded: set[TensorKey] = field(default_factory=set)
     split: dict[TensorKey, Any] = field(default_factory=dict)
     signals: dict[TensorKey, Signal] = field(default_factory=dict)
@@ -90,14 +90,7 @@ def plan_fixed_point(found: CallList) -> FixedPointPlan:
         ValueError: a layer or an activation that has no fixed-point form.
     """
     plan = FixedPointPlan(roles={call.output: role_of(call) for call in found.calls})
-    times = Counter(call.name for call in found.calls)
-    uses = Counter([*found.outputs, *(key for call in found.calls for key in call.inputs)])
-    readers = {key: call for call in found.calls for key in call.inputs}
-
-    def only_reader(call: LayerCall) -> LayerCall | None:
-        reader = readers.get(call.output) if uses[call.output] == 1 else None
-        return reader if reader is not None and times[reader.name] == 1 else None
-
+    readers = readers_of(found)
     for call in found.calls:
         role = plan.roles[call.output]
         if call.repeated and role in (Role.WEIGHTED, Role.SEPARABLE, Role.SCALE):
@@ -113,7 +106,7 @@ def plan_fixed_point(found: CallList) -> FixedPointPlan:
             plan.add(call.output, call.name, plan.signals[plan.sources[call.inputs[0]]].kind)
             plan.tie([call.inputs[0], call.output])
         else:
-            _plan_signal(plan, call, only_reader)
+            _plan_signal(plan, call, readers)
     return plan
 
 
@@ -124,7 +117,7 @@ def _plan_passing(plan: FixedPointPlan, call: LayerCall) -> None:
             plan.sources[call.output.output(index)] = plan.sources[call.inputs[0]]
 
 
-def _plan_signal(plan: FixedPointPlan, call: LayerCall, only_reader: Callable[[LayerCall], LayerCall | None]) -> None:
+def _plan_signal(plan: FixedPointPlan, call: LayerCall, readers: Readers) -> None:
     """A call that computes a signal, and what follows it up to the tensor that is rounded."""
     role = plan.roles[call.output]
     weighted = role in (Role.WEIGHTED, Role.SEPARABLE)
@@ -134,20 +127,20 @@ def _plan_signal(plan: FixedPointPlan, call: LayerCall, only_reader: Callable[[L
         plan.signals[call.output] = Signal(call.name, SIGNED)
         return
     rectified = Role.RECTIFIER in (inside, role)
-    foldable, last = weighted and not rectified, call
+    norms = foldable_norms(call, readers) if weighted else ()
+    plan.absorbed[call.output] = norms
+    plan.folded |= {norm.output for norm in norms}
+    last = call
     # The input of a file for integers has a grid of its own, whatever reads it.
-    while not rectified and role is not Role.INPUT and (reader := only_reader(last)) is not None:
-        if foldable and _is_normalization(reader):
-            plan.absorbed.setdefault(call.output, []).append(reader.layer)
-            plan.folded.add(reader.output)
-        elif plan.roles[reader.output] is Role.RECTIFIER:
-            rectified = True
-        elif isinstance(reader.layer, _DROPOUT):
-            foldable = False
-        else:
+    for reader in readers.behind(call) if not rectified and role is not Role.INPUT else ():
+        rectifier = plan.roles[reader.output] is Role.RECTIFIER
+        if not (rectifier or reader.output in plan.folded or isinstance(reader.layer, _DROPOUT)):
             break
         plan.fused.add(reader.output)
         last = reader
+        if rectifier:
+            rectified = True
+            break
     positive = role is Role.OWN and stays_positive(call) and plan.all_rectified(call.inputs)
     kind = RECTIFIED if rectified or positive else MEASURED if role is Role.INPUT else SIGNED
     plan.add(last.output, call.name, kind)
@@ -161,9 +154,3 @@ def _inside(call: LayerCall) -> Role:
             f"{call.layer.activation!r}. Use relu, or export with quantize='int8'."
         )
     return role
-
-
-def _is_normalization(call: LayerCall) -> bool:
-    """Whether a call normalizes each output channel of the layer in front."""
-    shape = call.input_shapes[0]
-    return type(call.layer) is _L.BatchNormalization and call.layer.axis in (-1, len(shape) - 1)

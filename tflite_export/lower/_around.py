@@ -1,17 +1,17 @@
 """The layers that can be lowered, with the normalization and activation behind them drawn in."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import LayerCall, list_calls
-from tf_structprune.layers import normalized_weights
+from tf_structprune.graph import LayerCall, Readers, list_calls, readers_of
+from tf_structprune.layers import foldable_norms, normalized_weights
 
 _L = keras.layers
 
@@ -62,21 +62,9 @@ def weighted_layers(model: keras.Model, positions: Mapping[str, int]) -> Mapping
         positions: pixels of the maps that were flattened in front of a layer, by path; 1 for others.
     """
     calls = list_calls(model)
-    times = Counter(call.name for call in calls.calls)
-    readers: dict[Any, list[LayerCall]] = {}
-    uses = Counter(calls.outputs)
-    for call in calls.calls:
-        for key in call.inputs:
-            readers.setdefault(key, []).append(call)
-            uses[key] += 1
-    found = {}
-    for call in calls.calls:
-        if times[call.name] == 1 and _can_be_lowered(call):
-            drawn_in = _with_followers(
-                call, lambda key: next(iter(readers.get(key, ())), None) if uses[key] == 1 else None, times
-            )
-            found[call.name] = replace(drawn_in, kernel=_as_view(drawn_in.kernel, positions.get(call.name, 1)))
-    return found
+    readers = readers_of(calls)
+    possible = [call for call in calls.calls if call.name in readers.once and _can_be_lowered(call)]
+    return {call.name: _with_followers(call, readers, positions.get(call.name, 1)) for call in possible}
 
 
 def _can_be_lowered(call: LayerCall) -> bool:
@@ -91,30 +79,17 @@ def _as_view(kernel: NDArray[np.float32], positions: int) -> NDArray[np.float32]
     return kernel.reshape(1, positions, -1, kernel.shape[-1]) if kernel.ndim == 2 else kernel
 
 
-def _with_followers(call: LayerCall, only_reader: Any, times: Counter[str]) -> Weighted:
+def _with_followers(call: LayerCall, readers: Readers, positions: int) -> Weighted:
     layer = call.layer
-    kernel = keras.ops.convert_to_numpy(layer.kernel)
-    bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1], np.float32)
-    activation, absorbed = layer.activation, []
-    last = call
-    while True:
-        follower = only_reader(last.output)
-        if follower is None or times[follower.name] > 1:
-            break
-        if isinstance(follower.layer, _L.BatchNormalization) and _is_linear(activation):
-            kernel, bias = normalized_weights(kernel, bias, follower.layer)
-        elif _is_relu(follower.layer) and _is_linear(activation):
-            activation = keras.activations.relu6 if _limit(follower.layer) == 6 else keras.activations.relu
-        else:
-            break
-        absorbed.append(follower.name)
-        last = follower
+    norms = foldable_norms(call, readers)
+    kernel, bias = normalized_weights(layer, norms)
+    activation, absorbed = layer.activation, [norm.name for norm in norms]
+    behind = next(islice(readers.behind(call), len(norms), None), None)
+    if behind is not None and activation is keras.activations.linear and _is_relu(behind.layer):
+        activation = keras.activations.relu6 if _limit(behind.layer) == 6 else keras.activations.relu
+        absorbed.append(behind.name)
     shapes = call.input_shapes[0], tuple(layer.compute_output_shape(call.input_shapes[0]))
-    return Weighted(call.name, layer, *shapes, kernel, bias, activation, tuple(absorbed))
-
-
-def _is_linear(activation: Any) -> bool:
-    return activation is None or activation is keras.activations.linear
+    return Weighted(call.name, layer, *shapes, _as_view(kernel, positions), bias, activation, tuple(absorbed))
 
 
 def _limit(layer: Any) -> float | None:

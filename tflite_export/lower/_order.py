@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from tf_structprune.channels import Channels, Group, PrunableGraph
-from tf_structprune.graph import kernel_view, named_layers, trace
+from tf_structprune.graph import kernel_variable, kernel_view, named_layers, trace
 from tf_structprune.layers import rebuild
 from tflite_export.lower._structure import Block, blocks_of, even_edges
 
@@ -77,7 +77,7 @@ def _sparse_kernels(graph: PrunableGraph, model: keras.Model) -> _Alive:
     found = {}
     for layer in graph.layers:
         if layer.groups == 1:
-            kernel = keras.ops.convert_to_numpy(layers[layer.name].kernel)
+            kernel = keras.ops.convert_to_numpy(kernel_variable(layers[layer.name]))
             view = kernel_view(layers[layer.name], graph.channels[layer.name].positions).view(kernel, np)
             if (view == 0).any():
                 found[layer.name] = _Kernel.of(view != 0)

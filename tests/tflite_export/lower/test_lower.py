@@ -109,6 +109,21 @@ def test_convolution_with_an_activation_is_not_folded_over():
     assert any(isinstance(layer, _L.BatchNormalization) for layer in low.model.layers)
 
 
+NOT_FOLDED = {
+    "axis": lambda x: _L.BatchNormalization(axis=1)(x),
+    "training mode": lambda x: _L.BatchNormalization()(x, training=True),
+}
+
+
+@pytest.mark.parametrize("norm", NOT_FOLDED.values(), ids=NOT_FOLDED)
+def test_norm_of_another_axis_or_mode_is_not_folded(norm):
+    masked = with_patterns(network(behind=[norm], filters=SIZE[0], padding="same"), [(2, 0), (2, 1)])
+    low = lower(te.shrink(masked), form="gather")
+    assert lowered_layers(low.model)
+    assert difference(masked, low.model) < TOLERANCE
+    assert any(isinstance(layer, _L.BatchNormalization) for layer in low.model.layers)
+
+
 def test_norm_that_others_read_around_is_not_folded():
     inputs = keras.Input(SIZE)
     x = _L.Conv2D(6, 3, padding="same", name="before")(zoo.conv(inputs, 4, name="stem"))
