@@ -3,6 +3,9 @@
 from tflite_export.bench._benchmark import BenchReport as BenchReport
 from tflite_export.bench._benchmark import benchmark as benchmark
 from tflite_export.bench._benchmark import benchmark_together as benchmark_together
+from tflite_export.bench._device import HOST as HOST
+from tflite_export.bench._device import Device as Device
+from tflite_export.bench._device import Host as Host
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications
 from tflite_export.bench._latency_cost import latency_cost as latency_cost
 from tflite_export.bench._memory import MEMORY_NOTE as MEMORY_NOTE

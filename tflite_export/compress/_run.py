@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_fixed_point
-from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
+from tflite_export.bench import HOST, MEMORY_NOTE, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._fixed_point import FixedPointStage, retrain_in_fixed_point
 from tflite_export.compress._settings import CompressSettings
@@ -40,6 +40,7 @@ def compress(
     settings: CompressSettings,
     overwrite: bool = False,
     verbose: int = 0,
+    device: Device = HOST,
 ) -> dict[str, Any]:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
 
@@ -57,6 +58,7 @@ def compress(
         settings: what to do.
         overwrite: replace a directory that an earlier run wrote.
         verbose: 1 shows progress.
+        device: what times the files, for budgets, lowering and the figures; by default this machine with one thread.
 
     Returns:
         The contents of `summary.json`.
@@ -69,10 +71,10 @@ def compress(
     """
     check_data(data, dense, augment=settings.augment)
     with staged_directory(out, overwrite=overwrite) as staged:
-        work = open_work(out, fingerprint(dense, data, settings))
+        work = open_work(out, fingerprint(dense, data, settings, device))
         remove_partials(out, keep=staged)  # of a killed process
         with work.kept():
-            summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work)
+            summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work, device=device)
     work.remove()
     return summary
 
@@ -85,19 +87,20 @@ def compress_into(
     settings: CompressSettings,
     verbose: int = 0,
     work: Work = NO_WORK,
+    device: Device = HOST,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
-    pruned = prune_in_stages(dense, data, settings, verbose=verbose, work=work)
+    pruned = prune_in_stages(dense, data, settings, verbose=verbose, work=work, device=device)
     small, stage, rows = _in_fixed_point(pruned, dense, data, settings, verbose=verbose, work=work)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
-    baseline = _export(dense, baseline_folder, data, settings)
-    compressed = _export(small, folder, data, settings)
+    baseline = _export(dense, baseline_folder, data, settings, device)
+    compressed = _export(small, folder, data, settings, device)
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
-    reports = benchmark_together(files, runs=_RUNS)
+    times = _medians_us(files, device)
     summary = {
-        "baseline": _figures(dense, baseline, reports[:2], files[1], data),
-        "compressed": _figures(small, compressed, reports[2:], files[3], data),
+        "baseline": _figures(dense, baseline, times[:2], files[1], data),
+        "compressed": _figures(small, compressed, times[2:], files[3], data),
         **_account(pruned, settings, trace(dense, **settings.demands)),
         "fixed_point": _fixed_point(stage, compressed),
         "validation": _validation(pruned, files[1], files[3], data, settings),
@@ -157,7 +160,7 @@ def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.i
     return float(np.mean(run_litert(file, x).reshape(len(x), -1).argmax(axis=1) == y))
 
 
-def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSettings) -> ExportSummary:
+def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSettings, device: Device) -> ExportSummary:
     rng = np.random.default_rng(settings.seed)
     chosen = rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)
     return write_artifacts(
@@ -167,25 +170,31 @@ def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSett
         verify_data=data.x_val[:_VERIFIED],
         lower=settings.lower,
         target=settings.target,
+        device=device,
     )
 
 
+def _medians_us(files: Sequence[Path], device: Device) -> list[float]:
+    latencies = device.latencies_us([file.read_bytes() for file in files], runs=_RUNS)
+    return [float(median) for median in np.median(latencies, axis=1)]
+
+
 def _figures(
-    model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, data: Data
+    model: keras.Model, files: ExportSummary, latencies_us: Sequence[float], int8_file: Path, data: Data
 ) -> dict[str, Any]:
     """The figures of one model; accuracies are of the test data."""
     plain = float_form(model) if is_fixed_point(model) else model
     outputs = np.asarray(plain.predict(data.x_test, batch_size=512, verbose=0))
-    float32, int8 = reports
+    integers = files.float32 if files.int8 is None else files.int8
     return {
         "accuracy_float": float(np.mean(outputs.argmax(axis=1) == data.y_test)),
         "accuracy_int8": int8_accuracy(int8_file, data.x_test, data.y_test),
         "parameters": int(plain.count_params()),
-        "macs": int8.macs,
-        "float32_bytes": float32.size_bytes,
-        "int8_bytes": int8.size_bytes,
-        "latency_us_float32": float32.latency_us,
-        "latency_us_int8": int8.latency_us,
+        "macs": integers.macs,
+        "float32_bytes": files.float32.size_bytes,
+        "int8_bytes": integers.size_bytes,
+        "latency_us_float32": latencies_us[0],
+        "latency_us_int8": latencies_us[1],
         "arena_bytes": None if files.int8 is None else files.int8.arena_bytes,
     }
 

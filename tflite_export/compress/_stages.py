@@ -17,6 +17,7 @@ from tf_structprune.resume import State
 from tf_structprune.scoring import Validation, as_score, check_validation
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
+from tflite_export.bench import HOST, Device
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._data import Data
@@ -93,7 +94,13 @@ class Pruned:
 
 
 def prune_in_stages(
-    dense: keras.Model, data: Data, settings: CompressSettings, *, verbose: int = 0, work: Work = NO_WORK
+    dense: keras.Model,
+    data: Data,
+    settings: CompressSettings,
+    *,
+    verbose: int = 0,
+    work: Work = NO_WORK,
+    device: Device = HOST,
 ) -> Pruned:
     """Prune each granularity in turn, shrink early, retrain, and accept or undo.
 
@@ -106,6 +113,7 @@ def prune_in_stages(
         settings: what to do.
         verbose: 1 shows progress.
         work: where searches and epochs are kept, so that an interrupted run goes on.
+        device: what times the files of a latency budget.
 
     Raises:
         ValueError: nothing to prune, or a sparsity or budget out of reach.
@@ -117,6 +125,7 @@ def prune_in_stages(
     shares = (0.0,) if isinstance(settings.sparsity, Budget) else stage_shares(settings.sparsity, settings.granularity)
     total = trace(dense, **settings.demands).prunable_weights
     present = ShrunkModel(dense, MaskSet(), ShrinkPlan({}))
+    allocate = partial(allocate_budget, data=data, settings=settings, device=device)
     goal = 1.0  # fraction of the weights that the accepted stages were to keep; some keep fewer
     stages: list[Stage] = []
     history: list[dict[str, Any]] = []
@@ -125,7 +134,9 @@ def prune_in_stages(
         keep = goal * (1 - share)
         logging.info("Stage %d: %s, %s.", index + 1, granularity, _goal(settings, keep))
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
-        search = partial(_search, judge=judge, data=data, settings=settings, verbose=verbose, work=work, index=index)
+        search = partial(
+            _search, judge=judge, allocate=allocate, settings=settings, verbose=verbose, work=work, index=index
+        )
         masked = _prune(present, granularity, keep * total, judge, settings, search=search)
         epochs = work.epochs(f"stage_{index + 1}_epochs")
         figures = retrain(masked.model, dense, data, settings, verbose=verbose, states=epochs)
@@ -187,7 +198,7 @@ def _search(
     sparsity: float,
     *,
     judge: Validation,
-    data: Data,
+    allocate: Callable[[keras.Model, Budget, Validation], Allocation],
     settings: CompressSettings,
     verbose: int,
     work: Work,
@@ -201,7 +212,7 @@ def _search(
     images = judge.first(_SEARCH_IMAGES)
     allocation = None
     if isinstance(settings.sparsity, Budget):
-        allocation = allocate_budget(masked, settings.sparsity, images, data, settings)
+        allocation = allocate(masked, settings.sparsity, images)
     masks = find_masks(
         masked,
         demands,

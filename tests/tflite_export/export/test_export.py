@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests.devices import Scripted
 from tf_structprune.shrink import shrink
 from tflite_export.bench import _vela, estimate_npu, memory_table, vela_available
 from tflite_export.export import _export, _summary, export, write_artifacts
@@ -271,6 +272,15 @@ def test_masked_out_work_is_left_out_of_the_files(with_columns, data, tmp_path):
     for name in ("zeros", "lowered"):  # the Keras model is the one that was given
         reloaded = keras.models.load_model(tmp_path / name / "model.keras")
         np.testing.assert_array_equal(np.asarray(reloaded(data[:4])), np.asarray(small.model(data[:4])))
+
+
+@pytest.mark.parametrize("times, form", [([(2, 1), (2, 1)], "shift"), ([(1, 2)], "dense")], ids=["gains", "does not"])
+def test_device_decides_what_is_lowered(with_columns, data, tmp_path, times, form):
+    device = Scripted(*times, *times)  # the float file, then the int8 file
+    options = {"representative_data": data, "micro": False, "npu": None, "device": device}
+    summary = export(with_columns, tmp_path / "out", **options)
+    assert not device.answers
+    assert [line.split(",")[0].split(": ")[-1] for line in summary.lowered] == [form] * 2
 
 
 def test_report_has_multiplications_of_kernel_pruned_layers_only(exported, model, data, tmp_path):
