@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from tflite_export.runtime import describe
-
 
 class ByMacs:
     """A device on which a file takes as many microseconds as it has MACs; it slows down from call to call.
@@ -19,7 +17,7 @@ class ByMacs:
     def latencies_us(self, files, *, runs):
         slowdown = 1 + self.drift * len(self.calls)
         self.calls.append((len(files), runs))
-        return _rows([slowdown * describe(file).macs for file in files], runs)
+        return _rows([slowdown * file.description.macs for file in files], runs)
 
 
 class Scripted:

@@ -28,6 +28,7 @@ ROOMS = {
     ),
     "tflite_export": (
         "kernels",
+        "file",
         "runtime",
         "quantize",
         "write",

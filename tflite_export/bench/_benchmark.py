@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_export.bench._device import Host
-from tflite_export.runtime import ModelDescription, TFLiteModel, arena_bytes, describe, read_model, tflm_available
+from tflite_export.file import TFLiteFile, TFLiteModel, open_file
+from tflite_export.runtime import arena_bytes, tflm_available
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,13 @@ def benchmark_together(
     if isinstance(paths, str | bytes) or not paths:
         raise ValueError(f"paths must be a non-empty sequence of models. Received: {paths!r:.60}. Pass a list.")
     host = Host(threads, warmup)
-    models = [read_model(path) for path in paths]
-    latencies = host.latencies_us(models, runs=runs)
-    return tuple(_report(model, latency, threads) for model, latency in zip(models, latencies, strict=True))
+    files = [open_file(path) for path in paths]
+    latencies = host.latencies_us(files, runs=runs)
+    return tuple(_report(file, latency, threads) for file, latency in zip(files, latencies, strict=True))
 
 
-def _report(model: bytes, latencies: NDArray[np.float64], threads: int) -> BenchReport:
-    description = describe(model)
+def _report(file: TFLiteFile, latencies: NDArray[np.float64], threads: int) -> BenchReport:
+    description = file.description
     p10, median, p90 = np.percentile(latencies, (10, 50, 90))
     return BenchReport(
         latency_us=float(median),
@@ -96,16 +97,16 @@ def _report(model: bytes, latencies: NDArray[np.float64], threads: int) -> Bench
         size_bytes=description.size_bytes,
         macs=description.macs,
         parameters=description.parameters,
-        arena_bytes=_arena(model, description),
+        arena_bytes=_arena(file),
         operators=tuple(operator.name for operator in description.operators),
     )
 
 
-def _arena(model: bytes, description: ModelDescription) -> int | None:
+def _arena(file: TFLiteFile) -> int | None:
     """Arena of a model that TFLite Micro can run: it is one figure of many, so no error without it."""
     if not tflm_available():
         return None
     try:
-        return arena_bytes(model)
+        return arena_bytes(file)
     except ValueError:
         return None

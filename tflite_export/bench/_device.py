@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_export.file import TFLiteFile
 from tflite_export.runtime import make_interpreter
 
 _INPUT_SEED = 0
@@ -18,11 +19,11 @@ _ORDER_SEED = 0
 class Device(Protocol):
     """Where files run: this machine, a phone, an emulated microcontroller."""
 
-    def latencies_us(self, files: Sequence[bytes], *, runs: int) -> NDArray[np.float64]:
+    def latencies_us(self, files: Sequence[TFLiteFile], *, runs: int) -> NDArray[np.float64]:
         """Times several files in turns, so that a drift of the device's speed meets all of them.
 
         Args:
-            files: `.tflite` files.
+            files: what to run.
             runs: number of timed inferences of each file, 1 or more.
 
         Returns:
@@ -58,7 +59,7 @@ class Host:
                 f"warmup={self.warmup}. Use Host() for one core."
             )
 
-    def latencies_us(self, files: Sequence[bytes], *, runs: int) -> NDArray[np.float64]:
+    def latencies_us(self, files: Sequence[TFLiteFile], *, runs: int) -> NDArray[np.float64]:
         """See `Device`; inputs are random."""
         if runs < 1:
             raise ValueError(f"runs must be at least 1. Received: runs={runs}. Use 100 for a steady median.")
@@ -80,9 +81,9 @@ HOST = Host()
 """This machine, one thread."""
 
 
-def _prepared_call(model: bytes, threads: int) -> Callable[[], None]:
+def _prepared_call(file: TFLiteFile, threads: int) -> Callable[[], None]:
     """A call that runs one inference and nothing else, on inputs that are no special case."""
-    interpreter = make_interpreter(model, threads=threads)
+    interpreter = make_interpreter(file, threads=threads)
     rng = np.random.default_rng(_INPUT_SEED)
     for tensor in interpreter.get_input_details():
         interpreter.set_tensor(tensor["index"], _random_input(tensor, rng))

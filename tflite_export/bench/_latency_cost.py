@@ -11,6 +11,7 @@ from tf_structprune.layers import rebuild
 from tf_structprune.masks import kept_space
 from tf_structprune.shrink import plan_shrink
 from tflite_export.bench._device import HOST, Device
+from tflite_export.file import TFLiteFile
 from tflite_export.quantize import Quantize, convert
 
 
@@ -46,10 +47,10 @@ def latency_cost(
     graph = trace(masked)
     first = {group.name: np.zeros(group.size) for group in graph.prunable_groups}  # ties keep the first channels
 
-    def file_of(kept: Mapping[str, int]) -> bytes:
+    def file_of(kept: Mapping[str, int]) -> TFLiteFile:
         masks = kept_space(graph, kept).top(first)
         model = rebuild(masked, plan_shrink(graph, masks).cuts)
-        return convert(model, quantize=quantize, representative_data=representative_data)
+        return TFLiteFile(convert(model, quantize=quantize, representative_data=representative_data))
 
     sizes = {group.name: group.size for group in graph.prunable_groups}
     whole = file_of(sizes)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_fixed_point
-from tflite_export.bench import HOST, MEMORY_NOTE, Device, multiplications_section
+from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._fixed_point import FixedPointStage, retrain_in_fixed_point
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Pruned, epoch_rows, prune_in_stages
 from tflite_export.compress._work import NO_WORK, RefusedError, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, write_artifacts
+from tflite_export.file import MEMORY_NOTE, TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import float_form
 from tflite_export.runtime import run_litert
 from tflite_export.write import remove_partials, staged_directory
@@ -137,10 +138,10 @@ def _in_fixed_point(
     return small if model is None else model, stage, epoch_rows(len(pruned.stages), "fixed_point", figures)
 
 
-def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
+def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile]:
     """The float and the integer file."""
     integers = summary.float32 if summary.int8 is None else summary.int8
-    return folder / summary.float32.file, folder / integers.file
+    return open_file(folder / summary.float32.file), open_file(folder / integers.file)
 
 
 def _fixed_point(stage: FixedPointStage | None, files: ExportSummary) -> dict[str, Any] | None:
@@ -155,7 +156,7 @@ def _fixed_point(stage: FixedPointStage | None, files: ExportSummary) -> dict[st
     return asdict(stage) | figures | {"lut_reason": files.lut_reason}
 
 
-def int8_accuracy(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[np.int64]) -> float:
+def int8_accuracy(file: TFLiteModel, x: NDArray[Any], y: NDArray[np.int64]) -> float:
     """Top-1 accuracy of a `.tflite` file in LiteRT."""
     return float(np.mean(run_litert(file, x).reshape(len(x), -1).argmax(axis=1) == y))
 
@@ -174,13 +175,12 @@ def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSett
     )
 
 
-def _medians_us(files: Sequence[Path], device: Device) -> list[float]:
-    latencies = device.latencies_us([file.read_bytes() for file in files], runs=_RUNS)
-    return [float(median) for median in np.median(latencies, axis=1)]
+def _medians_us(files: Sequence[TFLiteFile], device: Device) -> list[float]:
+    return [float(median) for median in np.median(device.latencies_us(files, runs=_RUNS), axis=1)]
 
 
 def _figures(
-    model: keras.Model, files: ExportSummary, latencies_us: Sequence[float], int8_file: Path, data: Data
+    model: keras.Model, files: ExportSummary, latencies_us: Sequence[float], int8_file: TFLiteFile, data: Data
 ) -> dict[str, Any]:
     """The figures of one model; accuracies are of the test data."""
     plain = float_form(model) if is_fixed_point(model) else model
@@ -224,7 +224,7 @@ def _account(pruned: Pruned, settings: CompressSettings, graph: PrunableGraph) -
 
 
 def _validation(
-    pruned: Pruned, dense_int8: Path, small_int8: Path, data: Data, settings: CompressSettings
+    pruned: Pruned, dense_int8: TFLiteFile, small_int8: TFLiteFile, data: Data, settings: CompressSettings
 ) -> dict[str, Any]:
     """Validation MCRs, and whether the int8 file too is within the tolerance of the dense int8 file."""
     dense, small = (1 - int8_accuracy(file, data.x_val, data.y_val) for file in (dense_int8, small_int8))

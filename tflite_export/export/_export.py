@@ -15,9 +15,17 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
 from tflite_export.bench import HOST, Device, LayerMultiplications, check_accelerator, kernel_pruned_multiplications
-from tflite_export.export._integer_files import IntegerFiles, for_micro, summarize, write_integer_files
+from tflite_export.export._integer_files import IntegerFiles, for_micro, write_integer_files
 from tflite_export.export._source import Source, keras_model_of, source_of
-from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
+from tflite_export.export._summary import (
+    ExportSummary,
+    Written,
+    runtime_versions,
+    summarize_file,
+    summarize_npu,
+    written,
+)
+from tflite_export.file import TFLiteFile
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert, float_form
@@ -165,8 +173,7 @@ def write_artifacts(
     lowered = partial(_lowered, source, how=lower, target=target, device=device)
     in_float = lowered("none")
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
-    float_file = folder / f"{name}_float32.tflite"
-    float_file.write_bytes(convert(in_float.model))
+    float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
     files = None
     if source.quantize != "none":
         in_int8 = lowered("int8")
@@ -176,8 +183,8 @@ def write_artifacts(
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     verification = verify(
         plain,
-        float_file,
-        None if files is None else files.int8,
+        float_file.file,
+        None if files is None else files.int8.file,
         samples=checked,
         int8_model=source.fixed,
         top1_agreement=top1_agreement,
@@ -200,14 +207,17 @@ def write_artifacts(
 
 
 def _figures(
-    float_file: Path, files: IntegerFiles | None, name: str, *, micro: bool, npu: str | None
+    float_file: Written, files: IntegerFiles | None, name: str, *, micro: bool, npu: str | None
 ) -> dict[str, Any]:
     """The fields of the summary about each file; the microcontroller's is chosen by them, and its bundle written."""
     float32 = summarize_file(float_file, micro=micro)
-    int8, int4, lut = summarize(files, micro=micro)
+    given = (None, None, None) if files is None else (files.int8, files.int4, files.lut)
+    int8, int4, lut = (None if each is None else summarize_file(each, micro=micro) for each in given)
     if micro:
-        _write_micro(float_file.parent, float32 if int8 is None else for_micro(int8, int4, lut), name)
-    estimate, reason = summarize_npu(None if files is None else files.int8, npu)
+        chosen = float32 if int8 is None else for_micro(int8, int4, lut)
+        file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
+        _write_micro(float_file.path.parent / "micro", file, name, chosen.arena_bytes)
+    estimate, reason = summarize_npu(None if files is None else files.int8.file, npu)
     return {
         "float32": float32,
         "int8": int8,
@@ -241,8 +251,8 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
         return ()
 
 
-def _write_micro(folder: Path, file: FileSummary, name: str) -> None:
-    data, version = (folder / file.file).read_bytes(), runtime_versions()["tflite_micro"]
-    (folder / "micro").mkdir(exist_ok=True)
-    for entry, text in micro_bundle(data, name, arena_bytes=file.arena_bytes, tflm_version=version).items():
-        (folder / "micro" / entry).write_text(text)
+def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None) -> None:
+    folder.mkdir(exist_ok=True)
+    version = runtime_versions()["tflite_micro"]
+    for entry, text in micro_bundle(file, name, arena_bytes=arena_bytes, tflm_version=version).items():
+        (folder / entry).write_text(text)

@@ -13,6 +13,7 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import is_masked
 from tf_structprune.shrink import ShrunkModel
 from tflite_export.bench import HOST, Device
+from tflite_export.file import TFLiteFile
 from tflite_export.lower._around import Weighted, weighted_layers
 from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model
 from tflite_export.lower._forms import DENSE, FORMS, Form, Option, option
@@ -215,8 +216,8 @@ def _latencies(models: list[keras.Model], *, quantize: Quantize, device: Device)
     return [float(median) for median in np.median(times, axis=1)]
 
 
-def _file(model: keras.Model, quantize: Quantize) -> bytes:
-    return convert(model, quantize=quantize, representative_data=_noise(model.input_shape[1:]))
+def _file(model: keras.Model, quantize: Quantize) -> TFLiteFile:
+    return TFLiteFile(convert(model, quantize=quantize, representative_data=_noise(model.input_shape[1:])))
 
 
 def _noise(shape: tuple[int | None, ...]) -> NDArray[np.float32]:

@@ -6,8 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import ArrayLike, NDArray
 
-from tflite_export.runtime._describe import describe
-from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.file import TFLiteModel, open_file
 from tflite_export.runtime._samples import model_inputs
 
 Kernels = Literal["xnnpack", "reference"]
@@ -38,15 +37,15 @@ def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", thread
         raise ValueError(f"kernels must be one of {sorted(_RESOLVERS)}. Received: kernels={kernels!r}.")
     if threads < 1:
         raise ValueError(f"threads must be at least 1. Received: threads={threads}. Use 1 for one core.")
-    data = read_model(model)
+    file = open_file(model)
     try:
         interpreter = Interpreter(
-            model_content=data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+            model_content=file.data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model_name(model)}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. "
+            f"{file.name}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. "
             "Use only TFLite builtin operators."
         ) from error
     return interpreter
@@ -71,9 +70,9 @@ def run_litert(
         FileNotFoundError: there is no such file.
         ValueError: damaged file, several inputs or outputs, samples of another shape, wrong argument.
     """
-    data = read_model(model)
-    samples = model_inputs(inputs, describe(data))
-    interpreter = make_interpreter(data, kernels=kernels, threads=threads)
+    file = open_file(model)
+    samples = model_inputs(inputs, file.description)
+    interpreter = make_interpreter(file, kernels=kernels, threads=threads)
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
     outputs = []

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tflite_export.bench import Host, _benchmark, _device, benchmark, benchmark_together
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, describe
+from tflite_export.runtime import arena_bytes
 
 
 def network(width):
@@ -33,12 +34,12 @@ def clock(monkeypatch):
     """Replaces the clock: a file takes as many microseconds as it has bytes; gives the sizes as the files run."""
     ran = []
     monkeypatch.setattr(_device, "time", SimpleNamespace(perf_counter_ns=lambda: 1000 * sum(ran)))
-    monkeypatch.setattr(_device, "_prepared_call", lambda file, threads: lambda: ran.append(len(file)))
+    monkeypatch.setattr(_device, "_prepared_call", lambda file, threads: lambda: ran.append(len(file.data)))
     return ran
 
 
 def test_files_run_in_turns_in_changing_order_behind_a_run_of_their_own(clock):
-    latencies = Host(warmup=2).latencies_us([b"a", b"bb", b"ccc"], runs=20)
+    latencies = Host(warmup=2).latencies_us([SimpleNamespace(data=data) for data in (b"a", b"bb", b"ccc")], runs=20)
     np.testing.assert_array_equal(latencies, np.repeat([[1.0], [2.0], [3.0]], 20, axis=1))
     rounds = [tuple(clock[start : start + 6]) for start in range(0, len(clock), 6)]
     assert len(rounds) == 22
@@ -52,7 +53,7 @@ def test_benchmark_reports_the_file(files, name, threads):
     pytest.importorskip("tflite_micro")
     path = files / f"{name}.tflite"
     report = benchmark(path, threads=threads, runs=20, warmup=2)
-    description = describe(path)
+    description = open_file(path).description
     assert (report.runs, report.threads) == (20, threads)
     assert 0 < report.latency_us_p10 <= report.latency_us <= report.latency_us_p90
     assert report.size_bytes == path.stat().st_size

@@ -14,9 +14,10 @@ import pytest
 import tf_structprune as sp
 from tests.devices import ByMacs
 from tests.tflite_export.compress import tiny
-from tflite_export.bench import MEMORY_NOTE, estimate_npu, memory_table
+from tflite_export.bench import estimate_npu
 from tflite_export.compress import CompressSettings, RefusedError, _run, _stages, compress, int8_accuracy
-from tflite_export.runtime import arena_bytes, describe, run_litert
+from tflite_export.file import MEMORY_NOTE, memory_table, open_file
+from tflite_export.runtime import arena_bytes, run_litert
 from tflite_export.verify import VerificationError
 
 FILES = {
@@ -145,7 +146,7 @@ def test_accuracies_are_those_of_the_files_on_the_test_part(run, side):
 def test_memory_and_npu_are_those_of_the_int8_file(run, side):
     summary, (name, folder) = run[1], side
     file = folder / "model_int8.tflite"
-    expected = memory_table(file, tflm_arena_bytes=summary[name]["arena_bytes"])
+    expected = memory_table(open_file(file), tflm_arena_bytes=summary[name]["arena_bytes"])
     assert summary["memory"][name] == dataclasses.asdict(expected)
     assert summary["memory"]["note"] == MEMORY_NOTE
     assert summary["npu"][name] == dataclasses.asdict(estimate_npu(file)) and summary["npu"]["reason"] is None
@@ -158,9 +159,9 @@ def test_sizes_and_counts_are_those_of_the_files(run, side):
     assert figures["float32_bytes"] == (folder / "model_float32.tflite").stat().st_size
     assert figures["int8_bytes"] == (folder / "model_int8.tflite").stat().st_size
     assert figures["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.weights)
-    assert figures["macs"] == describe(folder / "model_int8.tflite").macs == sp.trace(model).macs
+    assert figures["macs"] == open_file(folder / "model_int8.tflite").description.macs == sp.trace(model).macs
     assert figures["arena_bytes"] == arena_bytes(folder / "model_int8.tflite")
-    assert figures["latency_us_float32"] == describe(folder / "model_float32.tflite").macs
+    assert figures["latency_us_float32"] == open_file(folder / "model_float32.tflite").description.macs
     assert figures["latency_us_int8"] == figures["macs"]
 
 
@@ -293,6 +294,7 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})
+        monkeypatch.setattr(_run, "_files", lambda *_: (None, None))
         monkeypatch.setattr(_run, "_medians_us", lambda *_: [])
 
     def fail(*_, **__):

@@ -11,9 +11,10 @@ import tflite_export as te
 from tests import zoo
 from tests.devices import Scripted
 from tf_structprune.masks import MaskSet, positions_kept
+from tflite_export.file import open_file
 from tflite_export.lower import LoweredConv2D, lower, reorder, side_by_side
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, describe, make_interpreter, run_litert, run_tflm
+from tflite_export.runtime import arena_bytes, make_interpreter, run_litert, run_tflm
 
 _L = keras.layers
 TOLERANCE = 1e-5
@@ -180,7 +181,7 @@ def test_groups_that_read_some_blocks_each_are_one_grouped_convolution():
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
     assert (choice.form, choice.macs_share) == ("grouped (4 blocks)", 0.5)
-    counts = describe(convert(low.model)).operator_counts
+    counts = open_file(convert(low.model)).description.operator_counts
     assert counts["CONV_2D"] == counts["CONCATENATION"] + 2  # stem and before; one for the groups
 
 
@@ -227,7 +228,7 @@ def test_tflite_uses_standard_operators_and_agrees():
     masked = with_patterns(network(padding="same", behind=[_L.BatchNormalization(), _L.ReLU()]), [(2, 0), (2, 1)])
     low = lower(te.shrink(masked), form="gather").model
     file = convert(low)
-    assert {operator.name for operator in describe(file).operators} <= {
+    assert {operator.name for operator in open_file(file).description.operators} <= {
         "CONV_2D", "PAD", "SLICE", "STRIDED_SLICE", "CONCATENATION", "MEAN", "FULLY_CONNECTED",
     }  # fmt: skip
     interpreter = make_interpreter(file)

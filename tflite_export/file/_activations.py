@@ -1,6 +1,6 @@
 """How much memory the signals of a model need at once, from when each is made and last read."""
 
-from tflite_export.runtime._describe import ModelDescription, TensorDescription
+from tflite_export.file._describe import ModelDescription, TensorDescription
 
 _BITS = {
     "bool": 8,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 _MOST_STATES = 20_000  # sets of operators that are looked at; a network with more keeps its order
 _BYTES = {
@@ -20,27 +19,22 @@ _BYTES = {
 }
 
 
-def least_memory_order(data: bytes) -> bytes:
-    """A file with the same operators in the order whose tensors take least memory at a time.
+def least_memory_order(model: Any) -> None:
+    """Edit of a file: its operators in the order whose tensors take least memory at a time.
 
     Both branches of a residual block with a projection read one large tensor; the one that frees it first is better
     run first. Runtimes run operators in the order of the file. TFLite Micro also unpacks int4 weights into the arena
     while it runs their operator, which counts.
 
     Args:
-        data: any file with one subgraph.
-
-    Returns:
-        The file; unchanged where no order is better, or where there are too many orders to look at.
+        model: a parsed file with one subgraph; it stays as it was where no order is better, or where there are too many
+            orders to look at.
     """
-    model = schema.ModelT.InitFromPackedBuf(data)
     (graph,) = model.subgraphs
     needs = _Needs.of(model, graph)
     order = _best_order(needs)
-    if order is None or needs.peak(order) >= needs.peak(range(len(graph.operators))):
-        return data
-    graph.operators = [graph.operators[index] for index in order]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    if order is not None and needs.peak(order) < needs.peak(range(len(graph.operators))):
+        graph.operators = [graph.operators[index] for index in order]
 
 
 @dataclass(frozen=True)
