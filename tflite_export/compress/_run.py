@@ -98,7 +98,7 @@ def compress_into(
     baseline = _export(dense, baseline_folder, data, settings, device)
     compressed = _export(small, folder, data, settings, device)
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
-    times = _medians_us(files, device)
+    times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
     summary = {
         "baseline": _figures(dense, baseline, times[:2], files[1], data),
         "compressed": _figures(small, compressed, times[2:], files[3], data),
@@ -173,10 +173,6 @@ def _export(model: keras.Model, folder: Path, data: Data, settings: CompressSett
         target=settings.target,
         device=device,
     )
-
-
-def _medians_us(files: Sequence[TFLiteFile], device: Device) -> list[float]:
-    return [float(median) for median in np.median(device.latencies_us(files, runs=_RUNS), axis=1)]
 
 
 def _figures(

@@ -142,19 +142,7 @@ def write_artifacts(
     For callers that stage a directory of their own with more files in it.
 
     Args:
-        model: as for `export`.
-        directory: an existing directory, usually a staged one; files in it are replaced.
-        representative_data: as for `export`.
-        quantize: as for `export`.
-        verify_data: as for `export`.
-        name: as for `export`.
-        top1_agreement: as for `export`.
-        tflm_steps: as for `export`.
-        micro: as for `export`.
-        lower: as for `export`.
-        target: as for `export`.
-        device: as for `export`.
-        npu: as for `export`.
+        directory: an existing directory, usually a staged one; files in it are replaced. All else as for `export`.
 
     Returns:
         What was written and measured.

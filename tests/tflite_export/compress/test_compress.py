@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
-from tests.devices import ByMacs
+from tests.devices import ByMacs, Scripted
 from tests.tflite_export.compress import tiny
 from tflite_export.bench import estimate_npu
 from tflite_export.compress import CompressSettings, RefusedError, _run, _stages, compress, int8_accuracy
@@ -269,7 +269,7 @@ FAILURES = {
     "no memory in retraining": (_stages, "retrain", MemoryError()),
     "disagreement of the files": (_run, "write_artifacts", VerificationError("wrong")),
     "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
-    "Ctrl-C in measuring": (_run, "_medians_us", KeyboardInterrupt()),
+    "Ctrl-C in measuring": (Scripted, "latencies_us", KeyboardInterrupt()),
 }
 
 
@@ -295,14 +295,13 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})
         monkeypatch.setattr(_run, "_files", lambda *_: (None, None))
-        monkeypatch.setattr(_run, "_medians_us", lambda *_: [])
 
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(place, name, fail)
     with pytest.raises(type(error)):
-        quick(out, overwrite=existing)
+        quick(out, overwrite=existing, device=Scripted((1, 1, 1, 1)))
     work = out.with_name(".out.work")
     assert work.exists() == (not isinstance(error, VerificationError))  # kept unless it would say the same again
     shutil.rmtree(work, ignore_errors=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tf_structprune as sp
 from tests import zoo
 from tests.marks import sweep_but
-from tf_structprune.fixed_point import limits
+from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers
 from tflite_export.file import TFLiteFile, packed, slim, without_ties
 from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
@@ -131,7 +131,7 @@ def test_files_are_integers_throughout_without_dense_layers(name, recipe):
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 def test_weights_are_words_of_the_asked_length(bits):
     files = fixed_point_files(calibrated(zoo.build("flatten_head"), sp.FixedPoint(bits, 8)))
-    largest = limits(bits)[1]
+    largest = word_range(bits)[1]
     factor = guard_factor(largest)
     wide = words_of(files.int8)
     assert all((integers % factor == 0).all() and np.abs(integers).max() <= largest * factor for integers in wide)
