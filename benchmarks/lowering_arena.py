@@ -14,8 +14,9 @@ import numpy as np
 
 import tflite_export as te
 from benchmarks import _lowering_rows, networks
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, describe
+from tflite_export.runtime import arena_bytes
 
 COLUMNS = ("dense", "shrunk", "lowered")
 
@@ -44,7 +45,7 @@ def row(name: str, method: str, sparsity: float, seed: int) -> dict:
         "sparsity": sparsity,
         "seed": seed,
         "arena_bytes": dict(zip(COLUMNS, map(arena_bytes, files), strict=True)),
-        "macs": {column: describe(file).macs for column, file in zip(COLUMNS, files, strict=True)},
+        "macs": {column: open_file(file).description.macs for column, file in zip(COLUMNS, files, strict=True)},
         "size_bytes": {column: len(file) for column, file in zip(COLUMNS, files, strict=True)},
         "plan": str(low.plan).splitlines(),
     }

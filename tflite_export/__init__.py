@@ -4,6 +4,8 @@ from tf_structprune.shrink import ShrunkModel as ShrunkModel
 from tf_structprune.shrink import plan_shrink as plan_shrink
 from tf_structprune.shrink import shrink as shrink
 from tflite_export.bench import BenchReport as BenchReport
+from tflite_export.bench import Device as Device
+from tflite_export.bench import Host as Host
 from tflite_export.bench import benchmark as benchmark
 from tflite_export.bench import benchmark_together as benchmark_together
 from tflite_export.bench import latency_cost as latency_cost

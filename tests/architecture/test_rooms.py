@@ -31,6 +31,7 @@ ROOMS = {
     ),
     "tflite_export": (
         "kernels",
+        "file",
         "runtime",
         "quantize",
         "write",

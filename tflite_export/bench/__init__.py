@@ -1,13 +1,13 @@
-"""What a `.tflite` file costs: time, size, work, memory; and a model of what removed kernels save."""
+"""What a `.tflite` file costs: time, size, work; and a model of what removed kernels save."""
 
 from tflite_export.bench._benchmark import BenchReport as BenchReport
 from tflite_export.bench._benchmark import benchmark as benchmark
 from tflite_export.bench._benchmark import benchmark_together as benchmark_together
+from tflite_export.bench._device import HOST as HOST
+from tflite_export.bench._device import Device as Device
+from tflite_export.bench._device import Host as Host
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications
 from tflite_export.bench._latency_cost import latency_cost as latency_cost
-from tflite_export.bench._memory import MEMORY_NOTE as MEMORY_NOTE
-from tflite_export.bench._memory import MemoryTable as MemoryTable
-from tflite_export.bench._memory import memory_table as memory_table
 from tflite_export.bench._multiplications import LayerMultiplications as LayerMultiplications
 from tflite_export.bench._multiplications import count_multiplications as count_multiplications
 from tflite_export.bench._multiplications import multiplications_section as multiplications_section

@@ -10,30 +10,29 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import rebuild
 from tf_structprune.masks import kept_space
 from tf_structprune.shrink import plan_shrink
-from tflite_export.bench._benchmark import check_runs, latencies_us
+from tflite_export.bench._device import HOST, Device
+from tflite_export.file import TFLiteFile
 from tflite_export.quantize import Quantize, convert
-
-_WARMUP = 10
 
 
 def latency_cost(
     masked: keras.Model,
     *,
-    threads: int = 1,
+    device: Device = HOST,
     quantize: Quantize = "none",
     representative_data: ArrayLike | None = None,
     runs: int = 100,
 ) -> Callable[[Mapping[str, int]], float]:
-    """What `tf_structprune.allocate` measures for `Budget("latency", ...)`: LiteRT with XNNPACK on this machine.
+    """What `tf_structprune.allocate` measures for `Budget("latency", ...)`.
 
     The model is shrunk to so many channels, converted and timed in turns with the file of the whole model. The
-    ratio of the two medians counts, so that a drift of the machine's speed meets both; it is told in microseconds
+    ratio of the two medians counts, so that a drift of the device's speed meets both; it is told in microseconds
     of the whole model, which is timed once, at the start. Which channels stay makes no difference to the time. Every
     number of channels is measured once and remembered for as long as the function lives.
 
     Args:
         masked: a model from `tf_structprune.wrap`; it is not changed, and its own masks do not count.
-        threads: number of CPU threads, 1 or more.
+        device: what times the files; by default this machine with one thread.
         quantize: "none" for float32, "int8" for full-integer.
         representative_data: `(n, *input shape)` samples, needed for "int8".
         runs: number of timed runs of each file, 1 or more.
@@ -43,27 +42,26 @@ def latency_cost(
         ValueError for counts that the model's groups cannot or may not keep.
 
     Raises:
-        ValueError: a model or an argument that `quantize.convert` or `benchmark` refuses.
+        ValueError: a model or an argument that `quantize.convert` or the device refuses.
     """
-    check_runs(runs, _WARMUP)
     graph = trace(masked)
     first = {group.name: np.zeros(group.size) for group in graph.prunable_groups}  # ties keep the first channels
 
-    def file_of(kept: Mapping[str, int]) -> bytes:
+    def file_of(kept: Mapping[str, int]) -> TFLiteFile:
         masks = kept_space(graph, kept).top(first)
         model = rebuild(masked, plan_shrink(graph, masks).cuts)
-        return convert(model, quantize=quantize, representative_data=representative_data)
+        return TFLiteFile(convert(model, quantize=quantize, representative_data=representative_data))
 
     sizes = {group.name: group.size for group in graph.prunable_groups}
     whole = file_of(sizes)
-    whole_us = float(np.median(latencies_us((whole,), threads=threads, runs=runs, warmup=_WARMUP)))
+    whole_us = float(np.median(device.latencies_us((whole,), runs=runs)))
     measured = {tuple(sizes.values()): whole_us}
 
     def cost(kept: Mapping[str, int]) -> float:
         key = tuple({**sizes, **kept}.values())
         if key not in measured:
             files = (whole, file_of(kept))
-            dense, here = np.median(latencies_us(files, threads=threads, runs=runs, warmup=_WARMUP), axis=1)
+            dense, here = np.median(device.latencies_us(files, runs=runs), axis=1)
             measured[key] = whole_us * float(here / dense)
         return measured[key]
 

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_export.runtime import TFLiteModel, describe, read_model
+from tflite_export.file import TFLiteModel, open_file
 
 ACCELERATORS = (
     "ethos-u55-32",
@@ -100,10 +100,10 @@ def estimate_npu(model: TFLiteModel, *, accelerator: str = "ethos-u55-128") -> N
     check_accelerator(accelerator)
     if not vela_available():
         raise ImportError("Vela is not installed. Install it with: pip install 'tf-structprune[micro]'.")
-    data = read_model(model)
+    file = open_file(model)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        (directory / "model.tflite").write_bytes(data)
+        (directory / "model.tflite").write_bytes(file.data)
         _run_vela(directory, accelerator)
         return _read_estimate(directory, accelerator)
 
@@ -158,5 +158,5 @@ def _bytes(kibibytes: str) -> int:
 
 
 def _cpu_operators(compiled: Path) -> dict[str, int]:
-    counts = describe(compiled).operator_counts
+    counts = open_file(compiled).description.operator_counts
     return {name: count for name, count in counts.items() if name != _NPU_OPERATOR}

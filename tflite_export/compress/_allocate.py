@@ -24,7 +24,12 @@ def allocate_budget(masked: MaskedModel, budget: Budget, samples: Validation, jo
     settings = job.settings
     cost = None
     if budget.kind == "latency":
-        cost = latency_cost(masked.model, quantize="int8", representative_data=job.data.x_train[:_TIMED_SAMPLES])
+        cost = latency_cost(
+            masked.model,
+            device=job.device,
+            quantize="int8",
+            representative_data=job.data.x_train[:_TIMED_SAMPLES],
+        )
     found = allocate(
         masked,
         budget,

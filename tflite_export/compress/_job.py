@@ -8,6 +8,7 @@ import keras
 
 from tf_structprune.stages import Judge
 from tf_structprune.task import Task, Validation
+from tflite_export.bench import HOST, Device
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
@@ -28,6 +29,7 @@ class Job:
         settings: what is asked for.
         work: where finished parts are kept.
         verbose: as for `fit`.
+        device: what times files.
     """
 
     dense: keras.Model
@@ -37,10 +39,18 @@ class Job:
     settings: CompressSettings
     work: Work = NO_WORK
     verbose: int = 0
+    device: Device = HOST
 
     @classmethod
     def of(
-        cls, dense: keras.Model, data: Data, settings: CompressSettings, *, work: Work = NO_WORK, verbose: int = 0
+        cls,
+        dense: keras.Model,
+        data: Data,
+        settings: CompressSettings,
+        *,
+        work: Work = NO_WORK,
+        verbose: int = 0,
+        device: Device = HOST,
     ) -> Self:
         """A job from data as they were loaded.
 
@@ -50,7 +60,7 @@ class Job:
         data, task = check_data(data, dense, augment=settings.augment)
         validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
         judge = Judge.of(dense, validation, settings.tolerance)
-        return cls(dense, data, task, judge, settings, work, verbose)
+        return cls(dense, data, task, judge, settings, work, verbose, device)
 
     def retrain(
         self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, name: str

@@ -18,15 +18,16 @@ from tf_structprune.layers import is_fixed_point
 from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
 from tf_structprune.task import as_score
-from tflite_export.bench import MEMORY_NOTE, BenchReport, benchmark_together, multiplications_section
+from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, write_artifacts
+from tflite_export.file import MEMORY_NOTE, TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import float_form
-from tflite_export.runtime import dequantize, describe, run_litert
+from tflite_export.runtime import dequantize, run_litert
 from tflite_export.write import staged_directory
 
 _CALIBRATION = 200
@@ -42,6 +43,7 @@ def compress(
     settings: CompressSettings,
     overwrite: bool = False,
     verbose: int = 0,
+    device: Device = HOST,
 ) -> dict[str, Any]:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
 
@@ -59,6 +61,7 @@ def compress(
         settings: what to do.
         overwrite: replace a directory that an earlier run wrote.
         verbose: 1 shows progress.
+        device: what times the files, for budgets, lowering and the figures; by default this machine with one thread.
 
     Returns:
         The contents of `summary.json`.
@@ -72,9 +75,9 @@ def compress(
     check_data(data, dense, augment=settings.augment)  # before anything is made
     settings = settings.settled(len(data.x_train))
     with staged_directory(out, overwrite=overwrite) as staged:
-        work = open_work(out, fingerprint(dense, data, settings))
+        work = open_work(out, fingerprint(dense, data, settings, device))
         with work.kept():
-            summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work)
+            summary = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work, device=device)
     work.remove()
     return summary
 
@@ -87,10 +90,11 @@ def compress_into(
     settings: CompressSettings,
     verbose: int = 0,
     work: Work = NO_WORK,
+    device: Device = HOST,
 ) -> dict[str, Any]:
     """`compress` into a directory that exists, usually a staged one."""
     settings = settings.settled(len(data.x_train))
-    job = Job.of(dense, data, settings, work=work, verbose=verbose)
+    job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
     logging.info("Task: %s", job.task)
     done = run_job(job)
     baseline_folder = folder / "baseline"
@@ -98,10 +102,10 @@ def compress_into(
     baseline = _export(dense, baseline_folder, job)
     compressed = _export(done.model, folder, job)
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
-    reports = benchmark_together(files, runs=_RUNS)
+    times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
     summary = {
-        "baseline": _figures(dense, baseline, reports[:2], files[1], job),
-        "compressed": _figures(done.model, compressed, reports[2:], files[3], job),
+        "baseline": _figures(dense, baseline, times[:2], files[1], job),
+        "compressed": _figures(done.model, compressed, times[2:], files[3], job),
         **_account(done, job),
         "fixed_point": _fixed_point(done, compressed, job),
         "validation": _validation(done, files[1], files[3], job),
@@ -118,10 +122,10 @@ def compress_into(
     return summary
 
 
-def _files(folder: Path, summary: ExportSummary) -> tuple[Path, Path]:
+def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile]:
     """The float and the integer file."""
     integers = summary.float32 if summary.int8 is None else summary.int8
-    return folder / summary.float32.file, folder / integers.file
+    return open_file(folder / summary.float32.file), open_file(folder / integers.file)
 
 
 def _fixed_point(done: Done, files: ExportSummary, job: Job) -> dict[str, Any] | None:
@@ -138,13 +142,14 @@ def _fixed_point(done: Done, files: ExportSummary, job: Job) -> dict[str, Any] |
     return None
 
 
-def file_outputs(file: str | os.PathLike[str], x: NDArray[Any]) -> NDArray[Any]:
+def file_outputs(file: TFLiteModel, x: NDArray[Any]) -> NDArray[Any]:
     """Outputs of a `.tflite` file in LiteRT as real numbers."""
-    outputs = run_litert(file, x)
-    return outputs if outputs.dtype.kind == "f" else dequantize(outputs, describe(file).outputs[0])
+    parsed = open_file(file)
+    outputs = run_litert(parsed, x)
+    return outputs if outputs.dtype.kind == "f" else dequantize(outputs, parsed.description.outputs[0])
 
 
-def file_score(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[Any], score: Any = "mcr") -> float:
+def file_score(file: TFLiteModel, x: NDArray[Any], y: NDArray[Any], score: Any = "mcr") -> float:
     """Score of a `.tflite` file in LiteRT, higher is better.
 
     Args:
@@ -153,7 +158,8 @@ def file_score(file: str | os.PathLike[str], x: NDArray[Any], y: NDArray[Any], s
         y: their targets.
         score: as `task.as_score` takes it.
     """
-    return as_score(score)(y, file_outputs(file, x).reshape(len(x), -1) if y.ndim < 3 else file_outputs(file, x))
+    outputs = file_outputs(file, x)
+    return as_score(score)(y, outputs.reshape(len(x), -1) if y.ndim < 3 else outputs)
 
 
 def _export(model: keras.Model, folder: Path, job: Job) -> ExportSummary:
@@ -167,26 +173,27 @@ def _export(model: keras.Model, folder: Path, job: Job) -> ExportSummary:
         verify_data=data.x_val[:_VERIFIED],
         lower=settings.lower,
         target=settings.target,
+        device=job.device,
     )
 
 
 def _figures(
-    model: keras.Model, files: ExportSummary, reports: Sequence[BenchReport], int8_file: Path, job: Job
+    model: keras.Model, files: ExportSummary, latencies_us: Sequence[float], int8_file: TFLiteFile, job: Job
 ) -> dict[str, Any]:
     """The figures of one model; scores are of the test data."""
     plain = float_form(model) if is_fixed_point(model) else model
     x, y, score, figure = job.data.x_test, job.data.y_test, job.task.score, job.task.figure
     in_float = score(y, np.asarray(plain.predict(x, batch_size=512, verbose=0)))
-    float32, int8 = reports
+    integers = files.float32 if files.int8 is None else files.int8
     return {
         f"{figure.key}_float": figure.value(in_float),
         f"{figure.key}_int8": figure.value(file_score(int8_file, x, y, score)),
         "parameters": int(plain.count_params()),
-        "macs": int8.macs,
-        "float32_bytes": float32.size_bytes,
-        "int8_bytes": int8.size_bytes,
-        "latency_us_float32": float32.latency_us,
-        "latency_us_int8": int8.latency_us,
+        "macs": integers.macs,
+        "float32_bytes": files.float32.size_bytes,
+        "int8_bytes": integers.size_bytes,
+        "latency_us_float32": latencies_us[0],
+        "latency_us_int8": latencies_us[1],
         "arena_bytes": None if files.int8 is None else files.int8.arena_bytes,
     }
 
@@ -239,7 +246,7 @@ def _stage_scores(report: StageReport, job: Job) -> dict[str, Any]:
     }
 
 
-def _validation(done: Done, dense_int8: Path, small_int8: Path, job: Job) -> dict[str, Any]:
+def _validation(done: Done, dense_int8: TFLiteFile, small_int8: TFLiteFile, job: Job) -> dict[str, Any]:
     """Validation scores, and whether the int8 file too is within the tolerance of the dense int8 file."""
     metric, tolerance = job.judge.metric, job.settings.tolerance
     x, y = job.data.x_val, job.data.y_val

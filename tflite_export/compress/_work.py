@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from tf_structprune.resume import State, StateFolder, digest, identity, read_state, wiring, write_state
+from tflite_export.bench import Device
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.verify import VerificationError
@@ -102,12 +103,13 @@ def open_work(out: str | os.PathLike[str], fingerprint: Mapping[str, Any]) -> Wo
     return Work(path, fingerprint)
 
 
-def fingerprint(dense: keras.Model, data: Data, settings: CompressSettings) -> dict[str, Any]:
+def fingerprint(dense: keras.Model, data: Data, settings: CompressSettings, device: Device) -> dict[str, Any]:
     """By name, what the result of a run depends on."""
     weights = [keras.ops.convert_to_numpy(weight) for weight in dense.weights]
     return {
         "format": _FORMAT,
         "model": wiring(dense, *weights, names=True),
+        "device": identity(device),
         "data": digest(*(getattr(data, part.name) for part in fields(data))),
         **{setting.name: identity(getattr(settings, setting.name)) for setting in fields(settings)},
     }

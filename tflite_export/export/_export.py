@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,18 @@ from numpy.typing import ArrayLike
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
-from tflite_export.bench import LayerMultiplications, check_accelerator, kernel_pruned_multiplications
-from tflite_export.export._integer_files import IntegerFiles, for_micro, summarize, write_integer_files
+from tflite_export.bench import HOST, Device, LayerMultiplications, check_accelerator, kernel_pruned_multiplications
+from tflite_export.export._integer_files import IntegerFiles, for_micro, write_integer_files
 from tflite_export.export._source import Source, keras_model_of, source_of
-from tflite_export.export._summary import ExportSummary, FileSummary, runtime_versions, summarize_file, summarize_npu
+from tflite_export.export._summary import (
+    ExportSummary,
+    Written,
+    runtime_versions,
+    summarize_file,
+    summarize_npu,
+    written,
+)
+from tflite_export.file import TFLiteFile
 from tflite_export.lower import LoweredModel, LowerPlan, Target
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import Quantize, check_samples, convert, float_form
@@ -41,6 +50,7 @@ def export(
     micro: bool = True,
     lower: Lower = "auto",
     target: Target = "cpu",
+    device: Device = HOST,
     npu: str | None = "ethos-u55-128",
 ) -> ExportSummary:
     """Writes a Keras model as verified `.tflite` files and C++ sources.
@@ -75,6 +85,7 @@ def export(
             leaves zeros, and so do dense layers in fixed point, and all layers with a weight step a channel. The
             `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
+        device: what times the forms of layers for target "cpu"; by default this machine with one thread.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 
@@ -102,6 +113,7 @@ def export(
             micro=micro,
             lower=lower,
             target=target,
+            device=device,
             npu=npu,
         )
         summary = dataclasses.replace(summary, directory=os.fspath(directory))
@@ -122,6 +134,7 @@ def write_artifacts(
     micro: bool = True,
     lower: Lower = "auto",
     target: Target = "cpu",
+    device: Device = HOST,
     npu: str | None = "ethos-u55-128",
 ) -> ExportSummary:
     """Writes what `export` writes, but `summary.json`, into a directory that exists.
@@ -129,18 +142,7 @@ def write_artifacts(
     For callers that stage a directory of their own with more files in it.
 
     Args:
-        model: as for `export`.
-        directory: an existing directory, usually a staged one; files in it are replaced.
-        representative_data: as for `export`.
-        quantize: as for `export`.
-        verify_data: as for `export`.
-        name: as for `export`.
-        top1_agreement: as for `export`.
-        tflm_steps: as for `export`.
-        micro: as for `export`.
-        lower: as for `export`.
-        target: as for `export`.
-        npu: as for `export`.
+        directory: an existing directory, usually a staged one; files in it are replaced. All else as for `export`.
 
     Returns:
         What was written and measured.
@@ -156,21 +158,21 @@ def write_artifacts(
     checked = samples if verify_data is None else check_samples(verify_data, given, name="verify_data")
     source = source_of(given, quantize, samples)
     plain, folder = source.plain, Path(directory)
-    in_float = _lowered(plain, lower, target, "none")
+    lowered = partial(_lowered, source, how=lower, target=target, device=device)
+    in_float = lowered("none")
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
-    float_file = folder / f"{name}_float32.tflite"
-    float_file.write_bytes(convert(in_float.model))
+    float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
     files = None
     if source.quantize != "none":
-        in_int8 = _lowered_for_integers(source, lower, target)
+        in_int8 = lowered("int8")
         lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
         files = write_integer_files(folder, name, in_int8.model, samples, fixed=source.fixed, micro=micro)
     if source.fixed is not None:
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     verification = verify(
         plain,
-        float_file,
-        None if files is None else files.int8,
+        float_file.file,
+        None if files is None else files.int8.file,
         samples=checked,
         int8_model=source.fixed,
         top1_agreement=top1_agreement,
@@ -193,14 +195,17 @@ def write_artifacts(
 
 
 def _figures(
-    float_file: Path, files: IntegerFiles | None, name: str, *, micro: bool, npu: str | None
+    float_file: Written, files: IntegerFiles | None, name: str, *, micro: bool, npu: str | None
 ) -> dict[str, Any]:
     """The fields of the summary about each file; the microcontroller's is chosen by them, and its bundle written."""
     float32 = summarize_file(float_file, micro=micro)
-    int8, int4, lut = summarize(files, micro=micro)
+    given = (None, None, None) if files is None else (files.int8, files.int4, files.lut)
+    int8, int4, lut = (None if each is None else summarize_file(each, micro=micro) for each in given)
     if micro:
-        _write_micro(float_file.parent, float32 if int8 is None else for_micro(int8, int4, lut), name)
-    estimate, reason = summarize_npu(None if files is None else files.int8, npu)
+        chosen = float32 if int8 is None else for_micro(int8, int4, lut)
+        file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
+        _write_micro(float_file.path.parent / "micro", file, name, chosen.arena_bytes)
+    estimate, reason = summarize_npu(None if files is None else files.int8.file, npu)
     return {
         "float32": float32,
         "int8": int8,
@@ -212,23 +217,17 @@ def _figures(
     }
 
 
-def _lowered(plain: keras.Model, how: Lower, target: Target, quantize: Quantize) -> LoweredModel:
+def _lowered(source: Source, quantize: Quantize, *, how: Lower, target: Target, device: Device) -> LoweredModel:
+    """The float model that the float or the integer file computes as."""
     if how not in ("auto", "none"):
         raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={how!r}.")
-    if how == "none":
+    fixed = None if quantize == "none" else source.fixed
+    plain = source.plain if fixed is None else float_form(fixed)
+    # Channels are reordered, steps of theirs are not.
+    if how == "none" or (fixed is not None and recipe_of(fixed).per_channel):
         return LoweredModel(plain, LowerPlan(()))
-    return lower_model(plain, target=target, quantize=quantize)
-
-
-def _lowered_for_integers(source: Source, how: Lower, target: Target) -> LoweredModel:
-    """The float model that the integer file computes as."""
-    if source.fixed is None:
-        return _lowered(source.plain, how, target, "int8")
-    plain = float_form(source.fixed)
-    if how == "none" or recipe_of(source.fixed).per_channel:  # channels are reordered, steps of theirs are not
-        return LoweredModel(plain, LowerPlan(()))
-    # A lowered dense layer is a FULLY_CONNECTED, which runtimes round differently.
-    return lower_model(plain, target=target, quantize="int8", dense=False)
+    # In fixed point a lowered dense layer is a FULLY_CONNECTED, which runtimes round differently.
+    return lower_model(plain, target=target, quantize=quantize, dense=fixed is None, device=device)
 
 
 def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
@@ -240,8 +239,8 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
         return ()
 
 
-def _write_micro(folder: Path, file: FileSummary, name: str) -> None:
-    data, version = (folder / file.file).read_bytes(), runtime_versions()["tflite_micro"]
-    (folder / "micro").mkdir(exist_ok=True)
-    for entry, text in micro_bundle(data, name, arena_bytes=file.arena_bytes, tflm_version=version).items():
-        (folder / "micro" / entry).write_text(text)
+def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None) -> None:
+    folder.mkdir(exist_ok=True)
+    version = runtime_versions()["tflite_micro"]
+    for entry, text in micro_bundle(file, name, arena_bytes=arena_bytes, tflm_version=version).items():
+        (folder / entry).write_text(text)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.layers import quantized_layers
-from tflite_export.export._summary import FileSummary, summarize_file
-from tflite_export.quantize import convert, fixed_point_files, lut_compressed
+from tflite_export.export._summary import FileSummary, Written, written
+from tflite_export.file import TFLiteFile, lut_compressed
+from tflite_export.quantize import convert, fixed_point_files
 from tflite_export.runtime import run_tflm, tflm_available
 from tflite_export.verify import ExactAgreement, verify_exact
 
@@ -20,7 +21,7 @@ _LUT_SAMPLES = 1000
 
 @dataclass(frozen=True)
 class IntegerFiles:
-    """Paths of the integer files that were written.
+    """The integer files that were written.
 
     Attributes:
         int8: every value in int8, for all runtimes.
@@ -30,24 +31,20 @@ class IntegerFiles:
         fixed: whether the grids are the model's own.
     """
 
-    int8: Path
-    int4: Path | None
-    lut: Path | None
+    int8: Written
+    int4: Written | None
+    lut: Written | None
     lut_reason: str | None
     fixed: bool
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that every runtime takes."""
-        return (self.int8,) if self.int4 is None else (self.int8, self.int4)
-
     def verified(self, samples: NDArray[Any], *, micro: bool) -> dict[str, ExactAgreement]:
-        """Agreement of the runtimes by file name.
+        """Agreement of the runtimes by file name, for the files that every runtime takes.
 
         Raises:
             VerificationError: they differ where they must not.
         """
-        return {path.name: verify_exact(path, samples, alike=self.fixed, micro=micro) for path in self.paths}
+        files = (self.int8,) if self.int4 is None else (self.int8, self.int4)
+        return {each.path.name: verify_exact(each.file, samples, alike=self.fixed, micro=micro) for each in files}
 
 
 def write_integer_files(
@@ -67,22 +64,20 @@ def write_integer_files(
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
     if fixed is None:
-        path = folder / f"{name}_int8.tflite"
-        path.write_bytes(convert(model, quantize="int8", representative_data=samples))
-        return IntegerFiles(path, None, None, "It is for fixed point.", fixed=False)
+        file = TFLiteFile(convert(model, quantize="int8", representative_data=samples))
+        return IntegerFiles(
+            written(folder / f"{name}_int8.tflite", file), None, None, "It is for fixed point.", fixed=False
+        )
     files = fixed_point_files(fixed, computing=model)
-    path, packed = folder / f"{name}_fixed.tflite", None
-    path.write_bytes(files.int8)
-    if files.int4 is not None:
-        packed = folder / f"{name}_fixed_int4.tflite"
-        packed.write_bytes(files.int4)
+    int8 = written(folder / f"{name}_fixed.tflite", files.int8)
+    int4 = None if files.int4 is None else written(folder / f"{name}_fixed_int4.tflite", files.int4)
     lut, reason = _write_lut(folder / f"{name}_fixed_lut.tflite", files.int8, fixed, samples, micro=micro)
-    return IntegerFiles(path, packed, lut, reason, fixed=True)
+    return IntegerFiles(int8, int4, lut, reason, fixed=True)
 
 
 def _write_lut(
-    path: Path, int8: bytes, fixed: keras.Model, samples: NDArray[Any], *, micro: bool
-) -> tuple[Path | None, str | None]:
+    path: Path, int8: TFLiteFile, fixed: keras.Model, samples: NDArray[Any], *, micro: bool
+) -> tuple[Written | None, str | None]:
     """The file with tables, if some words are shorter than those of an int4 tensor and TFLite Micro gives the integers
     of the int8 file; else the reason why not."""
     layers = quantized_layers(fixed).values()
@@ -93,17 +88,16 @@ def _write_lut(
     if not (micro and tflm_available()):
         return None, "TFLite Micro, which alone runs it, did not run."
     try:
-        data = lut_compressed(int8)
-        if len(data) >= len(int8):
-            return None, f"It would have {len(data):,} bytes, not fewer than the int8 file."
+        file = lut_compressed(int8)
+        if len(file.data) >= len(int8.data):
+            return None, f"It would have {len(file.data):,} bytes, not fewer than the int8 file."
         few = samples[:_LUT_SAMPLES]
-        differing = int(np.count_nonzero(run_tflm(data, few) != run_tflm(int8, few)))
+        differing = int(np.count_nonzero(run_tflm(file, few) != run_tflm(int8, few)))
     except (ImportError, ValueError) as error:
         return None, str(error)
     if differing:
         return None, f"TFLite Micro gave {differing} other integers than for the int8 file, on {len(few)} samples."
-    path.write_bytes(data)
-    return path, None
+    return written(path, file), None
 
 
 def for_micro(*files: FileSummary | None) -> FileSummary:
@@ -117,9 +111,3 @@ def for_micro(*files: FileSummary | None) -> FileSummary:
     if any(file.arena_bytes is None for file in known):
         return known[0]
     return min(known, key=lambda file: (file.size_bytes + (file.arena_bytes or 0), file.size_bytes))
-
-
-def summarize(files: IntegerFiles | None, *, micro: bool) -> tuple[FileSummary | None, ...]:
-    """Figures of the int8, the int4 and the LUT file."""
-    paths = (None,) * 3 if files is None else (files.int8, files.int4, files.lut)
-    return tuple(None if path is None else summarize_file(path, micro=micro) for path in paths)

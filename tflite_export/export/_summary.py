@@ -9,13 +9,12 @@ from typing import Any
 
 from tflite_export.bench import (
     LayerMultiplications,
-    MemoryTable,
     NpuEstimate,
     estimate_npu,
-    memory_table,
     multiplications_section,
 )
-from tflite_export.runtime import arena_bytes, describe, tflm_available
+from tflite_export.file import MemoryTable, TFLiteFile, memory_table
+from tflite_export.runtime import arena_bytes, tflm_available
 from tflite_export.verify import ExactAgreement, Verification
 
 _PACKAGES = {
@@ -26,6 +25,20 @@ _PACKAGES = {
     "ethos_u_vela": "ethos-u-vela",
     "numpy": "numpy",
 }
+
+
+@dataclass(frozen=True)
+class Written:
+    """A `.tflite` file and where it was written."""
+
+    path: Path
+    file: TFLiteFile
+
+
+def written(path: Path, file: TFLiteFile) -> Written:
+    """Write a file."""
+    path.write_bytes(file.data)
+    return Written(path, file)
 
 
 @dataclass(frozen=True)
@@ -100,11 +113,11 @@ class ExportSummary:
         }
 
 
-def summarize_file(path: Path, *, micro: bool) -> FileSummary:
+def summarize_file(given: Written, *, micro: bool) -> FileSummary:
     """Reads the figures of an exported file.
 
     Args:
-        path: the `.tflite` file.
+        given: the file.
         micro: run it in TFLite Micro, when installed, for its arena.
 
     Returns:
@@ -113,26 +126,25 @@ def summarize_file(path: Path, *, micro: bool) -> FileSummary:
     Raises:
         ValueError: TFLite Micro cannot run the file.
     """
-    data = path.read_bytes()
-    description = describe(data)
-    arena = arena_bytes(data) if micro and tflm_available() else None
+    file = given.file
+    arena = arena_bytes(file) if micro and tflm_available() else None
     return FileSummary(
-        file=path.name,
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        macs=description.macs,
-        parameters=description.parameters,
+        file=given.path.name,
+        size_bytes=len(file.data),
+        sha256=hashlib.sha256(file.data).hexdigest(),
+        macs=file.description.macs,
+        parameters=file.description.parameters,
         arena_bytes=arena,
-        operators=description.operator_counts,
-        memory=memory_table(data, tflm_arena_bytes=arena),
+        operators=file.description.operator_counts,
+        memory=memory_table(file, tflm_arena_bytes=arena),
     )
 
 
-def summarize_npu(path: Path | None, accelerator: str | None) -> tuple[NpuEstimate | None, str | None]:
+def summarize_npu(file: TFLiteFile | None, accelerator: str | None) -> tuple[NpuEstimate | None, str | None]:
     """Vela's estimate of an integer file, or why there is none: it is one figure of many, so no error without it.
 
     Args:
-        path: the `.tflite` file; None when there is no integer file.
+        file: the integer file; None when there is no integer file.
         accelerator: the Ethos-U, checked; None when nobody asked.
 
     Returns:
@@ -140,10 +152,10 @@ def summarize_npu(path: Path | None, accelerator: str | None) -> tuple[NpuEstima
     """
     if accelerator is None:
         return None, "It was not asked for (npu=None)."
-    if path is None:
+    if file is None:
         return None, "There is no int8 file, and an Ethos-U runs no other."
     try:
-        return estimate_npu(path, accelerator=accelerator), None
+        return estimate_npu(file, accelerator=accelerator), None
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return None, str(error)
 

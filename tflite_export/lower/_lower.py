@@ -1,7 +1,8 @@
 """Turn the zeros that masks left in a model into less work, with standard operations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import keras
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_masked
 from tf_structprune.shrink import ShrunkModel
-from tflite_export.bench import benchmark_together
+from tflite_export.bench import HOST, Device
+from tflite_export.file import TFLiteFile
 from tflite_export.lower._around import Weighted, weighted_layers
 from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model
 from tflite_export.lower._forms import DENSE, FORMS, Form, Option, option
@@ -53,6 +55,7 @@ def lower(
     form: str = "auto",
     quantize: Quantize = "int8",
     dense: bool = True,
+    device: Device = HOST,
 ) -> LoweredModel:
     """Replace convolutions and dense layers with zeroed kernels or taps by smaller work in standard operations.
 
@@ -67,7 +70,7 @@ def lower(
     - "sum": a smaller convolution for each set of taps, added up; for int8 the partial sums are rounded,
       so "auto" uses it in float files only.
 
-    With form "auto", for a CPU the most promising forms of every layer are timed in LiteRT, one thread, in
+    With form "auto", for a CPU the most promising forms of every layer are timed on the device, in
     turns with the dense layer, and the fastest is taken: a layer that would not gain stays dense, and if
     the whole model does not gain, it is given back as it is. For a microcontroller the layers are lowered
     one by one, those that save most first, each in the form of fewest cycles with which the arena of the
@@ -79,6 +82,7 @@ def lower(
         form: "auto", or one form for all layers that can have it, without measuring.
         quantize: number format of the file that is measured, "int8" or "none".
         dense: whether dense layers may be lowered too.
+        device: what times the forms for target "cpu"; by default LiteRT on this machine with one thread.
 
     Returns:
         The lowered model and the plan. The given model is not changed; where no layer is lowered it
@@ -103,17 +107,19 @@ def lower(
     options = {name: pair for name, pair in _options(plain, target).items() if dense or not pair[0].is_dense}
     if not options:
         return LoweredModel(given, LowerPlan(()))
+    timed = partial(_latencies, quantize=quantize, device=device)
     if form != "auto":
         decided = {each.name: _as_asked(each, form) for _, each in options.values()}
     elif target == "cpu":
-        decided = {name: _fastest(*pair, quantize) for name, pair in options.items()}
+        decided = {name: _fastest(*pair, quantize, timed) for name, pair in options.items()}
     else:
         decided = _within_arena(plain, options, quantize)
-    return _built(given, plain, options, decided, quantize if form == "auto" and target == "cpu" else None)
+    return _built(given, plain, options, decided, timed if form == "auto" and target == "cpu" else None)
 
 
 _Options = Mapping[str, tuple[Weighted, Option]]
 _Decision = tuple[Form | None, LayerChoice]
+_Timed = Callable[[list[keras.Model]], list[float]]
 
 
 def _options(model: keras.Model, target: Target) -> _Options:
@@ -129,16 +135,16 @@ def _built(
     plain: keras.Model,
     options: _Options,
     decided: Mapping[str, _Decision],
-    measured: Quantize | None,
+    timed: _Timed | None,
 ) -> LoweredModel:
-    """The model of what was decided, unless it is measured and takes longer than the given one."""
+    """The model of what was decided, unless it is timed and takes longer than the given one."""
     choices = tuple(choice for _, choice in decided.values())
     chosen = {name: form for name, (form, _) in decided.items() if form is not None}
     if not chosen:
         return LoweredModel(given, LowerPlan(choices))
     model = lowered_model(plain, {name: each for name, (each, _) in options.items()}, chosen)
-    if measured is not None:
-        before, after = _latencies([given, model], measured)
+    if timed is not None:
+        before, after = timed([given, model])
         if after > before:
             note = f"left as it was: {after:.0f} us lowered, {before:.0f} us as it was"
             return LoweredModel(given, LowerPlan(choices, note))
@@ -158,14 +164,14 @@ def _as_asked(each: Option, name: str) -> _Decision:
     return _choice(each, form, "as asked" if form is not None else f"it has no form '{name}'")
 
 
-def _fastest(layer: Weighted, each: Option, quantize: Quantize) -> _Decision:
+def _fastest(layer: Weighted, each: Option, quantize: Quantize, timed: _Timed) -> _Decision:
     exact = [form for form in each.forms if form.exact or quantize == "none"]
     forms = _promising([form for form in exact if form.cost < _HOPELESS])
     if not forms:
         return _choice(each, None, "no form promises a gain" if exact else "no form is exact in integers")
     models = [alone(layer, dense_layer(layer))]
     models += [alone(layer, lowered_layer(layer, form, name="lowered")) for form in forms]
-    dense, *times = _latencies(models, quantize)
+    dense, *times = timed(models)
     latency = {DENSE: dense} | {form.label: time for form, time in zip(forms, times, strict=True)}
     best = min(forms, key=lambda form: latency[form.label])
     if latency[best.label] > _GAIN * dense:
@@ -204,14 +210,14 @@ def _arena(model: keras.Model, quantize: Quantize) -> int:
     return arena_bytes(_file(model, quantize))
 
 
-def _latencies(models: list[keras.Model], quantize: Quantize) -> list[float]:
-    """Median latency of each in LiteRT, one thread, in turns, in microseconds."""
-    reports = benchmark_together([_file(model, quantize) for model in models], threads=1, runs=_RUNS)
-    return [report.latency_us for report in reports]
+def _latencies(models: list[keras.Model], *, quantize: Quantize, device: Device) -> list[float]:
+    """Median latency of each, timed in turns, in microseconds."""
+    times = device.latencies_us([_file(model, quantize) for model in models], runs=_RUNS)
+    return [float(median) for median in np.median(times, axis=1)]
 
 
-def _file(model: keras.Model, quantize: Quantize) -> bytes:
-    return convert(model, quantize=quantize, representative_data=_noise(model.input_shape[1:]))
+def _file(model: keras.Model, quantize: Quantize) -> TFLiteFile:
+    return TFLiteFile(convert(model, quantize=quantize, representative_data=_noise(model.input_shape[1:])))
 
 
 def _noise(shape: tuple[int | None, ...]) -> NDArray[np.float32]:

@@ -9,5 +9,4 @@ from tflite_export.quantize._fixed_point import convert_fixed_point as convert_f
 from tflite_export.quantize._fixed_point import float_form as float_form
 from tflite_export.quantize._float32 import call_model as call_model
 from tflite_export.quantize._float32 import float32_model as float32_model
-from tflite_export.quantize._lut import lut_compressed as lut_compressed
 from tflite_export.quantize._samples import check_samples as check_samples

@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 
 from tf_structprune.graph import named_layers
 from tf_structprune.layers import quantized_layers, signal_quantizers
+from tflite_export.file import (
+    ModelDescription,
+    TensorDescription,
+    TFLiteFile,
+    TFLiteModel,
+    least_memory_order,
+    open_file,
+    packed,
+    slim,
+    without_ties,
+)
 from tflite_export.quantize._fixed_point import convert_fixed_point, float_form
 from tflite_export.quantize._grids import signal_grid
-from tflite_export.quantize._operator_order import least_memory_order
-from tflite_export.quantize._weight_words import packed, slim, without_ties
-from tflite_export.runtime import ModelDescription, TensorDescription, constant_values, describe
 
 _INT4_BITS = 4
 _ROUNDING = 1e-6  # relative, of scales that are no powers of two: the converter computes them in float32
@@ -32,8 +40,8 @@ class FixedPointFiles:
             if there are none. XNNPACK leaves its convolutions to slower kernels.
     """
 
-    int8: bytes
-    int4: bytes | None
+    int8: TFLiteFile
+    int4: TFLiteFile | None
 
 
 def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = None) -> FixedPointFiles:
@@ -50,31 +58,32 @@ def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = Non
         RuntimeError: Keras runs on another backend than TensorFlow, or a file does not hold the model's grids.
         ValueError: see `convert_fixed_point`.
     """
-    int8 = slim(least_memory_order(without_ties(convert_fixed_point(model, computing=computing, guard_bits=True))))
+    int8 = convert_fixed_point(model, computing=computing, guard_bits=True)
+    int8 = int8.edited(without_ties, least_memory_order, slim)
     check_file(int8, model, computing=computing)
     if all(layer.weight_bits > _INT4_BITS for layer in quantized_layers(model).values()):
         return FixedPointFiles(int8, None)
-    int4 = slim(least_memory_order(packed(convert_fixed_point(model, computing=computing))))
+    int4 = convert_fixed_point(model, computing=computing).edited(packed, least_memory_order, slim)
     check_file(int4, model, computing=computing)
     return FixedPointFiles(int8, int4)
 
 
-def check_file(data: bytes, model: keras.Model, *, computing: keras.Model | None = None) -> None:
+def check_file(given: TFLiteModel, model: keras.Model, *, computing: keras.Model | None = None) -> None:
     """Reads a file back: its weights are the model's, to the last bit of each, and its signals have the model's grids.
 
     Args:
-        data: the file.
+        given: the file.
         model: the fixed-point model that it was made from.
         computing: see `convert_fixed_point`.
 
     Raises:
         RuntimeError: a weight or a scale differs; names the layer.
     """
-    description, constants = describe(data), constant_values(data)
+    file = open_file(given)
     base = named_layers(float_form(model) if computing is None else computing)
     wanted = {name: _as_tflite(base[name]) for name in quantized_layers(model)}
     held = set()
-    for values in _weights(description, constants):
+    for values in _weights(file.description, file.constants):
         equal = {name for name, kernels in wanted.items() if any(_same(values, kernel) for kernel in kernels)}
         held |= equal
         if not equal:
@@ -87,7 +96,7 @@ def check_file(data: bytes, model: keras.Model, *, computing: keras.Model | None
             f"Layer '{min(missing)}': the file does not hold its weights. Received: {len(held)} of {len(wanted)} "
             "layers. Report the model; use quantize='int8'."
         )
-    _check_signals(description, model)
+    _check_signals(file.description, model)
 
 
 def _check_signals(description: ModelDescription, model: keras.Model) -> None:

@@ -17,14 +17,16 @@ from tf_structprune.layers import (
     quantized_layers,
     signal_quantizers,
 )
+from tflite_export.file import TFLiteFile
 from tflite_export.quantize._convert import check_backend, converted
 from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
-from tflite_export.runtime import describe
 
 _INT8 = (-128, 127)
 
 
-def convert_fixed_point(model: keras.Model, *, computing: keras.Model | None = None, guard_bits: bool = False) -> bytes:
+def convert_fixed_point(
+    model: keras.Model, *, computing: keras.Model | None = None, guard_bits: bool = False
+) -> TFLiteFile:
     """Converts a model from `to_fixed_point` to an int8 `.tflite` file of batch size 1.
 
     Weights and signals get the scales that the model has, words of fewer bits lie in int8. A dense layer becomes
@@ -48,14 +50,14 @@ def convert_fixed_point(model: keras.Model, *, computing: keras.Model | None = N
     check_backend()
     check_grids(model)
     base = float_form(model) if computing is None else computing
-    data = converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True)
-    in_float = sorted(tensor.name for tensor in describe(data).tensors if tensor.dtype == "float32")
+    file = TFLiteFile(converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True))
+    in_float = sorted(tensor.name for tensor in file.description.tensors if tensor.dtype == "float32")
     if in_float:
         raise ValueError(
             f"Model '{model.name}' has a signal in float. Received: {', '.join(in_float[:3])}. Give every layer "
             "signal_bits: a file for integers needs all of them."
         )
-    return data
+    return file
 
 
 def float_form(model: keras.Model) -> keras.Model:

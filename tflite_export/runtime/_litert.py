@@ -1,14 +1,12 @@
 """Runs a model in LiteRT, with XNNPACK or with the reference kernels."""
 
-import contextlib
 from typing import Any, Literal
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import ArrayLike, NDArray
 
-from tflite_export.runtime._describe import describe
-from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.runtime._samples import model_inputs
 
 Kernels = Literal["xnnpack", "reference"]
@@ -40,31 +38,29 @@ def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", thread
         raise ValueError(f"kernels must be one of {sorted(_RESOLVERS)}. Received: kernels={kernels!r}.")
     if threads < 1:
         raise ValueError(f"threads must be at least 1. Received: threads={threads}. Use 1 for one core.")
-    data = read_model(model)
+    file = open_file(model)
     try:
         interpreter = Interpreter(
-            model_content=data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+            model_content=file.data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model_name(model)}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. "
-            f"{_remedy(data)}"
+            f"{file.name}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. {_remedy(file)}"
         ) from error
     return interpreter
 
 
-def _remedy(data: bytes) -> str:
+def _remedy(file: TFLiteFile) -> str:
     """What to do about a file that LiteRT does not take."""
-    with contextlib.suppress(ValueError):  # a damaged file
-        signals = (tensor for tensor in describe(data).tensors if tensor.dtype == "int8" and not tensor.constant)
-        for signal in signals:
-            if signal.scales and max(signal.scales) <= _NO_RANGE:
-                return (
-                    f"The signal '{signal.name}' is zero for all representative samples, for which int8 has no scale: "
-                    "give samples as the model will see them, take the dead layer out, or export with "
-                    "quantize=FixedPoint(8, 8)."
-                )
+    for signal in file.description.tensors:
+        is_signal = signal.dtype == "int8" and not signal.constant and signal.scales
+        if is_signal and max(signal.scales) <= _NO_RANGE:
+            return (
+                f"The signal '{signal.name}' is zero for all representative samples, for which int8 has no scale: "
+                "give samples as the model will see them, take the dead layer out, or export with "
+                "quantize=FixedPoint(8, 8)."
+            )
     return "Use only TFLite builtin operators."
 
 
@@ -87,9 +83,9 @@ def run_litert(
         FileNotFoundError: there is no such file.
         ValueError: damaged file, several inputs or outputs, samples of another shape, wrong argument.
     """
-    data = read_model(model)
-    samples = model_inputs(inputs, describe(data))
-    interpreter = make_interpreter(data, kernels=kernels, threads=threads)
+    file = open_file(model)
+    samples = model_inputs(inputs, file.description)
+    interpreter = make_interpreter(file, kernels=kernels, threads=threads)
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
     outputs = []

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tflite_export.file import ModelDescription, TFLiteModel, open_file
 from tflite_export.kernels import Runtime
-from tflite_export.runtime._constants import constant_values
-from tflite_export.runtime._describe import ModelDescription, describe
-from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
 from tflite_export.runtime._reference_kernels import KERNELS, Arrays, Call, Int8
 from tflite_export.runtime._samples import model_inputs
 
@@ -47,14 +45,14 @@ def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "
     """
     if runtime not in ("litert", "tflm"):
         raise ValueError(f"runtime must be 'litert' or 'tflm'. Received: runtime={runtime!r}.")
-    data = read_model(model)
-    description = describe(data)
-    _check(description, model_name(model))
+    file = open_file(model)
+    description = file.description
+    _check(description, file.name)
     samples = model_inputs(inputs, description)
     tensors = description.tensors
     program = _Program(
         description=description,
-        constants=constant_values(data),
+        constants=file.constants,
         source=tensors.index(description.inputs[0]),
         target=tensors.index(description.outputs[0]),
         runtime=runtime,
@@ -72,7 +70,7 @@ def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
     Returns:
         The names, sorted; none if `run_reference` can run it.
     """
-    return tuple(name for name in describe(model).operator_names if name not in KERNELS)
+    return tuple(name for name in open_file(model).description.operator_names if name not in KERNELS)
 
 
 def _run(program: _Program, samples: Int8) -> Int8:

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tflite_export import kernels
-from tflite_export.runtime._describe import OperatorDescription, TensorDescription
+from tflite_export.file import OperatorDescription, TensorDescription
 
 Int8 = NDArray[np.int8]
 Arrays = dict[int, NDArray[Any]]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tflite_export.runtime._describe import ModelDescription, TensorDescription
+from tflite_export.file import ModelDescription, TensorDescription
 
 
 def quantize(values: ArrayLike, tensor: TensorDescription) -> NDArray[Any]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tflite_export.runtime._describe import ModelDescription, describe
-from tflite_export.runtime._model_file import TFLiteModel, model_name, read_model
+from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file
 from tflite_export.runtime._samples import model_inputs, single_input
 
 _PROCESS = Path(__file__).with_name("_tflm_process.py")
@@ -42,7 +41,7 @@ def run_tflm(model: TFLiteModel, inputs: ArrayLike) -> NDArray[Any]:
         FileNotFoundError: there is no such file.
         ValueError: damaged file, wrong samples, or an operator that TFLite Micro lacks.
     """
-    outputs, _ = _run(model, inputs)
+    outputs, _ = _run(open_file(model), inputs)
     return outputs
 
 
@@ -64,29 +63,28 @@ def arena_bytes(model: TFLiteModel) -> int:
         FileNotFoundError: there is no such file.
         ValueError: damaged file, or a model that TFLite Micro cannot run.
     """
-    tensor = single_input(describe(model))
-    _, arena = _run(model, np.zeros(tensor.shape, tensor.dtype))
+    file = open_file(model)
+    tensor = single_input(file.description)
+    _, arena = _run(file, np.zeros(tensor.shape, tensor.dtype))
     return arena
 
 
-def _run(model: TFLiteModel, inputs: ArrayLike) -> tuple[NDArray[Any], int]:
+def _run(file: TFLiteFile, inputs: ArrayLike) -> tuple[NDArray[Any], int]:
     if not tflm_available():
         raise ImportError(
             "TFLite Micro: the package tflite-micro is not installed. "
             "Install it with: pip install 'tf-structprune[micro]'."
         )
-    data = read_model(model)
-    description = describe(data)
-    samples = model_inputs(inputs, description)
+    samples = model_inputs(inputs, file.description)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        (directory / "model.tflite").write_bytes(data)
+        (directory / "model.tflite").write_bytes(file.data)
         np.save(directory / "inputs.npy", samples)
-        log = _run_with_growing_arena(directory, _arena_guess(description), model_name(model))
+        log = _run_with_growing_arena(directory, _arena_guess(file.description), file.name)
         found = _ARENA_TOTAL.search(log)
         if found is None:
             raise ValueError(
-                f"{model_name(model)}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
+                f"{file.name}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
                 "Install the tflite-micro version that tf-structprune[micro] names."
             )
         return np.load(directory / "outputs.npy"), int(found.group(1))

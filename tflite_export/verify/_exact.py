@@ -7,17 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_structprune.task import Agreement
+from tflite_export.file import TFLiteModel, open_file
 from tflite_export.runtime import (
-    TFLiteModel,
-    describe,
     model_inputs,
-    read_model,
     reference_lacks,
     run_litert,
     run_reference,
     run_tflm,
     tflm_available,
-    without_softmax,
 )
 from tflite_export.verify._steps import largest_steps
 from tflite_export.verify._verify import VerificationError
@@ -73,17 +70,17 @@ def verify_exact(model: TFLiteModel, samples: ArrayLike, *, alike: bool = True, 
         VerificationError: a mismatch, or with `alike` an operator without a reference.
         ValueError: damaged file or wrong samples.
     """
-    data = read_model(model)
-    scores = without_softmax(data)
-    macs = max(1, describe(data).macs)
+    file = open_file(model)
+    scores, description = file.scores, file.description
+    macs = max(1, description.macs)
     count = int(min(_SAMPLES, max(_LEAST_SAMPLES, _MACS // macs)))
-    inputs = model_inputs(samples, describe(data))[:count]
+    inputs = model_inputs(samples, description)[:count]
     litert = run_litert(scores, inputs, kernels="reference")
     xnnpack = run_litert(scores, inputs)
     lacking = reference_lacks(scores)
     with_tflm = micro and tflm_available()
     tflm = run_tflm(scores, inputs) if with_tflm else None
-    whole = (run_litert(data, inputs, kernels="reference"), run_tflm(data, inputs)) if with_tflm else (None, None)
+    whole = (run_litert(file, inputs, kernels="reference"), run_tflm(file, inputs)) if with_tflm else (None, None)
     in_numpy = None if lacking else run_reference(scores, inputs)
     as_tflm = None if lacking or tflm is None else run_reference(scores, inputs, runtime="tflm")
     reasons = [f"the NumPy reference has no {', '.join(lacking)}"] * bool(lacking)

@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_structprune.task import Agreement, relative_error
+from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import call_model, check_samples, float32_model
-from tflite_export.runtime import (
-    TFLiteModel,
-    dequantize,
-    describe,
-    run_litert,
-    run_tflm,
-    tflm_available,
-    without_softmax,
-)
+from tflite_export.runtime import dequantize, run_litert, run_tflm, tflm_available
 from tflite_export.verify._steps import largest_steps
 
 FLOAT_BOUND = 1e-4
@@ -119,6 +112,8 @@ def verify(
         )
     if runtime_samples < 1:
         raise ValueError(f"runtime_samples must be at least 1. Received: runtime_samples={runtime_samples}.")
+    float32 = open_file(float32)
+    int8 = None if int8 is None else open_file(int8)
     array = check_samples(samples, model, name="verification samples")
     reference = _keras_outputs(model, array)
     few = array[:runtime_samples]
@@ -203,29 +198,27 @@ def _keras_outputs(model: keras.Model, samples: NDArray[np.float32]) -> NDArray[
 
 
 def _int8_against_keras(
-    int8: TFLiteModel, samples: NDArray[np.float32], reference: NDArray[np.float32]
+    int8: TFLiteFile, samples: NDArray[np.float32], reference: NDArray[np.float32]
 ) -> tuple[float | None, float]:
-    outputs = dequantize(run_litert(int8, samples), describe(int8).outputs[0])
-    agreement = Agreement.between(outputs, reference)
+    agreement = Agreement.between(dequantize(run_litert(int8, samples), int8.description.outputs[0]), reference)
     return agreement.same_class, agreement.error
 
 
-def _xnnpack_against_reference(int8: TFLiteModel, samples: NDArray[np.float32]) -> tuple[int, float | None]:
+def _xnnpack_against_reference(int8: TFLiteFile, samples: NDArray[np.float32]) -> tuple[int, float | None]:
     xnnpack = run_litert(int8, samples)
     reference = run_litert(int8, samples, kernels="reference")
     return largest_steps(xnnpack, reference), Agreement.between(xnnpack, reference).same_class
 
 
-def _tflm_against_reference(model: TFLiteModel, samples: NDArray[np.float32], micro: bool) -> dict[str, Any]:
+def _tflm_against_reference(file: TFLiteFile, samples: NDArray[np.float32], micro: bool) -> dict[str, Any]:
     """The fields of `Verification` about TFLite Micro: figures, or the reason why there are none."""
     fields = dict.fromkeys(("tflm_steps", "tflm_output_steps", "tflm_float_error", "tflm_skipped"))
     if not micro:
         return fields | {"tflm_skipped": "not asked for (micro=False)"}
     if not tflm_available():
         return fields | {"tflm_skipped": "tflite-micro is not installed (pip install 'tf-structprune[micro]')"}
-    outputs, reference = run_tflm(model, samples), run_litert(model, samples, kernels="reference")
+    outputs, reference = run_tflm(file, samples), run_litert(file, samples, kernels="reference")
     if outputs.dtype.kind == "f":
         return fields | {"tflm_float_error": relative_error(outputs, reference)}
-    scores = without_softmax(model)
-    score_steps = largest_steps(run_tflm(scores, samples), run_litert(scores, samples, kernels="reference"))
+    score_steps = largest_steps(run_tflm(file.scores, samples), run_litert(file.scores, samples, kernels="reference"))
     return fields | {"tflm_steps": score_steps, "tflm_output_steps": largest_steps(outputs, reference)}

@@ -2,13 +2,16 @@
 
 import string
 
-from tflite_export.runtime import describe, single_input
+from tflite_export.file import TFLiteModel, open_file
+from tflite_export.runtime import single_input
 from tflite_export.write._c_array import c_array
 from tflite_export.write._model_settings import model_settings
 from tflite_export.write._op_resolver import op_resolver
 
 
-def micro_bundle(data: bytes, name: str, *, arena_bytes: int | None, tflm_version: str | None = None) -> dict[str, str]:
+def micro_bundle(
+    model: TFLiteModel, name: str, *, arena_bytes: int | None, tflm_version: str | None = None
+) -> dict[str, str]:
     """Writes the sources of a firmware that runs a model.
 
     `NAME_data.cc` and `NAME_data.h`: the file as an array (`c_array`). `NAME_ops.h`: its operators
@@ -16,7 +19,7 @@ def micro_bundle(data: bytes, name: str, *, arena_bytes: int | None, tflm_versio
     program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro.
 
     Args:
-        data: a `.tflite` file with one input of batch 1 and one output.
+        model: a `.tflite` file with one input of batch 1 and one output.
         name: C++ identifier that starts the names.
         arena_bytes: tensor arena, from `runtime.arena_bytes`; None when it was not measured, and then `main.cc`
             asks for it at compile time.
@@ -29,8 +32,9 @@ def micro_bundle(data: bytes, name: str, *, arena_bytes: int | None, tflm_versio
         ValueError: `name` is no C++ identifier, a damaged file, several inputs or outputs or types that C++ has
             no name for here, or an operator that TFLite Micro lacks.
     """
-    array = c_array(data, f"{name}_data")
-    description = describe(data)
+    file = open_file(model)
+    array = c_array(file.data, f"{name}_data")
+    description = file.description
     single_input(description)
     real = not description.outputs[0].scales
     names = {

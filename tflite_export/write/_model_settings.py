@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tflite_export.runtime import ModelDescription, OperatorDescription, TensorDescription, activation_peak_bytes
+from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription, activation_peak_bytes
 from tflite_export.write._c_array import check_identifier
 
 _C_TYPES = {"float32": "float", "int8": "std::int8_t", "uint8": "std::uint8_t", "int16": "std::int16_t"}

@@ -1,6 +1,6 @@
 """The operators that a model needs, as C++ that registers them with TFLite Micro."""
 
-from tflite_export.runtime import ModelDescription
+from tflite_export.file import ModelDescription
 from tflite_export.write._c_array import check_identifier
 
 # Methods of TFLM's MicroMutableOpResolver (tensorflow/lite/micro/micro_mutable_op_resolver.h, August 2026).

@@ -11,7 +11,7 @@ from tf_structprune.allocation import Budget, Choices, CountedCost
 from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.masks import kept_space
 from tf_structprune.shrink import shrink
-from tflite_export.bench import memory_table
+from tflite_export.file import memory_table, open_file
 from tflite_export.quantize import convert
 
 MODELS = {name: lambda name=name: zoo.build(name) for name in zoo.ZOO} | JUNCTIONS
@@ -57,7 +57,7 @@ def test_counts_are_those_of_the_shrunk_model(name):
 def test_bytes_are_those_of_the_weights_and_biases_in_the_int8_file(name):
     masked, graph, kept = allocated(zoo.build(name), seed=3)
     file = convert(shrink(masked).model, quantize="int8", representative_data=zoo.batch(20))
-    table = memory_table(file, tflm_arena_bytes=None)
+    table = memory_table(open_file(file), tflm_arena_bytes=None)
     assert counts(masked, graph, kept)["bytes"] == table.weights_bytes + table.biases_bytes
 
 
@@ -69,5 +69,5 @@ def test_separable_and_depthwise_parts_have_biases_of_their_own_in_a_file():
     outputs = keras.layers.Dense(3, name="classifier")(keras.layers.GlobalAveragePooling2D()(x))
     masked, graph, kept = allocated(zoo.randomize(keras.Model(inputs, outputs)), seed=1)
     file = convert(shrink(masked).model, quantize="int8", representative_data=zoo.batch(20))
-    table = memory_table(file, tflm_arena_bytes=None)
+    table = memory_table(open_file(file), tflm_arena_bytes=None)
     assert counts(masked, graph, kept)["bytes"] == table.weights_bytes + table.biases_bytes

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
-from tflite_export.bench import _latency_cost, latency_cost
-from tflite_export.runtime import describe
+from tests.devices import ByMacs
+from tflite_export.bench import HOST, latency_cost
 
 
 @pytest.fixture(scope="module")
@@ -26,45 +26,32 @@ SAMPLES = np.random.default_rng(0).random((10, 16, 16, 3), np.float32)
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_fewer_channels_take_less_time(masked, quantize):
+def test_fewer_channels_cost_less_and_leave_the_model_as_it_was(masked, quantize):
     before = sp.get_masks(masked)
-    cost = latency_cost(masked, quantize=quantize, representative_data=SAMPLES, runs=60)
+    cost = latency_cost(masked, device=ByMacs(), quantize=quantize, representative_data=SAMPLES)
     assert 0 < cost({"wide": 8, "next": 8}) < cost(WHOLE)
     assert sp.get_masks(masked).equals(before)
 
 
-@pytest.fixture
-def timed(monkeypatch):
-    """Replaces the clock: a file takes as many microseconds as it has MACs; gives the calls."""
-    calls = []
-
-    def latencies(models, *, threads, runs, warmup):
-        calls.append((len(models), threads, runs))
-        drift = 1 + len(calls)
-        return np.array([[drift * describe(model).macs] * runs for model in models], float)
-
-    monkeypatch.setattr(_latency_cost, "latencies_us", latencies)
-    return calls
-
-
-def test_machine_that_slows_down_makes_no_difference(masked, timed):
-    graph = sp.trace(masked)
-    cost = latency_cost(masked, threads=2, runs=7)
+def test_device_that_slows_down_makes_no_difference(masked):
+    graph, device = sp.trace(masked), ByMacs(drift=1.0)
+    cost = latency_cost(masked, device=device, runs=7)
     macs = {"wide": 16 * 16 * 9 * (8 * 16 + 16 * 32), "whole": 16 * 16 * 9 * (8 * 64 + 64 * 32)}
     rest = graph.macs - macs["whole"]
-    assert cost({"wide": 16, "next": 32}) == pytest.approx(2 * (rest + macs["wide"]))
-    assert timed == [(1, 2, 7), (2, 2, 7)]
+    assert cost({"wide": 16, "next": 32}) == pytest.approx(rest + macs["wide"])
+    assert device.calls == [(1, 7), (2, 7)]
 
 
-def test_counts_are_measured_once(masked, timed):
-    cost = latency_cost(masked)
+def test_counts_are_measured_once(masked):
+    device = ByMacs()
+    cost = latency_cost(masked, device=device)
     assert cost({"wide": 16}) == cost({"next": 32, "wide": 16})
     assert cost(WHOLE) == cost({})
-    assert len(timed) == 2
+    assert len(device.calls) == 2
 
 
 def test_allocation_meets_a_measured_budget(masked):
-    cost = latency_cost(masked, runs=40)
+    cost = latency_cost(masked, device=ByMacs())
     x, y = SAMPLES, np.arange(10) % 4
     found = sp.allocate(masked, sp.Budget("latency", 0.7), validation_data=(x, y), cost=cost, levels=2)
     assert found.cost_before == cost(WHOLE)
@@ -74,10 +61,9 @@ def test_allocation_meets_a_measured_budget(masked):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"runs": 0}, r"runs must be at least 1 and warmup at least 0\. Received: runs=0"),
+        ({"runs": 0}, r"runs must be at least 1\. Received: runs=0"),
         ({"quantize": "int8"}, r"quantize='int8' needs representative_data\. Received: None"),
         ({"quantize": "int4"}, r"quantize must be 'none' or 'int8'\. Received: quantize='int4'"),
-        ({"threads": 0}, r"threads"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(masked, settings, message):
@@ -92,6 +78,11 @@ def test_wrong_settings_are_refused_at_once(masked, settings, message):
         ({"other": 3}, r"no channel group of th"),
     ],
 )
-def test_counts_that_no_group_can_keep_are_refused(masked, timed, kept, message):
+def test_counts_that_no_group_can_keep_are_refused(masked, kept, message):
     with pytest.raises(ValueError, match=message):
-        latency_cost(masked)(kept)
+        latency_cost(masked, device=ByMacs())(kept)
+
+
+def test_this_machine_is_timed_unless_told_otherwise(masked):
+    assert latency_cost.__kwdefaults__["device"] is HOST
+    assert latency_cost(masked, runs=1)(WHOLE) > 0

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests.devices import ByMacs, Scripted
 from tests.tflite_export.compress import tiny
-from tflite_export.bench import MEMORY_NOTE, estimate_npu, memory_table
+from tflite_export.bench import estimate_npu
 from tflite_export.compress import CompressSettings, RefusedError, _job, _run, compress, file_score
-from tflite_export.runtime import arena_bytes, describe, run_litert
+from tflite_export.file import MEMORY_NOTE, memory_table, open_file
+from tflite_export.runtime import arena_bytes, run_litert
 from tflite_export.verify import VerificationError
 
 FILES = {
@@ -85,7 +87,7 @@ def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("compress") / "out"
     dense = tiny.fresh()
     weights = dense.get_weights()
-    return out, compress(dense, tiny.data(), out, settings=SETTINGS), dense, weights
+    return out, compress(dense, tiny.data(), out, settings=SETTINGS, device=ByMacs()), dense, weights
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ def test_accuracies_are_those_of_the_files_on_the_test_part(run, side):
 def test_memory_and_npu_are_those_of_the_int8_file(run, side):
     summary, (name, folder) = run[1], side
     file = folder / "model_int8.tflite"
-    expected = memory_table(file, tflm_arena_bytes=summary[name]["arena_bytes"])
+    expected = memory_table(open_file(file), tflm_arena_bytes=summary[name]["arena_bytes"])
     assert summary["memory"][name] == dataclasses.asdict(expected)
     assert summary["memory"]["note"] == MEMORY_NOTE
     assert summary["npu"][name] == dataclasses.asdict(estimate_npu(file)) and summary["npu"]["reason"] is None
@@ -160,9 +162,10 @@ def test_sizes_and_counts_are_those_of_the_files(run, side):
     assert figures["float32_bytes"] == (folder / "model_float32.tflite").stat().st_size
     assert figures["int8_bytes"] == (folder / "model_int8.tflite").stat().st_size
     assert figures["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.weights)
-    assert figures["macs"] == describe(folder / "model_int8.tflite").macs == sp.trace(model).macs
+    assert figures["macs"] == open_file(folder / "model_int8.tflite").description.macs == sp.trace(model).macs
     assert figures["arena_bytes"] == arena_bytes(folder / "model_int8.tflite")
-    assert figures["latency_us_float32"] > 0 and figures["latency_us_int8"] > 0
+    assert figures["latency_us_float32"] == open_file(folder / "model_float32.tflite").description.macs
+    assert figures["latency_us_int8"] == figures["macs"]
 
 
 def test_keras_file_computes_what_the_float_file_does(side):
@@ -269,7 +272,7 @@ FAILURES = {
     "no memory in retraining": (_job, "retrain", MemoryError()),
     "disagreement of the files": (_run, "write_artifacts", VerificationError("wrong")),
     "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
-    "Ctrl-C in measuring": (_run, "benchmark_together", KeyboardInterrupt()),
+    "Ctrl-C in measuring": (Scripted, "latencies_us", KeyboardInterrupt()),
 }
 
 
@@ -294,14 +297,14 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
         monkeypatch.setattr(_run, "_export", lambda *_: exported)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})
-        monkeypatch.setattr(_run, "benchmark_together", lambda *_, **__: [])
+        monkeypatch.setattr(_run, "_files", lambda *_: (None, None))
 
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(place, name, fail)
     with pytest.raises(type(error)):
-        quick(out, overwrite=existing)
+        quick(out, overwrite=existing, device=Scripted((1, 1, 1, 1)))
     work = out.with_name(".out.work")
     assert work.exists() == (not isinstance(error, VerificationError))  # kept unless it would say the same again
     shutil.rmtree(work, ignore_errors=True)

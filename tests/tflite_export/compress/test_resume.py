@@ -15,6 +15,7 @@ import pytest
 import tf_structprune as sp
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
+from tflite_export.bench import HOST, Host
 from tflite_export.compress import CompressSettings, _job, _prune_stage, _run, compress, retrain
 from tflite_export.compress._work import Work, fingerprint, open_work
 
@@ -218,7 +219,7 @@ def test_killed_command_goes_on_and_leaves_nothing_behind(tmp_path):
 
 
 def fingerprint_of(settings):
-    return fingerprint(tiny.trained(), tiny.data(), settings)
+    return fingerprint(tiny.trained(), tiny.data(), settings, HOST)
 
 
 def saved_fingerprint(folder):
@@ -264,7 +265,13 @@ def test_work_of_another_model_or_data_is_refused(tmp_path):
     changed = dataclasses.replace(data, x_val=data.x_val + 1)
     for model, given, named in ((other, data, "model"), (tiny.trained(), changed, "data")):
         with pytest.raises(ValueError, match=rf"state of another run\. Received: another {named}\. Go on"):
-            open_work(tmp_path / "out", fingerprint(model, given, SETTINGS))
+            open_work(tmp_path / "out", fingerprint(model, given, SETTINGS, HOST))
+
+
+def test_work_of_another_device_is_refused(tmp_path):
+    open_work(tmp_path / "out", fingerprint_of(SETTINGS))
+    with pytest.raises(ValueError, match=r"state of another run\. Received: another device\. Go on"):
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", settings=SETTINGS, device=Host(threads=2))
 
 
 def test_folder_of_the_user_in_place_of_the_work_is_refused_and_kept(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests.devices import ByMacs
 from tests.tflite_export.compress import tiny
 from tf_structprune.masks import mask_space
 from tf_structprune.search import SEARCHES, find
@@ -383,7 +384,7 @@ def test_budget_is_allocated_and_met_by_the_small_model(retrained, allocation):
 
 def test_latency_is_that_of_the_int8_file(retrained, monkeypatch):
     retrained(stay)
-    asked = {}
+    asked, device = {}, ByMacs()
 
     def latency_cost(masked, **given):
         asked.update(given)
@@ -391,8 +392,8 @@ def test_latency_is_that_of_the_int8_file(retrained, monkeypatch):
 
     monkeypatch.setattr(_allocate, "latency_cost", latency_cost)
     settings = settings_of(sparsity=sp.Budget("latency", 0.8), tolerance=1, search="magnitude")
-    (stage,) = tiny.run(tiny.fresh(), tiny.data(), settings).reports
-    assert asked["quantize"] == "int8" and len(asked["representative_data"]) == 16
+    (stage,) = tiny.run(tiny.fresh(), tiny.data(), settings, device=device).reports
+    assert asked["device"] is device and asked["quantize"] == "int8" and len(asked["representative_data"]) == 16
     assert stage.allocation.cost_before == 10 + 8 + 8 + 12
     assert stage.allocation.cost_after == 10 + sum(stage.allocation.kept.values()) <= 0.8 * 38
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests.devices import Scripted
 from tf_structprune.shrink import shrink
-from tflite_export.bench import _vela, estimate_npu, memory_table, vela_available
+from tflite_export.bench import _vela, estimate_npu, vela_available
 from tflite_export.export import _export, _summary, export, write_artifacts
-from tflite_export.runtime import arena_bytes, describe, run_litert, tflm_available
+from tflite_export.file import memory_table, open_file
+from tflite_export.runtime import arena_bytes, run_litert, tflm_available
 from tflite_export.verify import VerificationError, _verify
 
 FILES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "summary.json", "micro"}
@@ -63,13 +65,13 @@ def test_summary_describes_the_files(exported):
     directory, summary = exported
     for figures in (summary.float32, summary.int8):
         content = (directory / figures.file).read_bytes()
-        description = describe(content)
+        description = open_file(content).description
         assert figures.sha256 == hashlib.sha256(content).hexdigest()
         assert figures.size_bytes == len(content)
         assert (figures.macs, figures.parameters) == (description.macs, description.parameters)
         assert figures.operators == description.operator_counts
         assert figures.arena_bytes == (arena_bytes(content) if tflm_available() else None)
-        assert figures.memory == memory_table(content, tflm_arena_bytes=figures.arena_bytes)
+        assert figures.memory == memory_table(open_file(content), tflm_arena_bytes=figures.arena_bytes)
 
 
 def test_versions_name_every_library(exported):
@@ -99,7 +101,7 @@ def test_c_array_is_the_int8_file(exported):
     content = bytes(int(literal, 16) for literal in re.findall(r"0x([0-9a-f]{2}),", source))
     assert content == (directory / "model_int8.tflite").read_bytes()
     resolver = (directory / "micro" / "model_ops.h").read_text()
-    count = len(describe(content).operator_names)
+    count = len(open_file(content).description.operator_names)
     assert f"MicroMutableOpResolver<{count}>" in resolver and resolver.count("resolver.Add") == count
 
 
@@ -271,6 +273,15 @@ def test_masked_out_work_is_left_out_of_the_files(with_columns, data, tmp_path):
     for name in ("zeros", "lowered"):  # the Keras model is the one that was given
         reloaded = keras.models.load_model(tmp_path / name / "model.keras")
         np.testing.assert_array_equal(np.asarray(reloaded(data[:4])), np.asarray(small.model(data[:4])))
+
+
+@pytest.mark.parametrize("times, form", [([(2, 1), (2, 1)], "shift"), ([(1, 2)], "dense")], ids=["gains", "does not"])
+def test_device_decides_what_is_lowered(with_columns, data, tmp_path, times, form):
+    device = Scripted(*times, *times)  # the float file, then the int8 file
+    options = {"representative_data": data, "micro": False, "npu": None, "device": device}
+    summary = export(with_columns, tmp_path / "out", **options)
+    assert not device.answers
+    assert [line.split(",")[0].split(": ")[-1] for line in summary.lowered] == [form] * 2
 
 
 def test_report_has_multiplications_of_kernel_pruned_layers_only(exported, model, data, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -79,8 +80,8 @@ def test_keras_model_is_the_one_in_fixed_point(exported):
     directory, _ = exported
     fixed = keras.models.load_model(directory / "model.keras")
     files = fixed_point_files(fixed)
-    assert files.int8 == (directory / "model_fixed.tflite").read_bytes()
-    assert files.int4 == (directory / "model_fixed_int4.tflite").read_bytes()
+    assert files.int8.data == (directory / "model_fixed.tflite").read_bytes()
+    assert files.int4.data == (directory / "model_fixed_int4.tflite").read_bytes()
 
 
 def test_float_file_is_that_of_the_float_model(exported, model):
@@ -143,7 +144,7 @@ def test_trained_model_is_exported_on_its_own_grids(trained, tmp_path):
     assert summary.quantize == "fixed"
     data = (tmp_path / "out" / "model_fixed.tflite").read_bytes()
     check_file(data, trained)
-    assert data == fixed_point_files(trained).int8
+    assert data == fixed_point_files(trained).int8.data
     loaded = keras.models.load_model(tmp_path / "out" / "model.keras")
     assert {name: layer.values() for name, layer in signal_quantizers(loaded).items()} == {
         name: layer.values() for name, layer in signal_quantizers(trained).items()
@@ -159,7 +160,7 @@ def test_masked_fixed_point_model_is_shrunk_and_exported(tmp_path):
     masked = sp.wrap(fixed)
     sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.4}))
     summary = export(masked, tmp_path / "out", **ARGUMENTS, micro=False)
-    assert summary.quantize == "fixed" and summary.int8.size_bytes < len(whole.int8)
+    assert summary.quantize == "fixed" and summary.int8.size_bytes < len(whole.int8.data)
     assert summary.exact["model_fixed.tflite"].numpy_litert == 0
 
 
@@ -282,7 +283,7 @@ def test_why_there_is_no_file_with_tables(wide, tmp_path, recipe, micro, reason)
 def test_file_with_tables_that_computes_something_else_is_not_written(wide, tmp_path, monkeypatch):
     outputs = iter(range(2))
     monkeypatch.setattr(_integer_files, "tflm_available", lambda: True)
-    monkeypatch.setattr(_integer_files, "lut_compressed", lambda data: data[:-16])
+    monkeypatch.setattr(_integer_files, "lut_compressed", lambda file: SimpleNamespace(data=file.data[:-16]))
     monkeypatch.setattr(_integer_files, "run_tflm", lambda *_: np.array([next(outputs)]))
     fixed = sp.to_fixed_point(wide, sp.FixedPoint(3, 8))
     sp.calibrate(fixed, X)

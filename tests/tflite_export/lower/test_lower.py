@@ -9,10 +9,12 @@ import pytest
 import tf_structprune as sp
 import tflite_export as te
 from tests import zoo
+from tests.devices import Scripted
 from tf_structprune.masks import MaskSet, positions_kept
+from tflite_export.file import open_file
 from tflite_export.lower import LoweredConv2D, lower, reorder, side_by_side
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, describe, make_interpreter, run_litert, run_tflm
+from tflite_export.runtime import arena_bytes, make_interpreter, run_litert, run_tflm
 
 _L = keras.layers
 TOLERANCE = 1e-5
@@ -194,7 +196,7 @@ def test_groups_that_read_some_blocks_each_are_one_grouped_convolution():
     assert difference(masked, low.model) < TOLERANCE
     (choice,) = low.plan.choices
     assert (choice.form, choice.macs_share) == ("grouped (4 blocks)", 0.5)
-    counts = describe(convert(low.model)).operator_counts
+    counts = open_file(convert(low.model)).description.operator_counts
     assert counts["CONV_2D"] == counts["CONCATENATION"] + 2  # stem and before; one for the groups
 
 
@@ -241,7 +243,7 @@ def test_tflite_uses_standard_operators_and_agrees():
     masked = with_patterns(network(padding="same", behind=[_L.BatchNormalization(), _L.ReLU()]), [(2, 0), (2, 1)])
     low = lower(te.shrink(masked), form="gather").model
     file = convert(low)
-    assert {operator.name for operator in describe(file).operators} <= {
+    assert {operator.name for operator in open_file(file).description.operators} <= {
         "CONV_2D", "PAD", "SLICE", "STRIDED_SLICE", "CONCATENATION", "MEAN", "FULLY_CONNECTED",
     }  # fmt: skip
     interpreter = make_interpreter(file)
@@ -254,22 +256,38 @@ def test_tflite_uses_standard_operators_and_agrees():
 
 def test_forms_that_cannot_pay_are_not_timed():
     small = te.shrink(with_patterns(network(padding="same", filters=4), [(2, 0), (2, 1)]))
-    low = lower(small)
+    low = lower(small, device=Scripted())
     (choice,) = low.plan.choices
     assert (choice.form, choice.reason, choice.latency_us) == ("dense", "no form promises a gain", {})
     assert choice.predicted_gain < 1
     assert low.model is small.model
 
 
-def test_auto_measures_and_never_picks_a_slower_form():
-    masked = with_patterns(network(padding="same", maps=64), [(3, 1)])
-    low = lower(te.shrink(masked), quantize="none")
+TIMED = {  # dense and "shift" of the layer, then the model as it was and lowered, in microseconds
+    "fastest": ([(100, 50), (200, 150)], "shift", "dense took 100 us", ""),
+    "no gain": ([(100, 99)], "dense", "shift took 99 us", ""),
+    "none of the whole": ([(100, 50), (200, 201)], "shift", "", "left as it was: 201 us lowered, 200 us as it was"),
+}
+
+
+@pytest.mark.parametrize("answers, form, reason, note", TIMED.values(), ids=TIMED)
+def test_auto_decides_by_the_times_of_the_device(answers, form, reason, note):
+    small = te.shrink(with_patterns(network(padding="same", maps=64), [(3, 1)]))
+    device = Scripted(*answers)
+    low = lower(small, quantize="none", device=device)
     (choice,) = low.plan.choices
-    assert set(choice.latency_us) == {"dense", "shift"}
-    assert min(choice.latency_us.values()) > 0
-    assert choice.form == "dense" or choice.measured_gain > 1
-    assert difference(masked, low.model) < TOLERANCE
+    assert not device.answers
+    assert choice.latency_us == dict(zip(("dense", "shift"), answers[0], strict=True))
+    assert (choice.form, low.plan.note) == (form, note) and reason in choice.reason
+    assert choice.measured_gain == pytest.approx(answers[0][0] / choice.latency_us[form])
+    assert (low.model is small.model) == (form == "dense" or note != "")
+    assert difference(small.model, low.model) < TOLERANCE
     assert "conv: " in str(low.plan)
+
+
+def test_this_machine_decides_unless_another_is_given():
+    low = lower(te.shrink(with_patterns(network(padding="same", maps=64), [(3, 1)])), quantize="none")
+    assert min(low.plan.choices[0].latency_us.values()) > 0
 
 
 @pytest.mark.parametrize("patterns", PATTERNS.values(), ids=PATTERNS)

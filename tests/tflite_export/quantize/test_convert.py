@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tflite_export.file import open_file
 from tflite_export.quantize import call_model, convert, float32_model
-from tflite_export.runtime import dequantize, describe, run_litert
+from tflite_export.runtime import dequantize, run_litert
 
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float16"]
 
@@ -18,7 +19,7 @@ POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float16"]
 def test_float_file_computes_the_float32_model(build, samples, policy):
     model = build(policy)
     data = convert(model)
-    assert {tensor.dtype for tensor in describe(data).tensors} <= {"float32", "int32"}
+    assert {tensor.dtype for tensor in open_file(data).description.tensors} <= {"float32", "int32"}
     expected = np.asarray(float32_model(model)(samples))
     np.testing.assert_allclose(run_litert(data, samples), expected, atol=1e-6)
 
@@ -27,7 +28,7 @@ def test_float_file_computes_the_float32_model(build, samples, policy):
 def test_int8_file_is_integer_throughout_and_close_to_keras(build, samples, policy):
     model = build(policy)
     data = convert(model, quantize="int8", representative_data=samples)
-    description = describe(data)
+    description = open_file(data).description
     # Biases are int32; nothing is left in floating point, no QUANTIZE at the ends.
     assert {tensor.dtype for tensor in description.tensors} <= {"int8", "int32"}
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(description.operator_names)
@@ -38,7 +39,7 @@ def test_int8_file_is_integer_throughout_and_close_to_keras(build, samples, poli
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_batch_is_one_and_batch_norm_is_folded(build, samples, quantize):
-    description = describe(convert(build(), quantize=quantize, representative_data=samples))
+    description = open_file(convert(build(), quantize=quantize, representative_data=samples)).description
     assert description.inputs[0].shape == (1, 8, 8, 2)
     assert description.operator_counts == {
         "ADD": 1,

@@ -15,17 +15,10 @@ from tests import zoo
 from tests.marks import sweep_but
 from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers
+from tflite_export.file import TFLiteFile, packed, slim, without_ties
 from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
 from tflite_export.quantize._grids import guard_factor
-from tflite_export.quantize._weight_words import packed, slim, without_ties
-from tflite_export.runtime import (
-    constant_values,
-    describe,
-    run_litert,
-    run_reference,
-    run_tflm,
-    without_softmax,
-)
+from tflite_export.runtime import run_litert, run_reference, run_tflm
 
 _L = keras.layers
 X = 1.2 * zoo.batch(1000, 7)  # leaves the range of the calibration
@@ -110,7 +103,7 @@ def test_cases_cover_every_topology_and_every_recipe():
 
 @cases
 def test_runtimes_and_numpy_agree_on_every_score(name, recipe):
-    for data in map(without_softmax, files_of(name, recipe)):
+    for data in (file.scores for file in files_of(name, recipe)):
         expected = run_litert(data, X, kernels="reference")
         assert len(np.unique(expected)) > 3
         np.testing.assert_array_equal(run_reference(data, X), expected)
@@ -122,7 +115,7 @@ def test_runtimes_and_numpy_agree_on_every_score(name, recipe):
 @cases
 def test_scales_are_powers_of_two_when_asked(name, recipe):
     for data in files_of(name, recipe):
-        scales = [scale for tensor in describe(data).tensors for scale in tensor.scales]
+        scales = [scale for tensor in data.description.tensors for scale in tensor.scales]
         exact = np.log2(scales) % 1 == 0
         assert exact.all() if RECIPES[recipe].power_of_two else (~exact).any()
 
@@ -130,7 +123,7 @@ def test_scales_are_powers_of_two_when_asked(name, recipe):
 @cases
 def test_files_are_integers_throughout_without_dense_layers(name, recipe):
     for data in files_of(name, recipe):
-        description = describe(data)
+        description = data.description
         assert {tensor.dtype for tensor in description.tensors} <= {"int8", "int4", "int32"}
         assert not {"FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE"} & set(description.operator_names)
 
@@ -151,12 +144,12 @@ def test_weights_are_words_of_the_asked_length(bits):
 
 
 def weight_tensors(data):
-    description = describe(data)
+    description = data.description
     return [description.tensors[index] for index in sorted(description.weights)]
 
 
 def words_of(data):
-    return [constant_values(data)[index].astype(int) for index in sorted(describe(data).weights)]
+    return [data.constants[index].astype(int) for index in sorted(data.description.weights)]
 
 
 def test_only_short_words_of_a_mixed_recipe_are_packed():
@@ -180,8 +173,8 @@ def test_short_words_give_the_same_scores_in_xnnpack_and_keras(at, name, monkeyp
     """Power-of-two steps, words of 6 bits or fewer; sums that may be negative only in front of ReLU."""
     monkeypatch.setattr(zoo, "_head", max_head)
     model = calibrated(build(name), SHORT[at % len(SHORT)])
-    data = without_softmax(fixed_point_files(model).int8)
-    assert set(describe(data).operator_names) <= ALIKE
+    data = fixed_point_files(model).int8.scores
+    assert set(data.description.operator_names) <= ALIKE
     assert scores_differ(model, data, X[:300]) == (0, 0)
 
 
@@ -189,7 +182,7 @@ def scores_differ(model, data, x):
     """On how many scores XNNPACK and the Keras model differ from the reference kernels."""
     expected = run_litert(data, x, kernels="reference")
     scores = keras.Model(model.inputs, model.get_layer("classifier_signal").output).predict(x, verbose=0)
-    (output,) = describe(data).outputs
+    (output,) = data.description.outputs
     integers = np.rint(scores / output.scales[0]) + output.zero_points[0]
     return int((run_litert(data, x) != expected).sum()), int((integers != expected).sum())
 
@@ -199,17 +192,17 @@ def test_long_words_are_within_a_step_in_keras():
     inputs = keras.Input(zoo.INPUT_SHAPE, name="image")
     outputs = _L.Dense(3, activation="softmax", name="classifier")(_L.Flatten()(inputs))
     model = calibrated(zoo.randomize(keras.Model(inputs, outputs)), sp.FixedPoint(8, 8))
-    data = without_softmax(fixed_point_files(model).int8)
+    data = fixed_point_files(model).int8.scores
     expected = run_litert(data, X, kernels="reference").astype(int)
     scores = keras.Model(model.inputs, model.get_layer("classifier_signal").output).predict(X, verbose=0)
-    assert np.abs(np.rint(scores / describe(data).outputs[0].scales[0]) - expected).max() <= 1
+    assert np.abs(np.rint(scores / data.description.outputs[0].scales[0]) - expected).max() <= 1
     assert np.abs(run_litert(data, X) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("per_channel", [False, True], ids=["a step a layer", "a step a channel"])
 def test_convolutions_over_time_are_converted(per_channel):
     model = calibrated(build("rows"), sp.FixedPoint(6, 8, per_channel=per_channel))
-    data = without_softmax(fixed_point_files(model).int8)
+    data = fixed_point_files(model).int8.scores
     assert scores_differ(model, data, X[:100]) == (0, 0)
 
 
@@ -218,7 +211,7 @@ def test_scores_finer_than_the_products_have_biases_that_are_not_rounded(monkeyp
     monkeypatch.setattr(zoo, "_head", max_head)
     model = calibrated(build("separable"), sp.FixedPoint(4, 4, per_channel=True))
     data = fixed_point_files(model).int8
-    description, constants = describe(data), constant_values(data)
+    description, constants = data.description, data.constants
     kinds = set()
     for operator in description.operators:
         if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -231,9 +224,7 @@ def test_scores_finer_than_the_products_have_biases_that_are_not_rounded(monkeyp
 
 def edited(data, change):
     """The file with its parsed form changed by a function."""
-    parsed = schema.ModelT.InitFromPackedBuf(data)
-    change(parsed, describe(data))
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
+    return data.edited(lambda parsed: change(parsed, data.description))
 
 
 def _weights_buffer(parsed, description):
@@ -335,7 +326,7 @@ def hand_made(weights, biases, scales=(0.5, 1.0, 16.0)):
     operator.builtinOptions.strideH = operator.builtinOptions.strideW = 1
     graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, [operator], [0], [3]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], buffers
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return TFLiteFile(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
 
 def matrices(largest):
@@ -349,12 +340,12 @@ def matrices(largest):
 @settings(deadline=None)
 @given(matrices(8))
 def test_packing_keeps_every_weight_of_four_bits(weights):
-    data = packed(hand_made(weights, np.zeros(len(weights))))
+    data = hand_made(weights, np.zeros(len(weights))).edited(packed)
     integers = np.array(weights)
-    assert np.array_equal(constant_values(data)[1].reshape(integers.shape), integers)
+    assert np.array_equal(data.constants[1].reshape(integers.shape), integers)
     short = np.abs(integers).max() <= 7
-    assert describe(data).tensors[1].dtype == ("int4" if short else "int8")
-    stored = schema.ModelT.InitFromPackedBuf(data).buffers[1].data
+    assert data.description.tensors[1].dtype == ("int4" if short else "int8")
+    stored = data.parsed.buffers[1].data
     assert len(stored) == ((integers.size + 1) // 2 if short else integers.size)
 
 
@@ -364,7 +355,7 @@ def test_packed_odd_numbers_of_weights_are_computed_with():
     x = np.random.default_rng(0).integers(-128, 128, (50, 1, 1, 5)).astype(np.int8)
     expected = run_litert(data, x, kernels="reference")
     assert len(np.unique(expected)) > 20
-    np.testing.assert_array_equal(run_litert(packed(data), x, kernels="reference"), expected)
+    np.testing.assert_array_equal(run_litert(data.edited(packed), x, kernels="reference"), expected)
 
 
 @settings(deadline=None)
@@ -372,11 +363,11 @@ def test_packed_odd_numbers_of_weights_are_computed_with():
 def test_biases_leave_no_tie_and_hardly_move(biases, shift):
     weights = np.full((len(biases), 1), 4)
     data = hand_made(weights, biases, scales=(1.0, 1.0, 2.0**shift))
-    moved = constant_values(without_ties(data))[2].astype(np.int64)
+    moved = data.edited(without_ties).constants[2].astype(np.int64)
     assert np.abs(moved - biases).max() <= 2
     assert set(moved % 4) == ({1} if shift >= 3 else {0})
     untouched = hand_made(weights + [[2]], biases, scales=(1.0, 1.0, 2.0**shift))
-    assert np.array_equal(constant_values(without_ties(untouched))[2], biases)
+    assert np.array_equal(untouched.edited(without_ties).constants[2], biases)
 
 
 @pytest.mark.parametrize("shift", range(-2, 8))
@@ -388,19 +379,19 @@ def test_no_runtime_rounds_otherwise_once_ties_are_gone(shift):
     x = np.arange(-128, 128).astype(np.int8).reshape(-1, 1, 1, 1)
     exact = np.clip(np.floor((4 * x.astype(int) + biases) / 2.0**shift + 0.5), -128, 127)
     for kernels in ("reference", "xnnpack"):
-        np.testing.assert_array_equal(run_litert(without_ties(data), x, kernels=kernels), exact)
+        np.testing.assert_array_equal(run_litert(data.edited(without_ties), x, kernels=kernels), exact)
 
 
 @pytest.mark.parametrize("name", ["residual_projection", "sequential"])
 def test_slim_file_computes_the_same_and_keeps_its_ends(name):
     data = convert_fixed_point(calibrated(zoo.build(name), sp.FixedPoint(4, 6)))
-    small = slim(data)
-    assert len(small) < len(data)
+    small = data.edited(slim)
+    assert len(small.data) < len(data.data)
     np.testing.assert_array_equal(run_litert(small, X[:50]), run_litert(data, X[:50]))
-    before, after = describe(data), describe(small)
+    before, after = data.description, small.description
     assert [t.name for t in (*after.inputs, *after.outputs)] == [t.name for t in (*before.inputs, *before.outputs)]
     assert {t.name for t in after.tensors} - {t.name for t in (*after.inputs, *after.outputs)} == {""}
-    assert slim(small) == small
+    assert small.edited(slim) == small
 
 
 def test_same_model_gives_the_same_bytes():

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import dequantize, describe, make_interpreter, quantize, run_litert
+from tflite_export.runtime import dequantize, make_interpreter, quantize, run_litert
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
@@ -17,12 +18,12 @@ def test_run_litert_computes_the_keras_model(cnn, float_file, samples, kernels, 
 def test_run_litert_gives_raw_integers(cnn, int8_file, samples, kernels):
     outputs = run_litert(int8_file, samples, kernels=kernels)
     assert outputs.dtype == np.int8
-    real = dequantize(outputs, describe(int8_file).outputs[0])
+    real = dequantize(outputs, open_file(int8_file).description.outputs[0])
     np.testing.assert_allclose(real, np.asarray(cnn(samples)), atol=0.05)
 
 
 def test_run_litert_quantizes_inputs(int8_file, samples):
-    integers = quantize(samples, describe(int8_file).inputs[0])
+    integers = quantize(samples, open_file(int8_file).description.inputs[0])
     np.testing.assert_array_equal(run_litert(int8_file, samples), run_litert(int8_file, integers))
 
 

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tests import zoo
 from tests.tflite_export.runtime import int8_models
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import describe, run_litert, run_reference, run_tflm, without_softmax
+from tflite_export.runtime import run_litert, run_reference, run_tflm
 from tflite_export.runtime._reference_kernels import KERNELS
 
 IMAGES = int8_models.images(100)
@@ -32,7 +33,7 @@ def test_networks_are_bit_exact(name):
 
 @networks
 def test_scores_before_the_softmax_are_bit_exact(name):
-    assert_bit_exact(without_softmax(int8_models.network(name)), IMAGES)
+    assert_bit_exact(open_file(int8_models.network(name)).scores, IMAGES)
 
 
 @functions
@@ -42,21 +43,21 @@ def test_operators_are_bit_exact(name):
 
 def test_relu_that_tflite_micro_lacks_is_bit_exact():
     data = int8_models.convert_function(lambda x: tf.clip_by_value(tf.concat([4 * x, x], 1), -1.0, 1.0))
-    assert "RELU_N1_TO_1" in describe(data).operator_names
+    assert "RELU_N1_TO_1" in open_file(data).description.operator_names
     np.testing.assert_array_equal(run_reference(data, IMAGES), run_litert(data, IMAGES, kernels="reference"))
 
 
 def test_every_kernel_is_compared_with_the_runtimes():
     files = [int8_models.network(name) for name in int8_models.NETWORKS]
     files += [int8_models.function(name) for name in int8_models.FUNCTIONS]
-    compared = {operator for data in files for operator in describe(data).operator_names}
+    compared = {operator for data in files for operator in open_file(data).description.operator_names}
     assert compared | {"RELU_N1_TO_1"} == set(KERNELS)
 
 
 @pytest.mark.parametrize("name", ["dense", "dense_with_bias", "dense_on_rows"])
 def test_dense_layers_with_one_scale_are_bit_exact(name):
     data = int8_models.function(name, per_channel_dense=False)
-    description = describe(data)
+    description = open_file(data).description
     (dense,) = (operator for operator in description.operators if operator.name == "FULLY_CONNECTED")
     assert len(description.tensors[dense.inputs[1]].scales) == 1
     assert_bit_exact(data, IMAGES)
@@ -64,7 +65,7 @@ def test_dense_layers_with_one_scale_are_bit_exact(name):
 
 @pytest.mark.parametrize("name", ["residual_identity", "flatten_head", "depthwise", "concat", "poolings"])
 def test_networks_with_scales_that_are_powers_of_two_are_bit_exact(name):
-    data = without_softmax(int8_models.network(name))
+    data = open_file(int8_models.network(name)).scores
     assert_bit_exact(int8_models.with_scales(data, int8_models.power_of_two), IMAGES)
 
 
@@ -99,7 +100,7 @@ CLOSE = {
 )
 def test_factors_have_the_precision_of_their_runtime(name, scale, output_scale, values, expected):
     data = int8_models.function(name)
-    source, target = describe(data).inputs[0], describe(data).outputs[0]
+    source, target = open_file(data).description.inputs[0], open_file(data).description.outputs[0]
     table = {source.scales[0]: scale, target.scales[0]: output_scale}
     data = int8_models.with_scales(data, int8_models.replacing(table))
     image = np.full((1, *zoo.INPUT_SHAPE), values[1], np.int8)
@@ -113,7 +114,7 @@ def test_factors_have_the_precision_of_their_runtime(name, scale, output_scale, 
 @pytest.mark.parametrize("seed", [11, 13, 43])  # found by search: a factor rounded to float32 would show
 def test_dense_layers_with_one_scale_are_bit_exact_to_the_last_bit_of_the_factor(seed):
     data = int8_models.function("dense_with_bias", per_channel_dense=False)
-    description = describe(data)
+    description = open_file(data).description
     (dense,) = (operator for operator in description.operators if operator.name == "FULLY_CONNECTED")
     indices = (*dense.inputs[:2], dense.outputs[0])
     scales = [np.float32(description.tensors[index].scales[0]) for index in indices]
@@ -142,7 +143,7 @@ def test_operators_are_bit_exact_on_a_thousand_images(name):
 def test_products_and_sums_with_any_scales_are_bit_exact(seed):
     rng = np.random.default_rng(seed)
     for name in ("gate", "residual_twice", "residual_projection"):  # nothing there needs two equal scales
-        data = without_softmax(int8_models.network(name))
+        data = open_file(int8_models.network(name)).scores
         assert_bit_exact(int8_models.with_scales(data, lambda scale: scale * rng.uniform(0.7, 1.4)), IMAGES)
 
 

@@ -5,7 +5,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_export.runtime import TensorDescription, dequantize, describe, model_inputs, quantize
+from tflite_export.file import TensorDescription, open_file
+from tflite_export.runtime import dequantize, model_inputs, quantize
 
 
 def tensor(scale=0.5, zero_point=0, dtype="int8"):
@@ -49,7 +50,7 @@ def test_quantize_equals_the_quantize_operator():
     converter.representative_dataset = lambda: ([sample] for sample in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     data = converter.convert()
-    description = describe(data)
+    description = open_file(data).description
     first = description.operators[0]
     assert first.name == "QUANTIZE"
     interpreter = Interpreter(
@@ -85,20 +86,20 @@ def test_quantize_refuses_per_channel_tensors():
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64, np.float16])
 def test_model_inputs_take_any_number_type(int8_file, float_file, dtype):
     values = np.ones((3, 8, 8, 2), dtype)
-    assert model_inputs(values, describe(float_file)).dtype == np.float32
-    int8 = describe(int8_file)
+    assert model_inputs(values, open_file(float_file).description).dtype == np.float32
+    int8 = open_file(int8_file).description
     np.testing.assert_array_equal(model_inputs(values, int8), quantize(values, int8.inputs[0]))
 
 
 def test_model_inputs_keep_integers_of_the_model(int8_file):
     values = np.full((2, 8, 8, 2), -7, np.int8)
-    np.testing.assert_array_equal(model_inputs(values, describe(int8_file)), values)
+    np.testing.assert_array_equal(model_inputs(values, open_file(int8_file).description), values)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8, 1), (0, 8, 8, 2), (2, 128)], ids=str)
 def test_model_inputs_refuse_another_shape(float_file, shape):
     with pytest.raises(ValueError, match=r"samples must have shape \(n, 8, 8, 2\) with n >= 1. Received: shape="):
-        model_inputs(np.zeros(shape), describe(float_file))
+        model_inputs(np.zeros(shape), open_file(float_file).description)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +113,4 @@ def test_model_inputs_refuse_another_shape(float_file, shape):
 )
 def test_model_inputs_refuse_other_signatures(raw_file, function, shapes, message):
     with pytest.raises(ValueError, match=message):
-        model_inputs(np.zeros((1, 4)), describe(raw_file(function, *shapes)))
+        model_inputs(np.zeros((1, 4)), open_file(raw_file(function, *shapes)).description)

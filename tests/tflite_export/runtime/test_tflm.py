@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import _tflm, arena_bytes, describe, run_litert, run_tflm, tflm_available
+from tflite_export.runtime import _tflm, arena_bytes, run_litert, run_tflm, tflm_available
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ class TestInstalled:
     def test_operator_that_tflm_lacks_is_named(self):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Activation(keras.ops.sign)])
         data = convert(model)
-        assert "SIGN" in describe(data).operator_names
+        assert "SIGN" in open_file(data).description.operator_names
         with pytest.raises(ValueError, match=r"TFLite Micro cannot run the model.*Didn't find op.*SIGN"):
             run_tflm(data, np.zeros((1, 4)))
 

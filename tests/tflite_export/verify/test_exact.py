@@ -8,8 +8,9 @@ import pytest
 import tf_structprune as sp
 from tests import zoo
 from tests.tflite_export.runtime import int8_models
+from tflite_export.file import open_file
 from tflite_export.quantize import convert, fixed_point_files
-from tflite_export.runtime import describe, run_litert, run_reference, run_tflm, without_softmax
+from tflite_export.runtime import run_litert, run_reference, run_tflm
 from tflite_export.verify import VerificationError, _exact, verify_exact
 
 X = 1.2 * zoo.batch(200, 7)
@@ -45,7 +46,7 @@ def test_good_file_has_no_mismatch(good):
 
 def test_figures_of_xnnpack_are_recorded(good):
     result = verify_exact(good, X, micro=False)
-    scores = without_softmax(good)
+    scores = open_file(good).scores
     reference, xnnpack = run_litert(scores, X, kernels="reference"), run_litert(scores, X)
     assert result.xnnpack_steps == np.abs(reference.astype(int) - xnnpack).max()
     assert result.xnnpack_top1 == (reference.argmax(1) == xnnpack.argmax(1)).mean()
@@ -69,7 +70,7 @@ def test_runtimes_that_differ_are_an_error_where_they_have_to_agree(dense):
 def test_runtimes_that_differ_are_recorded_where_they_may(dense):
     pytest.importorskip("tflite_micro")
     result = verify_exact(dense, X, alike=False)
-    scores = without_softmax(dense)
+    scores = open_file(dense).scores
     assert result.litert_tflm == (run_litert(scores, X, kernels="reference") != run_tflm(scores, X)).sum() > 0
     assert result.output_mismatches == (run_litert(dense, X, kernels="reference") != run_tflm(dense, X)).sum()
     assert (result.numpy_litert, result.numpy_tflm, result.skipped) == (0, 0, None)
@@ -128,7 +129,7 @@ def test_all_reasons_are_recorded(unknown):
     "samples_worth, compared", [(10**9, 200), (50.5, 50), (1, 16)], ids=["small", "large", "very large"]
 )
 def test_large_models_are_compared_on_fewer_samples(good, monkeypatch, samples_worth, compared):
-    monkeypatch.setattr(_exact, "_MACS", samples_worth * describe(without_softmax(good)).macs)
+    monkeypatch.setattr(_exact, "_MACS", samples_worth * open_file(good).scores.description.macs)
     result = verify_exact(good, X, micro=False)
     assert (result.samples, result.values) == (compared, 3 * compared)
 

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.tflite_export.write import tflm_stub
+from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import describe
 from tflite_export.write import c_array, micro_bundle, model_settings, op_resolver
 
 COMPILER = shutil.which("g++")
@@ -34,8 +34,10 @@ def test_bundle_is_complete_and_the_same_each_time(bundle_files, kind):
     assert set(files) == {"net_data.cc", "net_data.h", "net_ops.h", "model_settings.h", "main.cc", "README.md"}
     array = c_array(data, "net_data")
     assert (files["net_data.cc"], files["net_data.h"]) == (array.source, array.header)
-    assert files["net_ops.h"] == op_resolver(describe(data), "net_ops")
-    assert files["model_settings.h"] == model_settings(describe(data), "net", arena_bytes=5000, tflm_version="1")
+    assert files["net_ops.h"] == op_resolver(open_file(data).description, "net_ops")
+    assert files["model_settings.h"] == model_settings(
+        open_file(data).description, "net", arena_bytes=5000, tflm_version="1"
+    )
     for text in files.values():
         assert text.isascii() and text.endswith("\n") and not text.endswith("\n\n") and "${" not in text
         assert max(map(len, text.splitlines())) <= 120

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflite_export.runtime import (
+from tflite_export.file import (
     ModelDescription,
     OperatorDescription,
     TensorDescription,
     activation_peak_bytes,
-    describe,
-    quantize,
+    open_file,
 )
+from tflite_export.runtime import quantize
 from tflite_export.write import _model_settings, arena_margin_bytes, model_settings
 
 C_TYPES = {"int8": "std::int8_t", "float32": "float"}
@@ -37,7 +37,7 @@ def model_of(first, last=None, operators=(), tensors=()):
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_settings_read_back_are_those_of_the_file(bundle_files, kind):
-    description = describe(bundle_files[kind])
+    description = open_file(bundle_files[kind]).description
     header = model_settings(description, "net", arena_bytes=5000)
     found = constants(header)
     for side, real in (("Input", description.inputs[0]), ("Output", description.outputs[0])):
@@ -58,7 +58,7 @@ def test_every_scale_reads_back_exactly(scale):
 
 
 def test_header_is_guarded_ascii_and_the_same_each_time(bundle_files):
-    description = describe(bundle_files["int8"])
+    description = open_file(bundle_files["int8"]).description
     header = model_settings(description, "key_words", arena_bytes=5000, tflm_version="0.1")
     assert header == model_settings(description, "key_words", arena_bytes=5000, tflm_version="0.1")
     lines = header.splitlines()
@@ -104,11 +104,11 @@ def test_conversions_are_those_of_the_runtime(tmp_path, scale, zero_point):
 
 
 def test_arena_is_what_was_measured_plus_a_margin(bundle_files):
-    header = model_settings(describe(bundle_files["int8"]), "net", arena_bytes=5000, tflm_version="0.dev7")
+    header = model_settings(open_file(bundle_files["int8"]).description, "net", arena_bytes=5000, tflm_version="0.dev7")
     found = constants(header)
     margin = int(found["kArenaMarginBytes"])
     assert int(found["kArenaMeasuredBytes"]) == 5000
-    assert margin == arena_margin_bytes(describe(bundle_files["int8"]), 5000)
+    assert margin == arena_margin_bytes(open_file(bundle_files["int8"]).description, 5000)
     assert "kArenaBytes = kArenaMeasuredBytes + kArenaMarginBytes;" in header
     assert "kArenaBytes = NET_ARENA_BYTES;" in header
     assert "tflite-micro 0.dev7 reported" in header and "64-bit" in header and "AllocateTensors() fails" in header
@@ -156,7 +156,7 @@ def test_margin_takes_the_largest_scratch_and_all_sums():
 
 
 def test_unknown_arena_is_said_to_be_unknown(bundle_files):
-    description = describe(bundle_files["int8"])
+    description = open_file(bundle_files["int8"]).description
     header = model_settings(description, "net", arena_bytes=None)
     assert "kArenaMeasuredBytes" not in header and "NOT KNOWN" in header
     assert "#ifdef NET_ARENA_BYTES\nconstexpr std::size_t kArenaBytes = NET_ARENA_BYTES;\n#else\n" in header

@@ -15,18 +15,17 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }
 
 
-def constant_values(data: bytes) -> dict[int, NDArray[Any]]:
+def constant_values(parsed: Any) -> dict[int, NDArray[Any]]:
     """Values of the constant tensors of a model's only subgraph.
 
     Args:
-        data: a whole model, from `read_model`.
+        parsed: the parsed file.
 
     Returns:
         Arrays by index into `ModelDescription.tensors`; int4 values, of which the file packs two in a byte, as
         int8. Tensors of other types than float32, int4, int8, int32 and int64, and values that a file of more than
         2 GB keeps outside of its flatbuffer, are left out.
     """
-    parsed = schema.ModelT.InitFromPackedBuf(data)
     values = {}
     for index, tensor in enumerate(parsed.subgraphs[0].tensors):
         stored = parsed.buffers[tensor.buffer].data

@@ -7,8 +7,6 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export.runtime._model_file import TFLiteModel, read_model
-
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
@@ -134,21 +132,8 @@ class ModelDescription:
         return {name: names.count(name) for name in self.operator_names}
 
 
-def describe(model: TFLiteModel) -> ModelDescription:
-    """Reads what a `.tflite` model holds, without running it.
-
-    Args:
-        model: path of the file, or its bytes.
-
-    Returns:
-        Its operators and tensors.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, of another format, or has several subgraphs.
-    """
-    data = read_model(model)
-    parsed = schema.ModelT.InitFromPackedBuf(data)
+def describe(parsed: Any, size_bytes: int) -> ModelDescription:
+    """What a parsed file holds, see `TFLiteFile.description`."""
     if len(parsed.subgraphs) != 1:
         raise ValueError(
             f"TFLite model: exactly one subgraph is supported. Received: {len(parsed.subgraphs)} subgraphs. "
@@ -157,7 +142,7 @@ def describe(model: TFLiteModel) -> ModelDescription:
     graph = parsed.subgraphs[0]
     tensors = tuple(_tensor(tensor, parsed.buffers) for tensor in _items(graph.tensors))
     return ModelDescription(
-        size_bytes=len(data),
+        size_bytes=size_bytes,
         tensors=tensors,
         operators=tuple(_operator(operator, parsed.operatorCodes, tensors) for operator in _items(graph.operators)),
         inputs=tuple(tensors[i] for i in _items(graph.inputs)),

@@ -1,6 +1,6 @@
 """How much memory the signals of a model need at once, from when each is made and last read."""
 
-from tflite_export.runtime._describe import ModelDescription, TensorDescription
+from tflite_export.file._describe import ModelDescription, TensorDescription
 
 _BITS = {
     "bool": 8,
@@ -41,7 +41,7 @@ def activation_peak_bytes(description: ModelDescription) -> int:
     """
     born, dies = _lifetimes(description)
     signals = [index for index in born if not description.tensors[index].constant]
-    sizes = {index: _size_bytes(description.tensors[index]) for index in signals}
+    sizes = {index: size_bytes(description.tensors[index]) for index in signals}
     return max(
         (
             sum(sizes[index] for index in signals if born[index] <= step <= dies[index])
@@ -68,7 +68,8 @@ def _lifetimes(description: ModelDescription) -> tuple[dict[int, int], dict[int,
     return born, dies | dict.fromkeys(outputs, last)
 
 
-def _size_bytes(tensor: TensorDescription) -> int:
+def size_bytes(tensor: TensorDescription) -> int:
+    """Bytes of a tensor's values."""
     if tensor.dtype not in _BITS:
         raise ValueError(
             f"Tensor '{tensor.name}': must have a type of fixed size. Received: dtype={tensor.dtype}. "

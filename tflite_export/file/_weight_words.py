@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 _WEIGHTED = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
@@ -14,8 +13,8 @@ _INT4_LARGEST = 7
 _GUARD = 4  # two bits below the last of the word
 
 
-def without_ties(data: bytes) -> bytes:
-    """A file whose convolutions never round a tie, where all weights are multiples of 4.
+def without_ties(model: Any) -> None:
+    """Edit of a full-integer file: convolutions never round a tie, where all weights are multiples of 4.
 
     With power-of-two scales a sum often lies exactly between two output values, and there runtimes differ:
     LiteRT's reference kernels and TFLite Micro halve first, which rounds up, then shift; XNNPACK rounds ties to
@@ -24,10 +23,7 @@ def without_ties(data: bytes) -> bytes:
     rounded. Biases move by at most two of their last digits.
 
     Args:
-        data: full-integer file.
-
-    Returns:
-        The file; other convolutions are as they were.
+        model: the parsed file; other convolutions stay as they were.
     """
 
     def moved(found: _Convolution, integers: NDArray[np.int8]) -> None:
@@ -37,17 +33,14 @@ def without_ties(data: bytes) -> bytes:
             biases = np.where(found.factors() <= 1 / (2 * _GUARD), odd, whole)
             found.bias.buffer.data = biases.astype(np.int32).tobytes()
 
-    return _edited(data, moved)
+    _edit(model, moved)
 
 
-def packed(data: bytes) -> bytes:
-    """A file whose convolution weights of 4 bits and fewer lie two in a byte, as int4 tensors.
+def packed(model: Any) -> None:
+    """Edit of a full-integer file: convolution weights of 4 bits and fewer lie two in a byte, as int4 tensors.
 
     Args:
-        data: full-integer file.
-
-    Returns:
-        The file; tensors with larger weights are as they were.
+        model: the parsed file; tensors with larger weights stay as they were.
     """
 
     def halved(found: _Convolution, integers: NDArray[np.int8]) -> None:
@@ -58,19 +51,16 @@ def packed(data: bytes) -> bytes:
         found.weights.buffer.data = (nibbles[::2] | (nibbles[1::2] << 4)).tobytes()
         found.weights.tensor.type = schema.TensorType.INT4
 
-    return _edited(data, halved)
+    _edit(model, halved)
 
 
-def slim(data: bytes) -> bytes:
-    """A file without what no runtime reads: names of inner tensors, notes of the converter.
+def slim(model: Any) -> None:
+    """Edit of a file: away with what no runtime reads, names of inner tensors and notes of the converter.
 
     Args:
-        data: any file with one subgraph.
-
-    Returns:
-        The file; inputs and outputs keep their names, and the signature, which LiteRT's callers use.
+        model: a parsed file with one subgraph; inputs and outputs keep their names, and the signature, which LiteRT's
+            callers use.
     """
-    model = schema.ModelT.InitFromPackedBuf(data)
     (graph,) = model.subgraphs
     kept = {int(at) for at in (*graph.inputs, *graph.outputs)}
     for index, tensor in enumerate(graph.tensors):
@@ -79,7 +69,6 @@ def slim(data: bytes) -> bytes:
     for note in model.metadata or []:
         model.buffers[note.buffer].data = None
     model.metadata = []
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 @dataclass(frozen=True)
@@ -113,13 +102,11 @@ class _Convolution:
         return np.asarray(scales, np.float64) / float(self.output.quantization.scale[0])
 
 
-def _edited(data: bytes, edit: Callable[[_Convolution, NDArray[np.int8]], None]) -> bytes:
-    """The file with every convolution and its weights given to a function that may change them."""
-    model = schema.ModelT.InitFromPackedBuf(data)
+def _edit(model: Any, edit: Callable[[_Convolution, NDArray[np.int8]], None]) -> None:
+    """Gives every convolution and its weights to a function that may change them."""
     for found in _convolutions(model):
         if found.weights.tensor.type == schema.TensorType.INT8:
             edit(found, found.weights.values(np.int8))
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _convolutions(model: Any) -> Iterator[_Convolution]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
-
-from tflite_export.runtime import ModelDescription, TFLiteModel, activation_peak_bytes, describe, read_model
+from tflite_export.file._activations import activation_peak_bytes
+from tflite_export.file._describe import ModelDescription
+from tflite_export.file._file import TFLiteFile
 
 MEMORY_NOTE = (
     "Flash: the file, without the code of the runtime. TFLM arena: measured on this host, see model_settings.h. Live "
@@ -33,7 +33,7 @@ class MemoryTable:
         constants_by_operator: bytes of constants by the operator that reads them; one that several read counts
             for the first, one that none reads for none.
         tflm_arena_bytes: RAM, arena that TFLite Micro used on this host; None when it did not run.
-        activation_peak_bytes: RAM, bytes of signals alive at once, see `runtime.activation_peak_bytes`: computed,
+        activation_peak_bytes: RAM, bytes of signals alive at once, see `activation_peak_bytes`: computed,
             a lower bound for runtimes that do not work in place.
     """
 
@@ -49,23 +49,20 @@ class MemoryTable:
     activation_peak_bytes: int
 
 
-def memory_table(model: TFLiteModel, *, tflm_arena_bytes: int | None) -> MemoryTable:
-    """Splits the bytes of a model by what they are for.
+def memory_table(file: TFLiteFile, *, tflm_arena_bytes: int | None) -> MemoryTable:
+    """Splits the bytes of a file by what they are for.
 
     Args:
-        model: path of the file, or its bytes.
+        file: the file.
         tflm_arena_bytes: what `runtime.arena_bytes` measured; None when TFLite Micro did not run.
 
     Returns:
         The table.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: damaged file, several subgraphs, or signals without a fixed size.
+        ValueError: several subgraphs, or signals without a fixed size.
     """
-    data = read_model(model)
-    description = describe(data)
-    parsed = schema.ModelT.InitFromPackedBuf(data)
+    description, parsed = file.description, file.parsed
     constants = _constant_bytes(parsed)
     weights = sum(constants.get(index, 0) for index in description.weights)
     biases = sum(constants.get(index, 0) for index in description.biases)
@@ -73,7 +70,7 @@ def memory_table(model: TFLiteModel, *, tflm_arena_bytes: int | None) -> MemoryT
         weights_bytes=weights,
         biases_bytes=biases,
         other_bytes=sum(constants.values()) - weights - biases,
-        overhead_bytes=len(data) - sum(constants.values()),
+        overhead_bytes=len(file.data) - sum(constants.values()),
         names_bytes=sum(len(text) + _STRING_BYTES for text in _texts(parsed) if text),
         metadata_bytes=_metadata_bytes(parsed),
         quantization_bytes=sum(_quantization_bytes(tensor.quantization) for tensor in parsed.subgraphs[0].tensors),

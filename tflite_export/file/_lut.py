@@ -4,20 +4,20 @@ import math
 
 import numpy as np
 
-from tflite_export.runtime import constant_values, describe
+from tflite_export.file._file import TFLiteFile
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _MOST_BITS = 7  # of an index, which TFLite Micro's DECODE operator takes
 
 
-def lut_compressed(data: bytes) -> bytes:
+def lut_compressed(file: TFLiteFile) -> TFLiteFile:
     """Compresses the weights of an int8 file with the tool of TFLite Micro, each layer with a table of its own.
 
     The file then runs in TFLite Micro only, whose DECODE operators unpack a layer's weights into the arena. Whether
     it computes the same is to be verified: the tool is young.
 
     Args:
-        data: full-integer file with one scale for the weights of each layer: LiteRT refuses the packed tensors of
+        file: full-integer file with one scale for the weights of each layer: LiteRT refuses the packed tensors of
             others.
 
     Returns:
@@ -29,7 +29,7 @@ def lut_compressed(data: bytes) -> bytes:
     """
     from tflite_micro.tensorflow.lite.micro.compression import compress, compressor, spec, spec_builder
 
-    description, constants = describe(data), constant_values(data)
+    description, constants = file.description, file.constants
     builder = spec_builder.SpecBuilder()
     for operator in description.operators:
         if operator.name not in _WEIGHTED:
@@ -45,6 +45,6 @@ def lut_compressed(data: bytes) -> bytes:
         if bits <= _MOST_BITS and bits * constants[index].size / 8 + len(values) < constants[index].size:
             builder.add_tensor(subgraph=0, tensor=index).with_lut(index_bitwidth=bits, mode=spec.PerTensor())
     try:
-        return bytes(compress(data, builder.build()))
+        return TFLiteFile(bytes(compress(file.data, builder.build())))
     except compressor.CompressionError as error:
         raise ValueError(f"TFLite Micro's compression tool refuses the file. Received: {error}.") from error

@@ -1,14 +1,14 @@
 import pytest
 
 from tests.tflite_export.runtime import int8_models
-from tflite_export.runtime import (
+from tflite_export.file import (
     ModelDescription,
     OperatorDescription,
     TensorDescription,
     activation_peak_bytes,
-    arena_bytes,
-    describe,
+    open_file,
 )
+from tflite_export.runtime import arena_bytes
 
 
 def model_of(sizes, operators, outputs, *, dtype="int8", constants=()):
@@ -42,7 +42,7 @@ def test_peak_is_the_largest_sum_of_live_signals(name):
 def test_peak_is_less_than_the_arena_of_tflm(name):
     pytest.importorskip("tflite_micro")
     data = int8_models.network(name)
-    assert 0 < activation_peak_bytes(describe(data)) <= arena_bytes(data)
+    assert 0 < activation_peak_bytes(open_file(data).description) <= arena_bytes(data)
 
 
 def test_signal_without_a_fixed_size_is_refused():

@@ -5,42 +5,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
+from tflite_export.file._activations import size_bytes
+from tflite_export.file._describe import ModelDescription, describe
 
 _MOST_STATES = 20_000  # sets of operators that are looked at; a network with more keeps its order
-_BYTES = {
-    schema.TensorType.INT8: 1,
-    schema.TensorType.UINT8: 1,
-    schema.TensorType.BOOL: 1,
-    schema.TensorType.INT16: 2,
-    schema.TensorType.FLOAT16: 2,
-    schema.TensorType.INT64: 8,
-}
 
 
-def least_memory_order(data: bytes) -> bytes:
-    """A file with the same operators in the order whose tensors take least memory at a time.
+def least_memory_order(model: Any) -> None:
+    """Edit of a file: its operators in the order whose tensors take least memory at a time.
 
     Both branches of a residual block with a projection read one large tensor; the one that frees it first is better
     run first. Runtimes run operators in the order of the file. TFLite Micro also unpacks int4 weights into the arena
     while it runs their operator, which counts.
 
     Args:
-        data: any file with one subgraph.
-
-    Returns:
-        The file; unchanged where no order is better, or where there are too many orders to look at.
+        model: a parsed file with one subgraph; it stays as it was where no order is better, or where there are too many
+            orders to look at.
     """
-    model = schema.ModelT.InitFromPackedBuf(data)
     (graph,) = model.subgraphs
-    needs = _Needs.of(model, graph)
+    needs = _Needs.of(describe(model, 0), frozenset(int(at) for at in graph.outputs))
     order = _best_order(needs)
-    if order is None or needs.peak(order) >= needs.peak(range(len(graph.operators))):
-        return data
-    graph.operators = [graph.operators[index] for index in order]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    if order is not None and needs.peak(order) < needs.peak(range(len(graph.operators))):
+        graph.operators = [graph.operators[index] for index in order]
 
 
 @dataclass(frozen=True)
@@ -62,17 +48,19 @@ class _Needs:
     lasting: frozenset[int]
 
     @classmethod
-    def of(cls, model: Any, graph: Any) -> "_Needs":
-        """The needs of one subgraph."""
-        made = {int(at) for operator in graph.operators for at in operator.outputs} | {int(at) for at in graph.inputs}
-        reads = [frozenset(int(at) for at in operator.inputs if int(at) in made) for operator in graph.operators]
-        constants = [[int(at) for at in op.inputs if at >= 0 and int(at) not in made] for op in graph.operators]
+    def of(cls, description: ModelDescription, lasting: frozenset[int]) -> "_Needs":
+        """The needs of a file whose outputs are these tensors."""
+        tensors, operators = description.tensors, description.operators
+        reads = [frozenset(at for at in operator.inputs if at >= 0) for operator in operators]
+        signals = [frozenset(at for at in each if not tensors[at].constant) for each in reads]
+        makes = [frozenset(operator.outputs) for operator in operators]
         return cls(
-            reads=tuple(reads),
-            makes=tuple(frozenset(int(at) for at in operator.outputs) for operator in graph.operators),
-            extra=tuple(sum(_unpacked(graph.tensors[at]) for at in each) for each in constants),
-            size={at: _size(graph.tensors[at]) for at in made},
-            lasting=frozenset(int(at) for at in graph.outputs),
+            reads=tuple(signals),
+            makes=tuple(makes),
+            # Constants in the arena: int4 weights, one byte each.
+            extra=tuple(sum(tensors[at].elements for at in each if tensors[at].dtype == "int4") for each in reads),
+            size={at: size_bytes(tensors[at]) for at in frozenset().union(*signals, *makes)},
+            lasting=lasting,
         )
 
     def ready(self, done: frozenset[int]) -> list[int]:
@@ -120,13 +108,3 @@ def _best_order(needs: _Needs) -> tuple[int, ...] | None:
             higher = max(peak, needs.while_running(index, done))
             heapq.heappush(waiting, (higher, left - 1, (*order, index)))
     return None
-
-
-def _size(tensor: Any) -> int:
-    shape = [] if tensor.shape is None else [abs(int(size)) for size in tensor.shape]
-    return int(np.prod(shape)) * _BYTES.get(tensor.type, 4)
-
-
-def _unpacked(tensor: Any) -> int:
-    """Bytes that a constant takes in the arena: int4 weights, one byte each."""
-    return int(np.prod([int(size) for size in tensor.shape])) if tensor.type == schema.TensorType.INT4 else 0

@@ -1,0 +1,17 @@
+"""A `.tflite` file as a value: what is in it, what its bytes are for, what can be edited in it."""
+
+from tflite_export.file._activations import activation_peak_bytes as activation_peak_bytes
+from tflite_export.file._describe import ModelDescription as ModelDescription
+from tflite_export.file._describe import OperatorDescription as OperatorDescription
+from tflite_export.file._describe import TensorDescription as TensorDescription
+from tflite_export.file._file import TFLiteFile as TFLiteFile
+from tflite_export.file._file import TFLiteModel as TFLiteModel
+from tflite_export.file._file import open_file as open_file
+from tflite_export.file._lut import lut_compressed as lut_compressed
+from tflite_export.file._memory import MEMORY_NOTE as MEMORY_NOTE
+from tflite_export.file._memory import MemoryTable as MemoryTable
+from tflite_export.file._memory import memory_table as memory_table
+from tflite_export.file._operator_order import least_memory_order as least_memory_order
+from tflite_export.file._weight_words import packed as packed
+from tflite_export.file._weight_words import slim as slim
+from tflite_export.file._weight_words import without_ties as without_ties
