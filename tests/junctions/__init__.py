@@ -9,6 +9,8 @@ from tests import zoo
 from tests.junctions._blocks import BLOCKS
 from tests.junctions._layers import LAYERS
 from tests.junctions._merges import MERGES
+from tests.junctions._net import CONVOLUTIONS as CONVOLUTIONS
+from tests.junctions._net import SHAPES as SHAPES
 from tests.junctions._net import Junction
 from tests.junctions._wiring import WIRING
 

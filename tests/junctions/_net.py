@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 _L = keras.layers
-_CONVOLUTIONS = {1: _L.Conv1D, 2: _L.Conv2D, 3: _L.Conv3D}
+CONVOLUTIONS = {1: _L.Conv1D, 2: _L.Conv2D, 3: _L.Conv3D}
 _GLOBAL_POOLINGS = {1: _L.GlobalAveragePooling1D, 2: _L.GlobalAveragePooling2D, 3: _L.GlobalAveragePooling3D}
 SHAPES = {0: (5,), 1: (10, 2), 2: (6, 6, 2), 3: (4, 4, 4, 2)}
 
@@ -75,7 +75,7 @@ def conv(x: Any, filters: int, name: str, size: int = 3, **settings: Any) -> Any
     if rank == 0:
         return _L.Dense(filters, name=name, **{"activation": "relu", **settings})(x)
     settings = {"padding": "same", "activation": "relu", **settings}
-    return _CONVOLUTIONS[rank](filters, size, name=name, **settings)(x)
+    return CONVOLUTIONS[rank](filters, size, name=name, **settings)(x)
 
 
 def linear(x: Any, filters: int, name: str, size: int = 3, **settings: Any) -> Any:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import zoo
-from tf_structprune.graph import kernel_view, named_layers, trace
+from tf_structprune.graph import kernel_variable, kernel_view, named_layers, trace
 from tf_structprune.layers import get_masks, random_masks, set_masks, wrap
 from tf_structprune.masks import KERNEL, MaskSet
 from tf_structprune.shrink import shrink
@@ -197,7 +197,7 @@ def dead_maps(model):
     left = np.zeros(graph.unit_count, bool)
     for layer in graph.layers:
         channels = graph.channels[layer.name]
-        kernel = keras.ops.convert_to_numpy(layers[layer.name].kernel)
+        kernel = keras.ops.convert_to_numpy(kernel_variable(layers[layer.name]))
         alive = kernel_view(layers[layer.name], channels.positions).view(kernel, np).any(axis=0)
         reached[channels.outputs[alive.any(axis=0)]] = True
         left[channels.inputs[layer.input_of_kernel[alive]]] = True
@@ -233,6 +233,25 @@ def test_masks_left_over_are_those_of_the_small_model():
     masked = with_dead(model, [0, 2, 5])
     small = shrink(masked)
     again = wrap(small.model)
+    set_masks(again, small.masks)
+    assert zoo.largest_difference(small.model, again, zoo.batch(shape=SIZE)) < TOLERANCE
+
+
+@pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
+@pytest.mark.parametrize("patterned", [False, True], ids=["kernels", "kernels and patterns"])
+@pytest.mark.parametrize("seed", range(3))
+def test_masks_left_over_after_a_merge_keep_what_any_merged_map_gave(seed, patterned, polarity):
+    rng = np.random.default_rng(seed)
+    masked = wrap(network(_L.Conv2D(5, 3, padding="same", name="reader")), polarity=polarity)
+    dead, partial = np.ones((4, 6), bool), rng.random((6, 5)) < 0.6
+    dead[:, [0, 2, 5]] = False
+    partial[np.arange(6), rng.integers(5, size=6)] = True  # all are read
+    patterns = {"reader": np.column_stack([rng.integers(2, 4, 6), rng.integers(0, 2, 6)]).astype(np.int32)}
+    set_masks(masked, MaskSet(kernel={"maker": dead, "reader": partial}, intra_kernel=patterns if patterned else {}))
+    small = check(masked)
+    assert sum(small.plan.dead.values()) == 2
+    assert not small.masks.kernel["reader"].all()
+    again = wrap(small.model, polarity=polarity)
     set_masks(again, small.masks)
     assert zoo.largest_difference(small.model, again, zoo.batch(shape=SIZE)) < TOLERANCE
 

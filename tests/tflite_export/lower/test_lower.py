@@ -1,5 +1,6 @@
 """A lowered model computes what the masked one does, with less work."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -12,7 +13,7 @@ from tests import zoo
 from tests.devices import Scripted
 from tf_structprune.masks import MaskSet, positions_kept
 from tflite_export.file import open_file
-from tflite_export.lower import LoweredConv2D, lower, reorder, side_by_side
+from tflite_export.lower import LoweredConv2D, _lower, lower, reorder, side_by_side
 from tflite_export.quantize import convert
 from tflite_export.runtime import arena_bytes, make_interpreter, run_litert, run_tflm
 
@@ -288,6 +289,35 @@ def test_auto_decides_by_the_times_of_the_device(answers, form, reason, note):
 def test_this_machine_decides_unless_another_is_given():
     low = lower(te.shrink(with_patterns(network(padding="same", maps=64), [(3, 1)])), quantize="none")
     assert min(low.plan.choices[0].latency_us.values()) > 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "micro"])
+@pytest.mark.parametrize("quantize", ["int8", "none"])
+def test_partial_sums_are_never_chosen_where_they_would_be_rounded(target, quantize, monkeypatch):
+    """As if every form gained, and those that add up partial sums most."""
+    options = _lower._options
+
+    def inexact_first(*arguments):
+        found = options(*arguments)
+        return {name: (layer, sums_first(each)) for name, (layer, each) in found.items()}
+
+    def sums_first(each):
+        return dataclasses.replace(each, forms=tuple(sorted(each.forms, key=lambda form: -partial_sums(form.sums))))
+
+    def partial_sums(sums):
+        return sum(len(each.terms) - 1 for each in sums)
+
+    def latencies(models, *_):
+        return [1 / (1 + sum(1 + partial_sums(layer.sums) for layer in lowered_layers(model))) for model in models]
+
+    monkeypatch.setattr(_lower, "_options", inexact_first)
+    monkeypatch.setattr(_lower, "_HOPELESS", np.inf)
+    monkeypatch.setattr(_lower, "_arena", lambda *_: 0)
+    monkeypatch.setattr(_lower, "_latencies", latencies)
+    small = te.shrink(with_patterns(network(padding="same", maps=64), [(3, 0), (3, 2)]))
+    low = lower(small, target=target, quantize=quantize)
+    (layer,) = lowered_layers(low.model)
+    assert (partial_sums(layer.sums) > 0) == (quantize == "none")
 
 
 @pytest.mark.parametrize("patterns", PATTERNS.values(), ids=PATTERNS)

@@ -22,6 +22,8 @@ from tflite_export.lower import (
     side_by_side,
     spans_of,
 )
+from tflite_export.quantize import convert
+from tflite_export.runtime import describe
 
 MANY = settings(max_examples=150, deadline=None, derandomize=True)
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
@@ -163,6 +165,30 @@ def test_lowered_dense_survives_its_configuration():
     layer = LoweredDense(positions=3, blocks=blocks, activation="relu")
     again = LoweredDense.from_config(layer.get_config())
     assert again.blocks == blocks and again.get_config() == layer.get_config()
+
+
+def many_blocks():
+    """Twelve blocks of one output each; the first reads every map, and no two neighbours alike."""
+    alive = np.zeros((9, 12, 12), bool)
+    alive[np.arange(12) % 9, np.arange(12)] = True
+    alive[:, 1:, 1:] &= np.eye(11, dtype=bool)
+    alive[0, 0, 1:] = alive[4, :, 0] = True
+    return blocks_of(alive, range(13))
+
+
+@pytest.mark.parametrize("kind", ["convolution", "dense"])
+def test_no_concatenation_has_more_inputs_than_tflite_micro_takes(kind):
+    blocks = many_blocks()
+    if kind == "dense":
+        layer, shape = LoweredDense(positions=9, blocks=blocks), (108,)
+    else:
+        plain = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1)}
+        layer, shape = LoweredConv2D(**plain, sums=one_term(blocks, Grid(0, 0, 1, 1), (3, 3))), (4, 4, 12)
+    inputs = keras.Input(shape)
+    operators = describe(convert(keras.Model(inputs, layer(inputs)))).operators
+    joined = [len(operator.inputs) for operator in operators if operator.name == "CONCATENATION"]
+    assert sum(joined) > 12 + 12  # what the first block reads, and the blocks
+    assert max(joined) == 10  # kMaxInputNum in tensorflow/lite/micro/kernels/concatenation.cc
 
 
 def test_softmax_is_taken_over_all_blocks():
