@@ -307,7 +307,7 @@ def test_partial_sums_are_never_chosen_where_they_would_be_rounded(target, quant
     def partial_sums(sums):
         return sum(len(each.terms) - 1 for each in sums)
 
-    def latencies(models, *_):
+    def latencies(models, **_):
         return [1 / (1 + sum(1 + partial_sums(layer.sums) for layer in lowered_layers(model))) for model in models]
 
     monkeypatch.setattr(_lower, "_options", inexact_first)
