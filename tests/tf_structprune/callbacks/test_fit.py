@@ -10,6 +10,7 @@ import ray
 import tf_structprune as sp
 from tests import zoo
 from tests.tf_structprune.callbacks.conftest import defaults
+from tf_structprune.graph import _trace
 from tf_structprune.masks import GRANULARITIES
 from tf_structprune.task import divergence
 
@@ -296,3 +297,11 @@ def test_student_of_a_distiller_that_got_worse_is_rolled_back(data, scores):
     settings = {"tolerance": 0.01, "score": scores(1.0, 0.0)}
     distiller.fit(*data, epochs=1, verbose=0, callbacks=[sp.StructuredPruning(**{**defaults(data), **settings})])
     assert all(np.array_equal(old, new) for old, new in zip(before, student.get_weights(), strict=True))
+
+
+def test_model_is_traced_once_a_fit(run, monkeypatch):
+    traced = []
+    graph_of = _trace._graph
+    monkeypatch.setattr(_trace, "_graph", lambda *given: traced.append(given) or graph_of(*given))
+    run(search=sp.search.BestOfN(3), granularity=("feature_map", "kernel"), epochs=4)
+    assert len(traced) == 2  # when the test's fixture wraps the model, and when training begins
