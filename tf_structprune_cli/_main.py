@@ -91,7 +91,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    from tflite_export.compress import CompressSettings, compress, load_data, load_model
+    from tflite_export.compress import CompressSettings, check_data, compress, load_data, load_model
 
     settings = CompressSettings(
         sparsity=_amount(arguments),
@@ -120,9 +120,9 @@ def _compress(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
     model = load_model(arguments.model)
-    data = load_data(arguments.data, seed=arguments.seed)
+    data, task = check_data(load_data(arguments.data, seed=arguments.seed), model, augment=settings.augment)
     length = settings.retraining(len(data.x_train))
-    Console(soft_wrap=True).print(f"Retraining after each stage: {length}.", highlight=False)
+    Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     summary = compress(
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
