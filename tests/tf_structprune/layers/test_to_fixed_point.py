@@ -6,7 +6,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.fixed_point import limits, to_grid
+from tf_structprune.fixed_point import to_grid, word_range
 from tf_structprune.graph import named_layers
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers
 
@@ -67,7 +67,7 @@ def test_weights_are_words_of_the_asked_length(bits, power_of_two, per_channel):
         steps = layer.step_values()
         words = keras.ops.convert_to_numpy(layer.effective_kernel()) / steps
         assert np.allclose(words, np.rint(words), atol=1e-3)
-        assert np.abs(np.rint(words)).max() <= limits(bits)[1]
+        assert np.abs(np.rint(words)).max() <= word_range(bits)[1]
         assert (np.exp2(np.rint(np.log2(steps))) == steps).all() or not power_of_two
         assert steps.shape == ((words.shape[-1],) if per_channel else ())
 

@@ -7,7 +7,7 @@ import pytest
 import tf_structprune as sp
 import tflite_export as te
 from tests import zoo
-from tf_structprune.fixed_point import limits
+from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers, signal_quantizers
 from tflite_export.quantize import fixed_point_files
 
@@ -80,7 +80,7 @@ def test_shrink_keeps_the_grids(name, recipe):
         fewer += len(present) < len(steps)
         words = rounded_kernel(layer) / layer.step_values()
         assert np.allclose(words, np.rint(words), atol=1e-3)
-        assert np.abs(np.rint(words)).max() <= limits(layer.weight_bits)[1]
+        assert np.abs(np.rint(words)).max() <= word_range(layer.weight_bits)[1]
     assert bool(fewer) == recipe.per_channel
 
 
