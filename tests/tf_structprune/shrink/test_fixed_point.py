@@ -132,7 +132,7 @@ def test_shrunk_model_has_a_smaller_file_with_its_grids():
     masked = masked_at("residual_projection", recipe, {"feature_map": 0.4})
     small = fixed_point_files(te.shrink(masked).model)  # reads back what it wrote
     whole = fixed_point_files(sp.unwrap(masked))
-    assert len(small.int8) < len(whole.int8) and len(small.int4) < len(whole.int4)
+    assert len(small.int8.data) < len(whole.int8.data) and len(small.int4.data) < len(whole.int4.data)
 
 
 def test_shrink_leaves_the_masked_model_unchanged():

@@ -276,12 +276,19 @@ def test_masked_out_work_is_left_out_of_the_files(with_columns, data, tmp_path):
 
 
 @pytest.mark.parametrize("times, form", [([(2, 1), (2, 1)], "shift"), ([(1, 2)], "dense")], ids=["gains", "does not"])
-def test_device_decides_what_is_lowered(with_columns, data, tmp_path, times, form):
+def test_device_decides_what_is_lowered(tmp_path, times, form):
+    layers = [keras.layers.Conv2D(64, 3, padding="same"), keras.layers.Conv2D(8, 3, padding="same", name="columns")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(4)])
+    masked = sp.wrap(model)
+    sp.set_masks(masked, sp.MaskSet(intra_kernel={"columns": np.array([[3, 1]] * 64, np.int32)}))
     device = Scripted(*times, *times)  # the float file, then the int8 file
-    options = {"representative_data": data, "micro": False, "npu": None, "device": device}
-    summary = export(with_columns, tmp_path / "out", **options)
+    x = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+    options = {"representative_data": x, "top1_agreement": 0.0, "micro": False, "npu": None, "device": device}
+    summary = export(masked, tmp_path / "out", **options)
     assert not device.answers
-    assert [line.split(",")[0].split(": ")[-1] for line in summary.lowered] == [form] * 2
+    assert [line.split(",")[0] for line in summary.lowered] == [
+        f"{kind}: columns: {form}" for kind in ("float32", "int8")
+    ]
 
 
 def test_report_has_multiplications_of_kernel_pruned_layers_only(exported, model, data, tmp_path):

@@ -296,7 +296,7 @@ def test_file_without_the_weights_of_a_layer_is_refused():
 @pytest.mark.parametrize("name", ["residual_projection", "flatten_head"])
 def test_packed_file_is_smaller(name):
     files = fixed_point_files(calibrated(zoo.build(name), sp.FixedPoint(4, 4)))
-    assert len(files.int4) < len(files.int8)
+    assert len(files.int4.data) < len(files.int8.data)
 
 
 def hand_made(weights, biases, scales=(0.5, 1.0, 16.0)):

@@ -53,7 +53,7 @@ def test_figures_of_xnnpack_are_recorded(good):
 
 
 def test_files_are_read_from_disk(good, tmp_path):
-    (tmp_path / "model.tflite").write_bytes(good)
+    (tmp_path / "model.tflite").write_bytes(good.data)
     assert verify_exact(tmp_path / "model.tflite", X[:9], micro=False) == verify_exact(good, X[:9], micro=False)
 
 
