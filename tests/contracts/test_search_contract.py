@@ -105,6 +105,17 @@ def test_best_candidate_ever_seen_is_returned(name, granularity):
     assert result.masks.equals(seen[int(np.argmax(result.scores))])
 
 
+@pytest.mark.parametrize("name", SEARCHES)
+def test_of_equal_candidates_the_first_is_returned(name):
+    space, seen = mask_space(GRAPH, FEATURE_MAP, SPARSITY), []
+
+    def score(candidates):
+        seen.extend(candidates)
+        return [0.0] * len(candidates)
+
+    assert find(made(name), space, score, importance=importance_of(name, space)).masks is seen[0]
+
+
 @every_case
 def test_run_continues_from_saved_arrays(name, granularity, tmp_path):
     selector, space = made(name), mask_space(GRAPH, granularity, SPARSITY)

@@ -47,6 +47,19 @@ def test_step_schedule_takes_the_latest_update_of_the_last_epoch():
     assert StepSchedule(lambda step: (False, 0.5)).sparsity_at(3, 10, 0.8) is None
 
 
+def test_step_schedule_is_asked_for_each_step_since_the_last_epoch_and_for_none_before_the_first():
+    asked = []
+
+    def never(step):
+        asked.append(step)
+        return False, 0.5
+
+    for epoch, steps in enumerate([[0], [1, 2, 3], [4, 5, 6]]):
+        asked.clear()
+        assert StepSchedule(never).sparsity_at(epoch, 3, 0.8) is None
+        assert sorted(asked) == steps
+
+
 def test_step_schedule_takes_arrays():
     schedule = StepSchedule(lambda step: (np.array(True), np.array(0.25, np.float32)))
     assert schedule.sparsity_at(0, 10, 0.8) == 0.25

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_structprune.search import ParticleFilter, SearchState, effective_count, systematic_resample, weights_of
+from tf_structprune.search import (
+    EvolutionaryParticleFilter,
+    ParticleFilter,
+    SearchState,
+    effective_count,
+    systematic_resample,
+    weights_of,
+)
 
 LAWS = settings(max_examples=300, deadline=None, derandomize=True)
 score_arrays = arrays(np.float64, st.integers(1, 12), elements=st.floats(-1, 0))
@@ -103,3 +110,28 @@ def test_particles_are_resampled_as_soon_as_fewer_count(seed):
     chosen = np.bincount(survivors(scores, seed), minlength=4)
     assert chosen[0] >= 3
     assert chosen[2:].tolist() == [0, 0]
+
+
+class Told(Still):
+    """A space that writes down what is done to each child."""
+
+    def perturb(self, masks, fraction, rng):
+        return f"{masks} moved"
+
+    def cross(self, first, second, rng):
+        return f"{first} crossed"
+
+
+@pytest.mark.parametrize(
+    "crossover, mutation, done",
+    [(1, 0, {" crossed"}), (1, 1, {" crossed moved"}), (0, 0, {" moved"}), (0, 1, {" moved"}), (0.5, 0.5, None)],
+)
+def test_children_are_crossed_and_moved_as_often_as_the_settings_say(crossover, mutation, done):
+    """None is its parent: a child with one parent is always moved."""
+    selector = EvolutionaryParticleFilter(particles=400, crossover=crossover, mutation=mutation, elites=0)
+    state = SearchState(round=1, population=("",) * 400, scores=(0.0,) * 400)
+    children = selector.propose(Told(), state, np.random.default_rng(0))
+    assert done is None or set(children) == done
+    if done is None:
+        shares = {kind: children.count(kind) / 400 for kind in (" moved", " crossed", " crossed moved")}
+        assert shares == pytest.approx({" moved": 0.5, " crossed": 0.25, " crossed moved": 0.25}, abs=0.08)
