@@ -589,5 +589,9 @@ def test_help_shows_the_defaults(capsys):
     with pytest.raises(SystemExit):
         main(["compress", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for default in ("in [0, 1) (default: 0.5)", "as a fraction (default: 0.01)", "each granularity (default: 10)"):
+    for default in (
+        "in [0, 1) (default: 0.5)",
+        "as a fraction (default: 0.01)",
+        "if not given 10, or on small data as many as make 500 steps",
+    ):
         assert default in text

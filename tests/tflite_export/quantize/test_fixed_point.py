@@ -408,7 +408,7 @@ def test_float_form_has_the_rounded_weights_and_float_signals():
         np.testing.assert_array_equal(kernel, keras.ops.convert_to_numpy(layer.effective_kernel()))
         np.testing.assert_array_equal(bias, keras.ops.convert_to_numpy(layer.effective_bias()))
     in_float = sp.to_fixed_point(zoo.build("residual_projection"), sp.FixedPoint(3, None))
-    sp.callbacks.calibrate_weights(in_float)
+    sp.stages.calibrate_weights(in_float)
     assert zoo.largest_difference(plain, in_float, zoo.batch()) < 0.05
 
 

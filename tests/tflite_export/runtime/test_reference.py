@@ -65,7 +65,7 @@ def test_dense_layers_with_one_scale_are_bit_exact(name):
 
 @pytest.mark.parametrize("name", ["residual_identity", "flatten_head", "depthwise", "concat", "poolings"])
 def test_networks_with_scales_that_are_powers_of_two_are_bit_exact(name):
-    data = open_file(int8_models.network(name)).scores
+    data = open_file(int8_models.network(name)).scores.data
     assert_bit_exact(int8_models.with_scales(data, int8_models.power_of_two), IMAGES)
 
 
@@ -143,7 +143,7 @@ def test_operators_are_bit_exact_on_a_thousand_images(name):
 def test_products_and_sums_with_any_scales_are_bit_exact(seed):
     rng = np.random.default_rng(seed)
     for name in ("gate", "residual_twice", "residual_projection"):  # nothing there needs two equal scales
-        data = open_file(int8_models.network(name)).scores
+        data = open_file(int8_models.network(name)).scores.data
         assert_bit_exact(int8_models.with_scales(data, lambda scale: scale * rng.uniform(0.7, 1.4)), IMAGES)
 
 
