@@ -234,7 +234,7 @@ def test_graph_prints_groups_and_reasons():
     assert text.startswith("residual_projection: ")
     assert "group main_2: 6 channels of main_2, short -> classifier (may go)" in text
     assert "group stem: 4 channels of stem -> main_1, short (kept: stem is the first convolution)" in text
-    assert "not pruned:\n  stem: stem is the first convolution. Kept by design" in text
+    assert "not pruned:\n  stem: stem is the first convolution. Use keep_first=False" in text
 
 
 def test_tracing_leaves_the_model_unchanged():
