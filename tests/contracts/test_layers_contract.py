@@ -131,6 +131,7 @@ REFUSED = {
     "ELU": _NOT_IN_INT8 + "'ELU'",
     "nearest pixels": _NOT_IN_INT8 + "'TILE'",
 }
+CONVERTED_OFTEN = ("convolutions 2-D", "normalizations", "joins")  # ten seconds of TensorFlow's converter each
 PLANAR = [family for family, (rank, _) in FAMILIES.items() if rank == 2]
 
 
@@ -161,7 +162,11 @@ def off(model, expected, x):
 
 @pytest.mark.parametrize(
     "family, form",
-    [(family, form) for family in FAMILIES for form in (FORMS if family in PLANAR else ["gather"])],
+    [
+        pytest.param(family, form, marks=() if form == "gather" or family in CONVERTED_OFTEN else pytest.mark.sweep)
+        for family in FAMILIES
+        for form in (FORMS if family in PLANAR else ["gather"])
+    ],
 )
 def test_layers_are_masked_shrunk_and_lowered(family, form):
     small, expected, x = shrunk(family, FORMS[form])
@@ -172,15 +177,27 @@ def test_layers_are_masked_shrunk_and_lowered(family, form):
         assert form in {choice.form.split()[0] for choice in low.plan.choices}
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in REFUSED])
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in CONVERTED_OFTEN else pytest.mark.sweep)
+        for family in FAMILIES
+        if family not in REFUSED
+    ],
+)
 def test_layers_are_exported_in_float_and_int8(family, tmp_path):
     small, _, x = shrunk(family, SCATTERED)
-    summary = te.export(small, tmp_path / "out", representative_data=x, micro=False, npu=None, top1_agreement=0.0)
+    # Lowering is tried above; timing its forms converts the network once for each.
+    lower = "auto" if family == "convolutions 2-D" else "none"
+    settings = {"micro": False, "npu": None, "top1_agreement": 0.0, "lower": lower}
+    summary = te.export(small, tmp_path / "out", representative_data=x, **settings)
     assert summary.verification.int8_error < summary.verification.int8_error_bound
 
 
-@pytest.mark.parametrize("family", REFUSED)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=() if name == "ELU" else pytest.mark.sweep) for name in REFUSED]
+)
 def test_layers_that_tflite_lacks_are_refused_by_name(family, tmp_path):
     small, _, x = shrunk(family, SCATTERED)
     with pytest.raises(ValueError, match=REFUSED[family]):
-        te.export(small, tmp_path / "out", representative_data=x, micro=False, npu=None)
+        te.export(small, tmp_path / "out", representative_data=x, micro=False, npu=None, lower="none")
