@@ -19,7 +19,7 @@ class MaskedModel:
 
     def __init__(self, model: keras.Model) -> None:
         if not is_masked(model):
-            raise ValueError(f"Model '{model.name}' has no masks. Received: a plain model. Train wrap(model) instead.")
+            raise ValueError(f"Model '{model.name}' has no masks. Received: a plain model. Use wrap(model) first.")
         self.model = model
         self.graph = trace(model)
         self.polarity = polarity_of(model)

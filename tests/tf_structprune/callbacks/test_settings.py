@@ -90,7 +90,7 @@ def test_bad_validation_data_is_refused(x, y, message):
 def test_plain_model_is_refused():
     model = zoo.build("chain")
     model.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match=r"Model 'chain' has no masks\. Received: .*Train wrap\(model\) instead"):
+    with pytest.raises(ValueError, match=r"Model 'chain' has no masks\. Received: .*Use wrap\(model\) first"):
         model.fit(X, Y, verbose=0, callbacks=[made()])
 
 
