@@ -51,7 +51,7 @@ def test_score_is_that_of_the_masks_by_magnitude(masked):
     graph = sp.trace(masked)
     sp.set_masks(masked, kept_space(graph, found.kept).top(l1(masked, graph, "feature_map", X)))
     assert found.score == pytest.approx(validation.of(masked))
-    assert found.metric == "sparse_categorical_crossentropy"
+    assert found.metric.name == "sparse_categorical_crossentropy"
 
 
 def test_group_whose_maps_hardly_matter_gives_most(masked):
@@ -91,8 +91,8 @@ def test_cost_function_gives_the_latency(masked):
 
 
 def test_name_of_a_score_is_told(masked):
-    assert allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric == "top1"
-    assert allocated(masked, method="uniform", score=accuracy).metric == "accuracy"
+    assert allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric.name == "top1"
+    assert allocated(masked, method="uniform", score=accuracy).metric.name == "accuracy"
 
 
 def accuracy(y_true, y_pred):
