@@ -91,7 +91,9 @@ def test_cost_function_gives_the_latency(masked):
 
 
 def test_name_of_a_score_is_told(masked):
-    assert allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric.name == "top1"
+    assert (
+        allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric.name == "top1"
+    )
     assert allocated(masked, method="uniform", score=accuracy).metric.name == "accuracy"
 
 
