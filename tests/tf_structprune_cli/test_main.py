@@ -165,7 +165,7 @@ INPUTS = {
     "channel axis missing": ({"data": "flat.npz"}, "Use shape (8, 8, 1) (add the channel axis)."),
     "labels out of range": ({"data": "labels.npz"}, "y_test has labels that the model does not know."),
     "NaN": ({"data": "nan.npz"}, "x_train has 5120 values that are not finite."),
-    "labels no classes": ({"data": "float.npz"}, "y_train must be class indices or one-hot rows."),
+    "labels no classes": ({"data": "float.npz"}, "The task of model 'tiny' does not follow from its output and the targets."),
     "lengths differ": ({"data": "short.npz"}, "x_train and y_train need the same length, at least 2."),
     "half a validation part": ({"data": "half.npz"}, "half.npz lacks y_val."),
 }
@@ -432,7 +432,7 @@ def test_former_run_is_replaced_with_overwrite_only_and_an_undone_stage_told(com
     assert [stage["accepted"] for stage in summary["stages"]] == [True, False]
     assert tiny.entries(former.parent) == ["out"]
     undone = summary["stages"][1]
-    assert f"Not reached: intra_kernel at sparsity {undone['sparsity']:.3f} left a validation error of " in out
+    assert f"Not reached: intra_kernel at sparsity {undone['sparsity']:.3f} left a validation MCR of " in out
     assert f"{100 * undone['mcr_after_retraining']:.2f} %, beyond the tolerance; it was undone." in out
 
 
