@@ -1,6 +1,9 @@
-"""Cases of a test of which only some run in the gate."""
+"""Cases of a test of which only some run in the gate, and how long it waits for a process."""
 
 import pytest
+
+HANG_SECONDS = 1800
+"""After which a process counts as one that hangs; no test depends on how fast a machine is."""
 
 
 def sweep_but(often, cases):

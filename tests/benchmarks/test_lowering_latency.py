@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import _lowering_rows, _lowering_table, lowering_latency, networks
 from benchmarks._lowering_rows import METHODS, Other, measure, prune
+from tests.marks import HANG_SECONDS
 from tf_structprune.layers import wrap
 from tf_structprune.shrink import shrink
 from tflite_export.quantize import convert
@@ -142,5 +143,7 @@ def test_process_is_refused_amx_and_nothing_else():
         "asked = libc.syscall(158, 0x1023, 18); refused = ctypes.get_errno() == errno.EPERM; "
         "print(asked, refused, libc.syscall(158, 0x1022, ctypes.byref(got)), got.value >> 18 & 1)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert done.stdout.split() == ["-1", "True", "0", "0"], done.stderr

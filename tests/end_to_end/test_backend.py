@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import HANG_SECONDS
+
 ROOT = Path(__file__).parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling takes the time
 SUITES = [
@@ -25,7 +27,7 @@ def run_pytest(backend, *arguments):
     """pytest in a process of its own, in which there is no TensorFlow."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_tensorflow", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 @pytest.mark.parametrize("backend", [name for name in ("jax", "torch") if importlib.util.find_spec(name)])

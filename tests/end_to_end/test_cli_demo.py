@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.devices import ByMacs
+from tests.marks import HANG_SECONDS
 from tf_structprune_cli import main
 from tflite_export.bench import Host
 from tflite_export.runtime import run_litert
@@ -63,14 +64,14 @@ def test_ctrl_c_in_the_demo_leaves_nothing(tmp_path):
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
     ) as process:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + HANG_SECONDS
             while not list(tmp_path.glob("deep/.digits.*.partial")):
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.1)
             time.sleep(4)  # into the training
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=HANG_SECONDS)
         finally:
             process.kill()
     assert process.returncode == 130

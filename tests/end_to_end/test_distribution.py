@@ -10,6 +10,7 @@ import keras
 import pytest
 
 from tests.end_to_end.fit_on_devices import digits
+from tests.marks import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling takes the time
@@ -51,7 +52,7 @@ def fitted(backend, way, devices, dense, folder):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
     }
     command = [sys.executable, "-m", "tests.end_to_end.fit_on_devices", str(dense), str(devices), str(folder), way]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text())
 

@@ -165,7 +165,10 @@ INPUTS = {
     "channel axis missing": ({"data": "flat.npz"}, "Use shape (8, 8, 1) (add the channel axis)."),
     "labels out of range": ({"data": "labels.npz"}, "y_test has labels that the model does not know."),
     "NaN": ({"data": "nan.npz"}, "x_train has 5120 values that are not finite."),
-    "labels no classes": ({"data": "float.npz"}, "The task of model 'tiny' does not follow from its output and the targets."),
+    "labels no classes": (
+        {"data": "float.npz"},
+        "The task of model 'tiny' does not follow from its output and the targets.",
+    ),
     "lengths differ": ({"data": "short.npz"}, "x_train and y_train need the same length, at least 2."),
     "half a validation part": ({"data": "half.npz"}, "half.npz lacks y_val."),
 }

@@ -9,6 +9,8 @@ from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
+from tests.marks import HANG_SECONDS
+
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 ARTIFACTS = ("model.keras", "model_float32.tflite", "model_int8.tflite", "micro/model_data.cc", "summary.json")
@@ -38,7 +40,7 @@ def executed(tmp_path_factory):
     notebook = load(ROOT / "tutorials/1_prune_and_export.ipynb")
     client = NotebookClient(
         notebook,
-        timeout=300,
+        timeout=HANG_SECONDS,
         kernel_name="python3",
         kernel_manager_class=ThisPython,
         resources={"metadata": {"path": str(folder)}},

@@ -13,7 +13,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tests.marks import sweep_but
+from tests.marks import HANG_SECONDS, sweep_but
 from tests.tf_structprune.callbacks import resumed_fit
 
 ROOT = Path(__file__).parents[3]
@@ -93,7 +93,7 @@ def test_student_of_a_distiller_goes_on_too(tmp_path):
 def run_script(folder, *arguments):
     command = [sys.executable, "-m", "tests.tf_structprune.callbacks.resumed_fit", str(folder), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 def test_killed_processes_leave_what_the_next_one_needs(tmp_path):

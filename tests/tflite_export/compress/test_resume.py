@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
+from tests.marks import HANG_SECONDS
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
 from tflite_export.bench import HOST, Host
@@ -192,7 +193,7 @@ def test_fixed_point_goes_on_with_the_next_epoch(tmp_path, monkeypatch):
 def run_script(*arguments):
     command = [sys.executable, "-m", "tests.tflite_export.compress.killed_run", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 def test_killed_command_goes_on_and_leaves_nothing_behind(tmp_path):
