@@ -96,6 +96,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     Attributes:
         reports: a `StageReport` for each pruning step so far, in order.
+        judge: the `stages.Judge` that the steps are held to, once training has begun.
 
     Raises:
         ValueError: a setting out of range; in `fit`, a state of another run, or one that does not fit the model that
@@ -315,6 +316,11 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         if self._run is None:
             raise RuntimeError("StructuredPruning was called outside of fit. Pass it in fit(callbacks=[...]).")
         return self._run
+
+    @property
+    def judge(self) -> Judge:
+        """What the run is held to: validation data, the score of the model that was given, the tolerance."""
+        return self._state().judge
 
     @property
     def reports(self) -> tuple[StageReport, ...]:

@@ -214,13 +214,13 @@ def test_labels_are_not_needed(run, data):
     dense = []
     settings = {"validation_data": (x, None), "score": "kl", "tolerance": 100.0}
     masked, callback, history = run(before=lambda model: dense.extend(zoo.outputs_of(model, x)), **settings)
-    np.testing.assert_allclose(callback.validation.y, dense[0], atol=1e-6)
+    np.testing.assert_allclose(callback.judge.validation.y, dense[0], atol=1e-6)
     assert callback.reports[0].score_before < 0
     assert history["prune_sparsity"][-1] >= 0.5
     assert history["prune_val_score"][-1] == pytest.approx(-divergence(dense[0], zoo.outputs_of(masked, x)[0]).mean())
     now = zoo.outputs_of(masked, x)[0]
     masked.fit(x, data[1], epochs=1, verbose=0, callbacks=[callback])
-    np.testing.assert_allclose(callback.validation.y, now, atol=1e-6)
+    np.testing.assert_allclose(callback.judge.validation.y, now, atol=1e-6)
 
 
 def test_several_outputs_are_judged_together(data):
