@@ -141,3 +141,11 @@ def test_step_refuses_what_is_not_finite(bad):
 def test_format_is_that_of_the_power_of_two(values, frac_bits):
     assert optimal_format(values, 3).frac_bits == frac_bits
     assert optimal_format(values, 3).step == optimal_step(values, 3, power_of_two=True)
+
+
+@everywhere
+@each_word
+def test_format_has_the_best_step_that_is_a_power_of_two(name, bits, signed):
+    values = draw(name)
+    step = optimal_step(values, bits, power_of_two=True, signed=signed)
+    assert optimal_format(values, bits, signed=signed).step == step

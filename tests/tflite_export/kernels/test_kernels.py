@@ -158,6 +158,32 @@ def test_softmax_is_near_the_real_one():
     assert np.abs(found - np.minimum(real, 255 / 256)).max() <= 0.51 / 256
 
 
+def test_softmax_is_over_the_last_axis():
+    x = array(4, 5, 10, scales=(0.1,))
+    rows = kernels.QuantizedArray(x.values.reshape(20, 10), x.format)
+    np.testing.assert_array_equal(kernels.softmax(x).reshape(20, 10), kernels.softmax(rows))
+
+
+@pytest.mark.parametrize("scale", [16.0, 200.0, 1e4])
+def test_softmax_of_scores_far_apart_is_all_or_nothing(scale):
+    """Scores that are a step apart, or 255; their exponentials have no bits left."""
+    x = kernels.QuantizedArray(np.array([[-128, 126, 127], [3, 3, -128]], np.int8), kernels.AffineFormat((scale,)))
+    assert kernels.softmax(x).tolist() == [[-128, -128, 127], [0, 0, -128]]
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (1,)], ids=str)
+def test_mean_is_near_the_real_one(axes):
+    """Rounded to an eighth of a step or finer, then to a step."""
+    x = array(20, 7, 5, 3, zero_point=-20)
+    steps = np.clip(0.03 * (x.values + 20.0).mean(axis=axes) / 0.013 + 4, -128, 127)
+    found = kernels.mean(x, axes, output=kernels.AffineFormat((0.013,), 4))
+    assert np.abs(found - steps).max() <= 0.5 + 1 / 16
+
+
+def test_windows_slide_by_one_and_stay_inside_unless_told():
+    assert kernels.Window() == kernels.Window((1, 1), "VALID", (1, 1))
+
+
 def test_add_and_multiply_are_near_the_real_ones():
     first, second = array(500, zero_point=3), array(500, scales=(0.011,), zero_point=-90)
     output = kernels.AffineFormat((0.06,), 4)
@@ -220,11 +246,14 @@ def test_integers_are_not_moved_between_formats(name):
             lambda: kernels.requantize(array(3, scales=(0.1, 0.2)), output=SAME),
             "The tensor must have one scale. Received: 2 scales",
         ),
-        (
-            lambda: kernels.conv_2d(
-                array(1, 2, 2, 1), weights(1, 3, 3, 1, channels=1), None, output=SAME, window=kernels.Window()
-            ),
-            r"Images must be at least as large as the window. Received: \(2, 2\), window of \(3, 3\)",
+        *(
+            (
+                lambda size=size: kernels.conv_2d(
+                    array(1, *size, 1), weights(1, 3, 3, 1, channels=1), None, output=SAME, window=kernels.Window()
+                ),
+                rf"Images must be at least as large as the window. Received: \({size[0]}, {size[1]}\), window",
+            )
+            for size in ((2, 2), (2, 3), (3, 2))
         ),
         (
             lambda: kernels.conv_2d(
@@ -323,9 +352,16 @@ def test_exact_ties_are_rounded_as_the_runtimes_do(call, expected):
     assert call(kernels.QuantizedArray(STEPS, ONE)).ravel().tolist() == expected
 
 
-@pytest.mark.parametrize("activation, scale, expected", [("RELU6", 4.0, [0, 2]), ("RELU_N1_TO_1", 2.0, [-1, 1])])
+@pytest.mark.parametrize(
+    "activation, scale, expected",
+    [
+        ("RELU6", 1.0, [0, 6]),
+        ("RELU_N1_TO_1", 1.0, [-1, 1]),
+        ("RELU6", 4.0, [0, 2]),  # 6 / 4 is a step and a half
+        ("RELU_N1_TO_1", 2.0, [-1, 1]),  # 1 / 2 is half of one
+    ],
+)
 def test_bounds_of_fused_activations_are_rounded_away_from_zero(activation, scale, expected):
-    """6 / 4 is a step and a half, 1 / 2 is half of one."""
     output = kernels.AffineFormat((scale,))
     found = kernels.relu(array(100, scales=(scale,)), output=output, activation=activation)
     assert [found.min(), found.max()] == expected
