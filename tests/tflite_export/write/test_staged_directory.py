@@ -173,6 +173,14 @@ def test_link_keeps_pointing_to_the_new_directory(tmp_path):
     assert tree(tmp_path / "real")["summary.json"] == "second"
 
 
+def test_what_a_killed_process_leaves_is_removed(tmp_path):
+    """The temporary directory has the name that is looked for."""
+    with pytest.raises(FileNotFoundError), staged_directory(tmp_path / "out") as staged:
+        remove_partials(tmp_path / "out", keep=tmp_path / "another")
+        assert not staged.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_partials_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     kept = [".out.01234567.partial", ".other.01234567.partial", ".out.work", ".out.mine.partial", "out"]
     for name in (*kept, ".out.89abcdef.partial"):
