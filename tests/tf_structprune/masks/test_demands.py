@@ -116,15 +116,28 @@ def test_blocks_are_even_runs_of_the_maps_that_are_left():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_poorer_patterns_lie_within_the_richer_ones(seed):
+@pytest.mark.parametrize("sparsity", [0.6, 0.75, 0.85])
+def test_poorer_patterns_lie_within_the_richer_ones(sparsity, seed):
     graph = chain_graph(WIDTHS)
-    space = mask_space(graph, IntraKernelStrided((3, 9), 2), 0.6)
+    space = mask_space(graph, IntraKernelStrided((3, 9), 2), sparsity)
     rng = np.random.default_rng(seed)
     values = {n: rng.random((graph.layer(n).positions, graph.layer(n).inputs)) for n in space.blocks}
     for candidate in (space.sample(rng), space.top(values)):
         for patterns in candidate.intra_kernel.values():
             kept = positions_kept(patterns, 9)
             assert kept.any(axis=1).sum() <= kept.sum(axis=0).max()
+    for candidate in candidates(space, graph, seed):
+        assert all(len(np.unique(patterns, axis=0)) <= 2 for patterns in candidate.intra_kernel.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sparsity", [0.25, 0.4, 0.5])
+def test_blocks_of_uneven_size_reach_the_sparsity(sparsity, seed):
+    """Seven maps go in runs of two, two, two and one, so that tiles weigh 4, 2 or 1 kernels."""
+    graph = chain_graph([2, 7, 7, 7, 3])
+    space = mask_space(graph, Kernel(4), sparsity)
+    for candidate in candidates(space, graph, seed):
+        assert sparsity_of(graph, candidate) >= sparsity - 1e-9
 
 
 def test_search_moves_among_blocks():

@@ -256,6 +256,18 @@ def test_a_single_stride_gives_its_own_sparsity(polarity, kept):
         assert sparsity_of(graph, masks, polarity) == pytest.approx(1 - kept / 9)
 
 
+@pytest.mark.parametrize("polarity", POLARITIES)
+def test_maps_that_are_gone_have_the_pattern_that_keeps_all(polarity):
+    graph = chain_graph([2, 6, 6, 6, 3])
+    gone = np.arange(6) < 3
+    base = MaskSet(feature_map={group.name: ~gone for group in graph.prunable_groups})
+    space = mask_space(graph, INTRA_KERNEL, 0.8, base=base, patterns=PatternOptions(polarity=polarity))
+    for masks in candidates_of(space, graph, 0):
+        for name, patterns in masks.intra_kernel.items():
+            assert (patterns[~space.alive[name]] == [1, 0]).all()
+    assert any((~alive).any() for alive in space.alive.values())
+
+
 def test_strides_bound_what_may_be_drawn():
     space = mask_space(chain_graph([2, 4, 4, 4, 3]), INTRA_KERNEL, 0.5, patterns=PatternOptions((1, 3)))
     drawn = [p for seed in range(5) for p in space.sample(np.random.default_rng(seed)).intra_kernel.values()]

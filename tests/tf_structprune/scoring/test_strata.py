@@ -24,8 +24,9 @@ def test_classes_are_strata(targets):
     assert (strata_of(targets(labels), first=128) == labels).all()
 
 
-def test_targets_of_every_place_are_taken_by_their_mean():
-    maps = np.random.default_rng(0).random((100, 4, 4, 2)) + np.arange(100)[:, None, None, None]
+@pytest.mark.parametrize("shape", [(4, 4, 2), (4, 2)], ids=["images", "sequences"])
+def test_targets_of_every_place_are_taken_by_their_mean(shape):
+    maps = np.random.default_rng(0).random((100, *shape)) + np.arange(100).reshape(100, *[1] * len(shape))
     strata = strata_of(maps, first=128)
     assert (np.diff(strata) >= 0).all()
     assert strata.max() > 5

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import zoo
+from tflite_export.file import open_file
 from tflite_export.lower import (
     Block,
     Grid,
@@ -23,7 +24,6 @@ from tflite_export.lower import (
     spans_of,
 )
 from tflite_export.quantize import convert
-from tflite_export.runtime import describe
 
 MANY = settings(max_examples=150, deadline=None, derandomize=True)
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
@@ -185,7 +185,7 @@ def test_no_concatenation_has_more_inputs_than_tflite_micro_takes(kind):
         plain = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1)}
         layer, shape = LoweredConv2D(**plain, sums=one_term(blocks, Grid(0, 0, 1, 1), (3, 3))), (4, 4, 12)
     inputs = keras.Input(shape)
-    operators = describe(convert(keras.Model(inputs, layer(inputs)))).operators
+    operators = open_file(convert(keras.Model(inputs, layer(inputs)))).description.operators
     joined = [len(operator.inputs) for operator in operators if operator.name == "CONCATENATION"]
     assert sum(joined) > 12 + 12  # what the first block reads, and the blocks
     assert max(joined) == 10  # kMaxInputNum in tensorflow/lite/micro/kernels/concatenation.cc
