@@ -137,6 +137,16 @@ def test_padded_channels_in_the_middle_are_a_barrier():
 
 
 def test_layer_that_cannot_be_copied_is_named():
-    model = net(_L.Lambda(lambda x: x * 2, name="doubled"))
-    with pytest.raises(ValueError, match=r"Layer 'doubled' \(Lambda\) cannot be copied from its configuration"):
+    class Scaled(_L.Layer):
+        """Holds a variable, so that it has to be copied, and does not say how it was made."""
+
+        def __init__(self, factor, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = self.add_weight(shape=(), initializer=keras.initializers.Constant(factor))
+
+        def call(self, x):
+            return x * self.factor
+
+    model = net(Scaled(keras.ops.ones(()), name="doubled"))
+    with pytest.raises(ValueError, match=r"Layer 'doubled' \(Scaled\) cannot be copied from its configuration"):
         sp.wrap(model)

@@ -112,12 +112,16 @@ def without_kernel():
     return convert(keras.Sequential([keras.Input((4,)), keras.layers.Activation(keras.ops.sign)]))
 
 
+def one_input():
+    return convert(keras.Sequential([keras.Input((4,)), keras.layers.ReLU()]))
+
+
 BAD = {
     "two_inputs": (two_inputs, "net", "exactly one input is supported. Received: 2 inputs"),
     "no_kernel": (without_kernel, "net", "TFLite Micro has no kernel for: SIGN"),
     "damaged": (lambda: b"\0" * 100, "net", "not a TFLite model, the identifier TFL3 is missing"),
-    "empty": (lambda: b"", "net", "data must not be empty"),
-    "name": (lambda: b"x", "my net", r"name must be a C\+\+ identifier.*Received: name='my net_data'"),
+    "empty": (lambda: b"", "net", "not a TFLite model, the identifier TFL3 is missing"),
+    "name": (one_input, "my net", r"name must be a C\+\+ identifier.*Received: name='my net_data'"),
 }
 
 
