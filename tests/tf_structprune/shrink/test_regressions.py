@@ -138,7 +138,7 @@ def test_padded_channels_in_the_middle_are_a_barrier():
 
 def test_layer_that_cannot_be_copied_is_named():
     class Scaled(_L.Layer):
-        """Holds a variable, so that it has to be copied, and does not say how it was made."""
+        """Holds a variable, so that it has to be copied, and does not say all that it is made of."""
 
         def __init__(self, factor, **kwargs):
             super().__init__(**kwargs)
@@ -147,6 +147,9 @@ def test_layer_that_cannot_be_copied_is_named():
         def call(self, x):
             return x * self.factor
 
-    model = net(Scaled(keras.ops.ones(()), name="doubled"))
+        def get_config(self):
+            return super().get_config()
+
+    model = net(Scaled(2.0, name="doubled"))
     with pytest.raises(ValueError, match=r"Layer 'doubled' \(Scaled\) cannot be copied from its configuration"):
         sp.wrap(model)
