@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling takes the time
 SUITES = [
     "tests/end_to_end/test_core.py",
-    "tests/tf_structprune/scoring/test_score.py",
+    "tests/tf_structprune/task/test_score.py",
     "tests/tf_structprune/layers/test_clone.py",
     "tests/tf_structprune/layers/test_masked_normalization.py",
 ]
