@@ -1,4 +1,4 @@
-"""Rules: taught by the user, refused for a setting; the cut by them is tested with `tflite_export.shrink`."""
+"""Rules: taught by the user, refused for a setting; the cut by them is tested with `tf_structprune.shrink`."""
 
 import keras
 import numpy as np
