@@ -15,8 +15,8 @@ from tflite_export.lower._parts import side_by_side as side_by_side
 from tflite_export.lower._plan import LayerChoice as LayerChoice
 from tflite_export.lower._plan import LowerPlan as LowerPlan
 from tflite_export.lower._structure import Block as Block
-from tflite_export.lower._structure import Grid as Grid
+from tflite_export.lower._structure import Lattice as Lattice
 from tflite_export.lower._structure import Piece as Piece
 from tflite_export.lower._structure import blocks_of as blocks_of
 from tflite_export.lower._structure import even_edges as even_edges
-from tflite_export.lower._structure import grid_of as grid_of
+from tflite_export.lower._structure import lattice_of as lattice_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tflite_export.lower._around import Weighted
 from tflite_export.lower._dense import spans_of
-from tflite_export.lower._parts import Sum, bases, cost, is_grouped, one_term, term_by_grid
-from tflite_export.lower._structure import Block, Grid, blocks_of, even_edges
+from tflite_export.lower._parts import Sum, bases, cost, is_grouped, one_term, term_by_lattice
+from tflite_export.lower._structure import Block, Lattice, blocks_of, even_edges
 from tflite_export.lower._window import cannot_stride
 
 DENSE = "dense"
@@ -111,15 +111,15 @@ def _conv_forms(each: Weighted, blocks: tuple[Block, ...], copy: int, call: int)
         value = cost(sums, inputs, grouped=name == GROUPED, copy=copy, call=call)
         return Form(name, blocks, tuple(sums), value / dense, exact)
 
-    gathered = one_term(blocks, Grid(0, 0, 1, 1), size)
+    gathered = one_term(blocks, Lattice(0, 0, 1, 1), size)
     shifted = [made for base in bases(blocks, size) if (made := one_term(blocks, base, size)) is not None]
     everything = [made for made in (gathered, *shifted) if made is not None]
     found = [priced(GATHER, gathered)] if gathered is not None else []
     found += [priced(SHIFT, made) for made in shifted]
     found += [priced(GROUPED, made) for made in everything if is_grouped(made)]
-    by_grid = term_by_grid(blocks, size)
-    if by_grid is not None and any(len(each.terms) > 1 for each in by_grid):
-        found.append(priced(SUM, by_grid, exact=False))
+    by_lattice = term_by_lattice(blocks, size)
+    if by_lattice is not None and any(len(each.terms) > 1 for each in by_lattice):
+        found.append(priced(SUM, by_lattice, exact=False))
     possible = [form for form in found if not form.keeps_all(dense) and not _needs_both(each, form)]
     best = {name: min((f for f in possible if f.name == name), key=lambda f: f.cost, default=None) for name in FORMS}
     return [form for form in best.values() if form is not None]

@@ -10,7 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from tflite_export.lower._parts import Part, Sum, Term, side_by_side
-from tflite_export.lower._structure import Grid
+from tflite_export.lower._structure import Lattice
 from tflite_export.lower._window import Axis, cut_of, pads_whole, reading
 
 ELEMENTWISE = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
@@ -210,7 +210,7 @@ def as_sum(value: Any) -> Sum:
     if isinstance(value, Sum):
         return value
     start, stop, terms = value
-    return Sum(start, stop, tuple(Term(Grid(*base), tuple(Part(*part) for part in parts)) for base, parts in terms))
+    return Sum(start, stop, tuple(Term(Lattice(*base), tuple(Part(*part) for part in parts)) for base, parts in terms))
 
 
 def as_list(each: Sum) -> list[Any]:

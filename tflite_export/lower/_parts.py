@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from tflite_export.lower._structure import Block, Grid, grid_of
+from tflite_export.lower._structure import Block, Lattice, lattice_of
 
 _MOST_KINDS = 16  # sets of taps whose shapes are tried; with many, no one small kernel fits them
 
@@ -41,7 +41,7 @@ class Term:
         parts: what it sees, in the order of its input channels.
     """
 
-    base: Grid
+    base: Lattice
     parts: tuple[Part, ...]
 
     @property
@@ -75,7 +75,7 @@ class Sum:
         return self.maps * sum(term.depth * term.base.size for term in self.terms)
 
 
-def one_term(blocks: Sequence[Block], base: Grid, size: tuple[int, int]) -> tuple[Sum, ...] | None:
+def one_term(blocks: Sequence[Block], base: Lattice, size: tuple[int, int]) -> tuple[Sum, ...] | None:
     """Every block as one small convolution with that kernel; None where it cannot reach all taps.
 
     Args:
@@ -92,32 +92,32 @@ def one_term(blocks: Sequence[Block], base: Grid, size: tuple[int, int]) -> tupl
     return tuple(sums)
 
 
-def term_by_grid(blocks: Sequence[Block], size: tuple[int, int]) -> tuple[Sum, ...] | None:
-    """Every block as one small convolution for each set of taps; None if a set is no grid."""
+def term_by_lattice(blocks: Sequence[Block], size: tuple[int, int]) -> tuple[Sum, ...] | None:
+    """Every block as one small convolution for each set of taps; None if a set is no lattice."""
     sums = []
     for block in blocks:
         terms = []
         for taps, pieces in block.by_taps().items():
-            grid = grid_of(taps, size[1])
-            if grid is None:
+            lattice = lattice_of(taps, size[1])
+            if lattice is None:
                 return None
-            runs = _merged(Part(grid.top, grid.left, piece.start, piece.stop) for piece in pieces)
-            terms.append(Term(grid.at_origin(), runs))
+            runs = _merged(Part(lattice.top, lattice.left, piece.start, piece.stop) for piece in pieces)
+            terms.append(Term(lattice.at_origin(), runs))
         sums.append(Sum(block.start, block.stop, tuple(terms)))
     return tuple(sums)
 
 
-def bases(blocks: Sequence[Block], size: tuple[int, int]) -> tuple[Grid, ...]:
+def bases(blocks: Sequence[Block], size: tuple[int, int]) -> tuple[Lattice, ...]:
     """Shapes of small kernels that are worth a try: rows, columns, and what the taps form themselves."""
     height, width = size
-    found = [Grid(0, 0, rows, columns) for rows, columns in ((height, 1), (1, width), (height, width))]
+    found = [Lattice(0, 0, rows, columns) for rows, columns in ((height, 1), (1, width), (height, width))]
     kinds = dict.fromkeys(piece.taps for block in blocks for piece in block.pieces)
     for taps in list(kinds)[:_MOST_KINDS]:
-        whole = grid_of(taps, width)
+        whole = lattice_of(taps, width)
         columns = {tap % width for tap in taps}
-        in_column = [grid_of([tap for tap in taps if tap % width == column], width) for column in sorted(columns)]
-        found += [grid.at_origin() for grid in (whole, *in_column) if grid is not None]
-    single = Grid(0, 0, 1, 1)
+        in_column = [lattice_of([tap for tap in taps if tap % width == column], width) for column in sorted(columns)]
+        found += [lattice.at_origin() for lattice in (whole, *in_column) if lattice is not None]
+    single = Lattice(0, 0, 1, 1)
     return tuple(dict.fromkeys(base for base in found if base != single))
 
 
@@ -161,7 +161,7 @@ def _gathering(term: Term, inputs: int, copy: float, call: float) -> float:
     return copy * term.depth + call * len(term.parts)
 
 
-def _parts(block: Block, base: Grid, size: tuple[int, int]) -> tuple[Part, ...] | None:
+def _parts(block: Block, base: Lattice, size: tuple[int, int]) -> tuple[Part, ...] | None:
     placed = []
     for piece in block.pieces:
         places = _cover(piece.taps, base, size)
@@ -184,7 +184,7 @@ def _merged(parts: Iterable[Part]) -> tuple[Part, ...]:
 
 
 @cache
-def _cover(taps: tuple[int, ...], base: Grid, size: tuple[int, int]) -> tuple[tuple[int, int], ...] | None:
+def _cover(taps: tuple[int, ...], base: Lattice, size: tuple[int, int]) -> tuple[tuple[int, int], ...] | None:
     """Places (row, column) of the small kernel such that they cover all taps, with little in vain."""
     rows, columns = size[0] - base.height + 1, size[1] - base.width + 1
     covers = {place: base.taps_at(place, size[1]) for place in product(range(rows), range(columns))}

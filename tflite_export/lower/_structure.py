@@ -61,7 +61,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Lattice:
     """Taps that are a smaller kernel of their own: `rows x columns` of them, evenly spaced.
 
     Attributes:
@@ -95,9 +95,9 @@ class Grid:
         """Kernel columns from the first to the last."""
         return (self.columns - 1) * self.column_step + 1
 
-    def at_origin(self) -> "Grid":
+    def at_origin(self) -> "Lattice":
         """The same shape in the first row and column."""
-        return Grid(0, 0, self.rows, self.columns, self.row_step, self.column_step)
+        return Lattice(0, 0, self.rows, self.columns, self.row_step, self.column_step)
 
     def taps_at(self, place: tuple[int, int], width: int) -> frozenset[int]:
         """The taps of the shape when it begins at that row and column of a kernel so many columns wide."""
@@ -128,13 +128,13 @@ def _pieces(needed: NDArray[np.bool_]) -> tuple[Piece, ...]:
     return tuple(piece for piece in found if piece.taps)
 
 
-def grid_of(taps: Sequence[int], width: int) -> Grid | None:
-    """The grid that the taps of a kernel of that width form; None if they are no full grid."""
+def lattice_of(taps: Sequence[int], width: int) -> Lattice | None:
+    """The lattice that the taps of a kernel of that width form; None if they are no full lattice."""
     rows, columns = ({tap // width for tap in taps}, {tap % width for tap in taps})
     steps = [_step(sorted(axis)) for axis in (rows, columns)]
     if len(rows) * len(columns) != len(set(taps)) or None in steps:
         return None
-    return Grid(min(rows), min(columns), len(rows), len(columns), steps[0] or 1, steps[1] or 1)
+    return Lattice(min(rows), min(columns), len(rows), len(columns), steps[0] or 1, steps[1] or 1)
 
 
 def _step(places: list[int]) -> int | None:

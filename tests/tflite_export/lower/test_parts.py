@@ -10,7 +10,7 @@ from tests import zoo
 from tflite_export.file import open_file
 from tflite_export.lower import (
     Block,
-    Grid,
+    Lattice,
     LoweredConv2D,
     LoweredDense,
     Part,
@@ -74,11 +74,13 @@ def test_any_small_kernel_computes_the_convolution(shape, size, blocks, base, se
     kernel, bias = patterned(rng, (height, width), 5, 6, blocks=blocks), rng.normal(size=6).astype(np.float32)
     alive = (kernel != 0).reshape(-1, 5, 6)
     found = blocks_of(alive, even_edges(alive))
-    grid = Grid(0, 0, *base)
-    spread = (grid.rows > 1 and grid.row_step * rate[0] > 1) or (grid.columns > 1 and grid.column_step * rate[1] > 1)
+    lattice = Lattice(0, 0, *base)
+    spread = (lattice.rows > 1 and lattice.row_step * rate[0] > 1) or (
+        lattice.columns > 1 and lattice.column_step * rate[1] > 1
+    )
     if any(not block.pieces for block in found) or (spread and max(shape["strides"]) > 1):
         return
-    sums = one_term(found, grid, (height, width))
+    sums = one_term(found, lattice, (height, width))
     if sums is None:
         return
     if len(set(shape["strides"])) > 1 and any(term.depth == 1 for each in sums for term in each.terms):
@@ -140,24 +142,24 @@ def test_strided_positions_are_few_runs(taps, count):
 
 
 def test_column_of_all_maps_is_one_part():
-    (each,) = one_term([Block(0, 4, (Piece(0, 8, (1, 4, 7)),))], Grid(0, 0, 3, 1), (3, 3))
-    assert each == Sum(0, 4, (Term(Grid(0, 0, 3, 1), (Part(0, 1, 0, 8),)),))
+    (each,) = one_term([Block(0, 4, (Piece(0, 8, (1, 4, 7)),))], Lattice(0, 0, 3, 1), (3, 3))
+    assert each == Sum(0, 4, (Term(Lattice(0, 0, 3, 1), (Part(0, 1, 0, 8),)),))
     assert each.multiplications == 4 * 8 * 3
 
 
 def test_maps_that_need_the_middle_column_too_share_its_part():
     block = Block(0, 4, (Piece(0, 2, tuple(range(9))), Piece(2, 8, (1, 4, 7))))
-    (each,) = one_term([block], Grid(0, 0, 3, 1), (3, 3))
+    (each,) = one_term([block], Lattice(0, 0, 3, 1), (3, 3))
     assert each.terms[0].parts == (Part(0, 0, 0, 2), Part(0, 1, 0, 8), Part(0, 2, 0, 2))
 
 
 def test_kernel_that_cannot_reach_a_tap_is_none():
-    assert one_term([Block(0, 1, (Piece(0, 1, (4,)),))], Grid(0, 0, 2, 2, 2, 2), (3, 3)) is None
+    assert one_term([Block(0, 1, (Piece(0, 1, (4,)),))], Lattice(0, 0, 2, 2, 2, 2), (3, 3)) is None
 
 
 def test_disjoint_blocks_in_order_are_one_part_of_a_grouped_convolution():
     blocks = [Block(0, 2, (Piece(0, 4, tuple(range(9))),)), Block(2, 4, (Piece(4, 8, tuple(range(9))),))]
-    assert side_by_side(one_term(blocks, Grid(0, 0, 3, 3), (3, 3))).parts == (Part(0, 0, 0, 8),)
+    assert side_by_side(one_term(blocks, Lattice(0, 0, 3, 3), (3, 3))).parts == (Part(0, 0, 0, 8),)
 
 
 def test_lowered_dense_survives_its_configuration():
@@ -183,7 +185,7 @@ def test_no_concatenation_has_more_inputs_than_tflite_micro_takes(kind):
         layer, shape = LoweredDense(positions=9, blocks=blocks), (108,)
     else:
         plain = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1)}
-        layer, shape = LoweredConv2D(**plain, sums=one_term(blocks, Grid(0, 0, 1, 1), (3, 3))), (4, 4, 12)
+        layer, shape = LoweredConv2D(**plain, sums=one_term(blocks, Lattice(0, 0, 1, 1), (3, 3))), (4, 4, 12)
     inputs = keras.Input(shape)
     operators = open_file(convert(keras.Model(inputs, layer(inputs)))).description.operators
     joined = [len(operator.inputs) for operator in operators if operator.name == "CONCATENATION"]
@@ -204,7 +206,7 @@ def test_softmax_is_taken_over_all_blocks():
                 strides=(1, 1),
                 padding="same",
                 dilation_rate=(1, 1),
-                sums=one_term(blocks, Grid(0, 0, 1, 1), (1, 1)),
+                sums=one_term(blocks, Lattice(0, 0, 1, 1), (1, 1)),
                 activation="softmax",
             ),
             zoo.batch(2, shape=(3, 3, 4)),

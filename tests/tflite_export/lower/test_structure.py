@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflite_export.lower import Block, Grid, Piece, blocks_of, even_edges, grid_of
+from tflite_export.lower import Block, Lattice, Piece, blocks_of, even_edges, lattice_of
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
 
@@ -64,21 +64,21 @@ def test_block_structure_is_found():
 
 
 @pytest.mark.parametrize(
-    "taps, width, grid",
+    "taps, width, lattice",
     [
-        (range(9), 3, Grid(0, 0, 3, 3)),
-        ((0, 3, 6), 3, Grid(0, 0, 3, 1)),
-        ((2, 5, 8), 3, Grid(0, 2, 3, 1)),
-        ((3, 4, 5), 3, Grid(1, 0, 1, 3)),
-        ((4,), 3, Grid(1, 1, 1, 1)),
-        ((0, 2, 6, 8), 3, Grid(0, 0, 2, 2, 2, 2)),
+        (range(9), 3, Lattice(0, 0, 3, 3)),
+        ((0, 3, 6), 3, Lattice(0, 0, 3, 1)),
+        ((2, 5, 8), 3, Lattice(0, 2, 3, 1)),
+        ((3, 4, 5), 3, Lattice(1, 0, 1, 3)),
+        ((4,), 3, Lattice(1, 1, 1, 1)),
+        ((0, 2, 6, 8), 3, Lattice(0, 0, 2, 2, 2, 2)),
         ((0, 2, 4, 6, 8), 3, None),
         ((1, 3, 5, 7), 3, None),
         ((0, 4, 8), 3, None),
-        ((0, 5, 10, 15, 20), 5, Grid(0, 0, 5, 1)),
-        ((0, 2, 4, 10, 12, 14, 20, 22, 24), 5, Grid(0, 0, 3, 3, 2, 2)),
+        ((0, 5, 10, 15, 20), 5, Lattice(0, 0, 5, 1)),
+        ((0, 2, 4, 10, 12, 14, 20, 22, 24), 5, Lattice(0, 0, 3, 3, 2, 2)),
         ((0, 1, 3), 4, None),
     ],
 )
-def test_grids_are_recognised(taps, width, grid):
-    assert grid_of(tuple(taps), width) == grid
+def test_lattices_are_recognised(taps, width, lattice):
+    assert lattice_of(tuple(taps), width) == lattice
