@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,8 +64,23 @@ def to_integers(
     steps = _steps_along(step, real, axis)
     # A step too small for the division saturates as it should: the quotient is infinite.
     with np.errstate(over="ignore"):
-        integers = np.minimum(np.floor(np.abs(real) / steps + 0.5), largest)
-    return np.maximum(np.copysign(integers, real), smallest).astype(np.int16)
+        integers: NDArray[np.float64] = multiples(real, steps, smallest, largest, symmetric=True)
+    return integers.astype(np.int16)
+
+
+def multiples(values: Any, step: Any, smallest: Any, largest: Any, *, symmetric: bool, xp: Any = np) -> Any:
+    """Whole multiples of a step that are nearest to values; where the step is 0, of 1.
+
+    Args:
+        values: real numbers, any shape.
+        step: distance of two numbers, broadcast against `values`.
+        smallest: smallest multiple.
+        largest: largest multiple.
+        symmetric: whether halves go away from zero; else they go up.
+        xp: module of array functions, such as NumPy.
+    """
+    whole = xp.clip(values / xp.where(step > 0, step, xp.ones_like(step)), smallest, largest)
+    return xp.sign(whole) * xp.floor(xp.abs(whole) + 0.5) if symmetric else xp.floor(whole + 0.5)
 
 
 def to_grid(

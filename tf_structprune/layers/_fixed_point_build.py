@@ -6,14 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.fixed_point import SIGNED_SIGNAL_BITS, FixedPoint
+from tf_structprune.fixed_point import RECTIFIED, SIGNED, SIGNED_SIGNAL_BITS, FixedPoint
 from tf_structprune.graph import LayerCall, TensorKey
 from tf_structprune.layers._copy import copy_of
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan
 from tf_structprune.layers._fold import factor_and_offset, normalized_weights
 from tf_structprune.layers._quantized_layer import QuantizedLayer
 from tf_structprune.layers._roles import Role, covers_map
-from tf_structprune.layers._signal_quantizer import RECTIFIED, SIGNED, SignalQuantizer
+from tf_structprune.layers._signal_quantizer import SignalQuantizer
 from tf_structprune.layers._weights import assign_weights
 
 _L = keras.layers

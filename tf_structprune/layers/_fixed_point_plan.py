@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from tf_structprune.fixed_point import MEASURED, RECTIFIED, SIGNED
 from tf_structprune.graph import CallList, LayerCall, Readers, TensorKey, readers_of
 from tf_structprune.layers._fold import foldable_norms
 from tf_structprune.layers._roles import Role, activation_role, is_bounded, role_of, stays_positive
-from tf_structprune.layers._signal_quantizer import MEASURED, RECTIFIED, SIGNED
 
 _L = keras.layers
 _DROPOUT = (_L.Dropout, _L.SpatialDropout1D, _L.SpatialDropout2D, _L.Identity, _L.ActivityRegularization)
@@ -21,7 +21,7 @@ class Signal:
 
     Attributes:
         owner: path of the layer that it belongs to: the one that computes it, not the activation behind.
-        kind: see `SignalQuantizer`.
+        kind: see `SignalGrid`.
     """
 
     owner: str

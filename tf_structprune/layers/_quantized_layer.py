@@ -1,5 +1,6 @@
 """The wrapper layer that computes with weights in fixed point."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -7,19 +8,19 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point import optimal_step, word_range
+from tf_structprune.fixed_point import Grid, WeightGrid, grid_config, grid_of, multiples
 from tf_structprune.graph import TransparentWrapper, inner_layer, kernel_variable
-from tf_structprune.layers._rounding import rounded
+from tf_structprune.layers._rounding import OnGrid, rounded, straight_through
 
 _BIAS_LARGEST = 2.0**31  # of a 32-bit integer
 
 
 @keras.saving.register_keras_serializable(package="tf_structprune")
-class QuantizedLayer(TransparentWrapper):
-    """A convolution or dense layer whose kernel is rounded to words of few bits.
+class QuantizedLayer(OnGrid, TransparentWrapper):
+    """A convolution or dense layer whose kernel is rounded to the numbers of a grid, such as words of few bits.
 
     The wrapped layer keeps float weights, which training updates; forward and backward pass see the rounded
-    ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_steps` they are not rounded. Weights that `keep` rules
+    ones (Sung, Shin, Hwang, arXiv 1511.06488). Until `set_calibration` they are not rounded. Weights that `keep` rules
     out, pruned ones, stay zero. The bias is a multiple of weight step times input step, as in TFLite, once
     `set_input_step` has told the latter; 32 bits hold it.
 
@@ -31,8 +32,9 @@ class QuantizedLayer(TransparentWrapper):
         layer: the layer, which has one kernel.
         weight_bits: word length, 2 to 8.
         power_of_two: whether its steps are powers of two.
-        per_channel: whether each output channel has a step of its own.
+        per_channel: whether each output channel has a calibration of its own.
         input_signal: name of the `SignalQuantizer` that rounds what the layer reads, "" if none does.
+        grid: another grid than these words, or its `grid_config`.
 
     Raises:
         ValueError: a word length that is not supported.
@@ -46,22 +48,23 @@ class QuantizedLayer(TransparentWrapper):
         power_of_two: bool = True,
         per_channel: bool = False,
         input_signal: str = "",
+        grid: Grid | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
         self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
-        word_range(weight_bits)
-        self.weight_bits, self.power_of_two, self.per_channel = weight_bits, power_of_two, per_channel
+        self.grid = WeightGrid(weight_bits, power_of_two) if grid is None else grid_of(grid)
+        self.weight_bits, self.power_of_two, self.per_channel = self.grid.bits, power_of_two, per_channel
         self.input_signal = input_signal
 
     def build(self, input_shape: Any = None) -> None:
-        """Build the wrapped layer, steps of 0 and a mask that keeps everything."""
+        """Build the wrapped layer, a calibration of zeros and a mask that keeps everything."""
         super().build(input_shape)
         shape = tuple(self.kernel_variable.shape)
-        self.steps = self.add_weight(
-            shape=_channel_axes(self, shape) if self.per_channel else (),
+        self.fitted = self.add_weight(
+            shape=(*self.grid.shape, *(_channel_axes(self, shape) if self.per_channel else ())),
             initializer="zeros",
             trainable=False,
             name="steps",
@@ -87,14 +90,16 @@ class QuantizedLayer(TransparentWrapper):
         """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
         kernel = ops.convert_to_tensor(self.kernel_variable if variable is None else variable)
         kernel = kernel * ops.cast(self.gain, kernel.dtype)
-        smallest, largest = word_range(self.weight_bits)
-        snapped = rounded(kernel, ops.convert_to_tensor(self.steps), smallest, largest, symmetric=True)
+        snapped = rounded(kernel, self.grid, ops.convert_to_tensor(self.fitted))
         return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
 
     def effective_bias(self) -> Any:
-        """The bias on its grid, shape (outputs,)."""
-        step = ops.reshape(self.input_step * self.steps, (-1,))
-        return rounded(ops.convert_to_tensor(self.layer.bias), step, -_BIAS_LARGEST, _BIAS_LARGEST, symmetric=True)
+        """The bias as a multiple of both steps, shape (outputs,)."""
+        bias = ops.convert_to_tensor(self.layer.bias)
+        step = self.input_step * self.grid.step(ops.convert_to_tensor(self.fitted))
+        step = ops.cast(ops.reshape(step, (-1,)), bias.dtype)
+        words = multiples(bias, step, -_BIAS_LARGEST, _BIAS_LARGEST, symmetric=True, xp=ops)
+        return straight_through(bias, words * step, step > 0)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the wrapped layer's."""
@@ -105,34 +110,20 @@ class QuantizedLayer(TransparentWrapper):
         """The float weights that are rounded."""
         return kernel_variable(self)
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether its weights are rounded."""
-        return bool((self.step_values() > 0).all())
-
-    def step_values(self) -> NDArray[np.float64]:
-        """Steps, shape () or that of the output channels' axes of the kernel; 0 until calibrated."""
-        return np.asarray(keras.ops.convert_to_numpy(self.steps), np.float64)
-
     def fit(self, variable: Any = None) -> NDArray[np.float64]:
-        """The steps with the least squared error for the present weights; the layer is not changed.
+        """The calibration with the least squared error for the present weights; the layer is not changed.
 
         Args:
             variable: values to take in place of the kernel variable's, such as masked ones.
 
         Returns:
-            Steps, in the shape of `step_values()`.
+            What `set_calibration` takes.
         """
         kernel = self._kept_kernel(self.kernel_variable if variable is None else variable)
         if not self.per_channel:
-            return optimal_step(kernel, self.weight_bits, power_of_two=self.power_of_two)
-        shape = tuple(self.steps.shape)
-        flat = kernel.reshape(-1, int(np.prod(shape)))
-        return optimal_step(flat, self.weight_bits, power_of_two=self.power_of_two, axis=-1).reshape(shape)
-
-    def set_steps(self, steps: NDArray[np.float64]) -> None:
-        """Set the steps; zeros let the weights be."""
-        self.steps.assign(np.asarray(steps, np.float32))
+            return self.grid.fit(kernel)
+        channels = kernel.reshape(-1, int(np.prod(_channel_axes(self, kernel.shape)))).T
+        return np.stack([self.grid.fit(channel) for channel in channels], axis=-1).reshape(self.fitted.shape)
 
     def set_input_step(self, step: float) -> None:
         """Set the step of the signal that the layer reads; 0 lets the bias be."""
@@ -162,6 +153,7 @@ class QuantizedLayer(TransparentWrapper):
             "power_of_two": self.power_of_two,
             "per_channel": self.per_channel,
             "input_signal": self.input_signal,
+            "grid": None if type(self.grid) is WeightGrid else grid_config(self.grid),
         }
 
     @classmethod
@@ -205,11 +197,11 @@ def take_state(
         kernel: float weights for the target; its zeros stay zero.
         outputs: the channels of the source that are left, in order; None for all.
     """
-    steps = source.step_values()
+    calibration = source.calibration()
     if outputs is not None and source.per_channel:
-        steps = steps.ravel()[outputs]
+        calibration = calibration.reshape(*source.grid.shape, -1)[..., outputs]
     target.take(kernel)
-    target.set_steps(steps.reshape(target.steps.shape))
+    target.set_calibration(calibration.reshape(target.fitted.shape))
     target.set_input_step(float(keras.ops.convert_to_numpy(source.input_step)))
 
 

@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from tf_structprune.fixed_point import FixedPoint, LayerBits
+from tf_structprune.fixed_point import FixedPoint, LayerBits, SignalGrid, WeightGrid
 from tf_structprune.graph import TransparentWrapper, input_names, list_calls, named_layers
 from tf_structprune.layers._compile import compile_alike
 from tf_structprune.layers._fixed_point_build import FixedPointBuilder
@@ -67,11 +67,17 @@ def recipe_of(model: keras.Model) -> FixedPoint:
         model: from `to_fixed_point`.
 
     Raises:
-        ValueError: a model without quantizers.
+        ValueError: a model without quantizers, or a grid that no recipe describes.
     """
     weighted, signals = quantized_layers(model), signal_quantizers(model)
     if not weighted and not signals:
         raise ValueError(f"Model '{model.name}' has no quantizers. Received: a plain model. Use to_fixed_point first.")
+    for name, layer in (weighted | signals).items():
+        if not isinstance(layer.grid, WeightGrid | SignalGrid):
+            raise ValueError(
+                f"Layer '{name}' is on a grid that is not the multiples of a step. Received: "
+                f"{type(layer.grid).__name__}. Use the layer without it."
+            )
     words = {signal_owner(name): layer for name, layer in signals.items()}
     kinds = [layer.power_of_two for layer in weighted.values()] + [layer.power_of_two for layer in words.values()]
     return FixedPoint(

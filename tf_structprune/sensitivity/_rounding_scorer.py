@@ -71,7 +71,7 @@ class RoundingScorer:
     def _score_weights(self, rounding: Rounding, bits: int) -> float:
         (name,) = rounding.quantizers
         layer: QuantizedLayer = self._quantizers("weights", bits)[name]
-        layer.set_steps(layer.fit())
+        layer.set_calibration(layer.fit())
         rounded = np.asarray(keras.ops.convert_to_numpy(layer.effective_kernel()))
         kernel = kernel_variable(self._plain.get_layer(name))
         held = np.array(keras.ops.convert_to_numpy(kernel))
@@ -88,12 +88,12 @@ class RoundingScorer:
         fit_signals([fitted[name] for name in rounding.quantizers], self._seen)
         shown = signal_quantizers(self._with_signals)
         for name in rounding.quantizers:
-            shown[name].set_values(*fitted[name].values())
+            shown[name].set_calibration(fitted[name].calibration())
         try:
             return self.validation.of(self._with_signals)
         finally:
             for name in rounding.quantizers:
-                shown[name].set_values(0.0, 0, 0)
+                shown[name].set_calibration(0)
 
     def _quantizers(self, part: str, bits: int) -> dict[str, Any]:
         """The quantizers of a word length; those of the last one that was asked for are kept."""

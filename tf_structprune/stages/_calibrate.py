@@ -48,7 +48,7 @@ def calibrate_weights(model: keras.Model) -> None:
         if quantizer is not None:
             # Weights under a mask count as the zeros that they are.
             variable = layer.masked_variable() if isinstance(layer, MaskedLayer) else None
-            quantizer.set_steps(quantizer.fit(variable))
+            quantizer.set_calibration(quantizer.fit(variable))
 
 
 def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
@@ -64,7 +64,7 @@ def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
     samples = check_samples(x)
     layers = signal_quantizers(model)
     for layer in layers.values():
-        layer.set_values(0.0, 0, 0)
+        layer.set_calibration(0)
     tell_input_steps(model)
     fit_signals(list(layers.values()), sample_signals(model, list(layers), samples))
     tell_input_steps(model)
@@ -78,14 +78,14 @@ def fit_signals(layers: Sequence[SignalQuantizer], seen: Mapping[str, NDArray[np
         seen: by their names, values of the signals, from `sample_signals`.
     """
     for group in tied_together(layers):
-        grid = group[0].fit(np.concatenate([seen[layer.name] for layer in group]))
+        calibration = group[0].fit(np.concatenate([seen[layer.name] for layer in group]))
         for layer in group:
-            layer.set_values(*grid)
+            layer.set_calibration(calibration)
 
 
 def tell_input_steps(model: keras.Model) -> None:
     """Tell every layer the step of the signal that it reads, on which the grid of its bias depends."""
-    steps = {layer.name: layer.values()[0] for layer in signal_quantizers(model).values()}
+    steps = {layer.name: float(layer.step_values()) for layer in signal_quantizers(model).values()}
     for layer in quantized_layers(model).values():
         layer.set_input_step(steps.get(layer.input_signal, 0.0))
 

@@ -22,7 +22,7 @@ from tflite_export.file import (
     without_ties,
 )
 from tflite_export.quantize._fixed_point import convert_fixed_point, float_form
-from tflite_export.quantize._grids import signal_grid
+from tflite_export.quantize._scales import signal_scale
 
 _INT4_BITS = 4
 _ROUNDING = 1e-6  # relative, of scales that are no powers of two: the converter computes them in float32
@@ -100,8 +100,8 @@ def check_file(given: TFLiteModel, model: keras.Model, *, computing: keras.Model
 
 
 def _check_signals(description: ModelDescription, model: keras.Model) -> None:
-    grids = [signal_grid(name, layer) for name, layer in signal_quantizers(model).items()]
-    known = {(grid.scale, grid.zero_point) for grid in grids}
+    scales = [signal_scale(name, layer) for name, layer in signal_quantizers(model).items()]
+    known = {(each.scale, each.zero_point) for each in scales}
     known |= {_FIXED_OUTPUT[op.name] for op in description.operators if op.name in _FIXED_OUTPUT}
     for tensor in description.tensors:
         if not tensor.constant and not (tensor.dtype == "int8" and any(_is_on(tensor, *grid) for grid in known)):

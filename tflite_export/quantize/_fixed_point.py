@@ -19,7 +19,7 @@ from tf_structprune.layers import (
 )
 from tflite_export.file import TFLiteFile
 from tflite_export.quantize._convert import check_backend, converted
-from tflite_export.quantize._grids import SignalGrid, check_grids, guard_factor, signal_grid, weight_grid
+from tflite_export.quantize._scales import SignalScale, check_grids, guard_factor, signal_scale, weight_scales
 
 _INT8 = (-128, 127)
 
@@ -88,8 +88,8 @@ def float_form(model: keras.Model) -> keras.Model:
 
 def _with_fake_quantization(base: keras.Model, model: keras.Model, *, guard_bits: bool) -> keras.Model:
     """A float model with the operations by which the converter knows scales and zero points."""
-    weights = {name: weight_grid(name, layer) for name, layer in quantized_layers(model).items()}
-    signals = {name: signal_grid(name, layer) for name, layer in signal_quantizers(model).items()}
+    weights = {name: weight_scales(name, layer) for name, layer in quantized_layers(model).items()}
+    signals = {name: signal_scale(name, layer) for name, layer in signal_quantizers(model).items()}
 
     def made(name: str, layer: Any) -> Any:
         if name in weights:
@@ -109,13 +109,13 @@ def _with_fake_quantization(base: keras.Model, model: keras.Model, *, guard_bits
 class _RoundedSignal(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """Tells the converter the grid of a signal."""
 
-    def __init__(self, grid: SignalGrid, **kwargs: Any) -> None:
+    def __init__(self, scale: SignalScale, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.grid = grid
+        self.scale = scale
 
     def call(self, inputs: Any) -> Any:
         """The signal on its grid."""
-        low, high = ((end - self.grid.zero_point) * self.grid.scale for end in _INT8)
+        low, high = ((end - self.scale.zero_point) * self.scale.scale for end in _INT8)
         return tf.quantization.fake_quant_with_min_max_args(inputs, min=low, max=high)
 
 

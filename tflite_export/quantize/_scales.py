@@ -6,17 +6,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.fixed_point import word_range
 from tf_structprune.graph import inner_layer, named_layers, rule_for
-from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers
+from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, recipe_of, signal_quantizers
 
 _INT8_LARGEST = 127
 _LEAST_GUARD = 4  # what `without_ties` needs
 
 
 @dataclass(frozen=True)
-class WeightGrid:
-    """Grid of a layer's weights.
+class WeightScales:
+    """Scales of a layer's weights, whose zero points are 0.
 
     Attributes:
         name: path of the layer.
@@ -32,8 +31,8 @@ class WeightGrid:
 
 
 @dataclass(frozen=True)
-class SignalGrid:
-    """Grid of a signal.
+class SignalScale:
+    """Scale of a signal.
 
     The zero point is chosen such that the largest int8 value is the largest value of the word. The smallest is
     reached by the ReLU in front, or is int8's own.
@@ -49,37 +48,37 @@ class SignalGrid:
     zero_point: int
 
 
-def weight_grid(name: str, layer: QuantizedLayer) -> WeightGrid:
-    """Grid of the weights of one layer.
+def weight_scales(name: str, layer: QuantizedLayer) -> WeightScales:
+    """Scales of the weights of one layer.
 
     Raises:
         ValueError: it is not calibrated.
     """
     if not layer.calibrated:
         raise _not_calibrated(name)
-    _, largest = word_range(layer.weight_bits)
+    _, largest = layer.grid.ends(layer.calibration())
     kernel = np.asarray(keras.ops.convert_to_numpy(layer.effective_kernel()), np.float32)
     scales = layer.step_values().astype(np.float32).reshape(-1 if layer.per_channel else ())
-    return WeightGrid(name, scales, largest, kernel)
+    return WeightScales(name, scales, largest, kernel)
 
 
-def signal_grid(name: str, layer: SignalQuantizer) -> SignalGrid:
-    """Grid of one signal.
+def signal_scale(name: str, layer: SignalQuantizer) -> SignalScale:
+    """Scale of one signal.
 
     Raises:
         ValueError: it is not calibrated.
     """
-    step, _, largest = layer.values()
-    if not step:
+    if not layer.calibrated:
         raise _not_calibrated(name)
-    return SignalGrid(name, step, _INT8_LARGEST - largest)
+    _, largest = layer.grid.ends(layer.calibration())
+    return SignalScale(name, float(layer.step_values()), _INT8_LARGEST - int(largest))
 
 
 def check_grids(model: keras.Model) -> None:
     """Refuses a model that is not in fixed point throughout.
 
     Raises:
-        ValueError: a kernel or a signal without a grid, or a masked layer.
+        ValueError: a kernel or a signal without a grid or on one without scales, or a masked layer.
     """
     weighted, signals = quantized_layers(model), signal_quantizers(model)
     for name, layer in named_layers(model).items():
@@ -96,6 +95,7 @@ def check_grids(model: keras.Model) -> None:
             f"Model '{model.name}' is not in fixed point throughout. Received: {len(weighted)} layers with weights "
             f"and {len(signals)} signals on a grid. Use a recipe with weight_bits and signal_bits."
         )
+    recipe_of(model)  # refuses other grids than multiples of a step
     calibrated = {name: layer.calibrated for name, layer in weighted.items()}
     calibrated |= {name: layer.calibrated for name, layer in signals.items()}
     for name, is_calibrated in calibrated.items():

@@ -37,9 +37,9 @@ class Unround(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == self.epoch:
             for layer in quantized_layers(self.model).values():
-                layer.set_steps(np.zeros_like(layer.step_values()))
+                layer.set_calibration(0)
             for layer in signal_quantizers(self.model).values():
-                layer.set_values(0.0, 0, 0)
+                layer.set_calibration(0)
 
 
 def rounded(model):
@@ -51,7 +51,7 @@ def rounded(model):
 def grids(model):
     """All grids of a model."""
     steps = {name: layer.step_values().tolist() for name, layer in quantized_layers(model).items()}
-    return steps | {name: layer.values() for name, layer in signal_quantizers(model).items()}
+    return steps | {name: layer.calibration().tolist() for name, layer in signal_quantizers(model).items()}
 
 
 def same(first, second):

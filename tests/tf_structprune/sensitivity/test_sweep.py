@@ -69,14 +69,14 @@ def by_hand(model, row, kind):
     if row.part == "weights":
         layer = quantized_layers(rounded)[row.layer]
         assert layer.weight_bits == row.bits
-        layer.set_steps(layer.fit())
+        layer.set_calibration(layer.fit())
         return scored(rounded)
     calibrate_signals(rounded, CALIBRATION)  # of the float signals: no weight is rounded
     for name, quantizer in signal_quantizers(rounded).items():
         if any(name in (f"{owner}_signal", f"{owner}_signal_2") for owner in row.layers):
             assert quantizer.bits == row.bits
         else:
-            quantizer.set_values(0.0, 0, 0)
+            quantizer.set_calibration(0)
     return scored(rounded)
 
 

@@ -68,8 +68,8 @@ def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
 def test_shrink_keeps_the_grids(name, recipe):
     masked = masked_at(name, recipe, {"feature_map": 0.4})
     small = te.shrink(masked).model
-    signals = {key: layer.values() for key, layer in signal_quantizers(masked).items()}
-    assert {key: layer.values() for key, layer in signal_quantizers(small).items()} == signals
+    signals = {key: layer.calibration().tolist() for key, layer in signal_quantizers(masked).items()}
+    assert {key: layer.calibration().tolist() for key, layer in signal_quantizers(small).items()} == signals
     old, new = quantized_layers(masked), quantized_layers(small)
     assert set(new) == set(old)
     fewer = 0

@@ -146,8 +146,8 @@ def test_trained_model_is_exported_on_its_own_grids(trained, tmp_path):
     check_file(data, trained)
     assert data == fixed_point_files(trained).int8.data
     loaded = keras.models.load_model(tmp_path / "out" / "model.keras")
-    assert {name: layer.values() for name, layer in signal_quantizers(loaded).items()} == {
-        name: layer.values() for name, layer in signal_quantizers(trained).items()
+    assert {name: layer.calibration().tolist() for name, layer in signal_quantizers(loaded).items()} == {
+        name: layer.calibration().tolist() for name, layer in signal_quantizers(trained).items()
     }
     recipe = sp.FixedPoint.from_json((tmp_path / "out" / "model_recipe.json").read_text())
     assert recipe.layers["b"] == sp.LayerBits(6, 6)

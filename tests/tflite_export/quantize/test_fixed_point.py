@@ -17,7 +17,7 @@ from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers
 from tflite_export.file import TFLiteFile, packed, slim, without_ties
 from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
-from tflite_export.quantize._grids import guard_factor
+from tflite_export.quantize._scales import guard_factor
 from tflite_export.runtime import run_litert, run_reference, run_tflm
 
 _L = keras.layers
