@@ -14,8 +14,6 @@ from tf_structprune.channels import PrunableGraph, Skipped
 from tf_structprune.layers import set_masks
 from tf_structprune.masks import MaskSet
 from tf_structprune.shrink import shrink
-from tflite_export.quantize import convert
-from tflite_export.runtime import run_litert
 
 CONSTRUCTORS = {
     name: function
@@ -171,11 +169,6 @@ def spread(outputs: np.ndarray) -> float:
 def difference(expected: np.ndarray, outputs: np.ndarray) -> float:
     """Largest difference of two outputs, relative to the largest expected one."""
     return float(np.abs(outputs - expected).max() / np.abs(expected).max())
-
-
-def tflite_difference(model: keras.Model, x: np.ndarray) -> float:
-    """Difference between a network and its float32 file in LiteRT."""
-    return difference(logits(model, x), run_litert(convert(model), x))
 
 
 def reloaded_difference(model: keras.Model, x: np.ndarray, path: Any) -> float:

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
-import tflite_export as te
 from tests import zoo
 from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers, signal_quantizers
-from tflite_export.quantize import fixed_point_files
+from tf_structprune.shrink import shrink
 
 TOPOLOGIES = ["chain", "flatten_head", "residual_projection", "grouped_convolution"]
 RECIPES = {
@@ -39,7 +38,7 @@ def rounded_kernel(layer):
 @topologies
 def test_shrunk_equals_masked(name, granularity, recipe):
     masked = masked_at(name, recipe, {granularity: 0.4})
-    small = te.shrink(masked).model
+    small = shrink(masked).model
     assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
     assert (small.count_params() < sp.unwrap(masked).count_params()) == (granularity == "feature_map")
 
@@ -48,7 +47,7 @@ def test_shrunk_equals_masked(name, granularity, recipe):
 @topologies
 def test_all_granularities_together_shrink_to_the_same_function(name, recipe):
     masked = masked_at(name, recipe, {"feature_map": 0.3, "kernel": 0.3, "intra_kernel": 0.2}, seed=4)
-    assert zoo.largest_difference(masked, te.shrink(masked).model, zoo.batch(24)) < 1e-5
+    assert zoo.largest_difference(masked, shrink(masked).model, zoo.batch(24)) < 1e-5
 
 
 @recipes
@@ -59,7 +58,7 @@ def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
     kernel = {key: mask.copy() for key, mask in sp.get_masks(masked).kernel.items()}
     kernel[killed][:, :3] = False
     sp.set_masks(masked, sp.MaskSet(kernel=kernel))
-    small = te.shrink(masked).model
+    small = shrink(masked).model
     assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
 
 
@@ -67,7 +66,7 @@ def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
 @topologies
 def test_shrink_keeps_the_grids(name, recipe):
     masked = masked_at(name, recipe, {"feature_map": 0.4})
-    small = te.shrink(masked).model
+    small = shrink(masked).model
     signals = {key: layer.calibration().tolist() for key, layer in signal_quantizers(masked).items()}
     assert {key: layer.calibration().tolist() for key, layer in signal_quantizers(small).items()} == signals
     old, new = quantized_layers(masked), quantized_layers(small)
@@ -89,7 +88,7 @@ def test_each_channel_keeps_its_own_step():
     (group,) = (group for group in sp.trace(masked).prunable_groups if "b" in group.producers)
     keep = np.array([True, False, True, True, False, True])
     sp.set_masks(masked, sp.MaskSet(feature_map={group.name: keep}))
-    small = quantized_layers(te.shrink(masked).model)["b"]
+    small = quantized_layers(shrink(masked).model)["b"]
     assert np.array_equal(small.step_values(), quantized_layers(masked)["b"].step_values()[keep])
 
 
@@ -109,7 +108,7 @@ def _masked_kernel(masked, key):
 
 
 def test_shrunk_model_trains_on_with_its_zeros():
-    small = te.shrink(masked_at("chain", RECIPES["a step a layer"], {"feature_map": 0.3, "kernel": 0.4})).model
+    small = shrink(masked_at("chain", RECIPES["a step a layer"], {"feature_map": 0.3, "kernel": 0.4})).model
     before = {key: rounded_kernel(layer) for key, layer in quantized_layers(small).items()}
     floats = {key: np.array(layer.kernel_variable) for key, layer in quantized_layers(small).items()}
     small.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", run_eagerly=True)
@@ -122,21 +121,13 @@ def test_shrunk_model_trains_on_with_its_zeros():
 
 @recipes
 def test_shrunk_model_is_saved_and_loaded(recipe, tmp_path):
-    small = te.shrink(masked_at("residual_projection", recipe, {"feature_map": 0.4})).model
+    small = shrink(masked_at("residual_projection", recipe, {"feature_map": 0.4})).model
     small.save(tmp_path / "small.keras")
     assert zoo.largest_difference(small, keras.models.load_model(tmp_path / "small.keras"), zoo.batch()) == 0
-
-
-def test_shrunk_model_has_a_smaller_file_with_its_grids():
-    recipe = RECIPES["a step a layer"]
-    masked = masked_at("residual_projection", recipe, {"feature_map": 0.4})
-    small = fixed_point_files(te.shrink(masked).model)  # reads back what it wrote
-    whole = fixed_point_files(sp.unwrap(masked))
-    assert len(small.int8.data) < len(whole.int8.data) and len(small.int4.data) < len(whole.int4.data)
 
 
 def test_shrink_leaves_the_masked_model_unchanged():
     masked = masked_at("chain", RECIPES["a step a channel"], {"feature_map": 0.4, "kernel": 0.2})
     before = [np.array(weight) for weight in masked.get_weights()]
-    te.shrink(masked)
+    shrink(masked)
     assert all(np.array_equal(old, new) for old, new in zip(before, masked.get_weights(), strict=True))

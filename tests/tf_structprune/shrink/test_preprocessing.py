@@ -1,4 +1,4 @@
-"""Shrunk and reordered models compute with the statistics that a `Normalization` was adapted to."""
+"""Shrunk models compute with the statistics that a `Normalization` was adapted to."""
 
 import keras
 import numpy as np
@@ -6,12 +6,6 @@ import numpy as np
 import tf_structprune as sp
 from tests import zoo
 from tf_structprune.shrink import shrink
-from tflite_export.lower import reorder
-
-
-def test_reordered_model_normalizes_as_the_model_does():
-    net = zoo.adapted()
-    assert zoo.largest_difference(net, reorder(net), zoo.batch()) < 1e-6
 
 
 def test_shrunk_model_normalizes_and_reloads(tmp_path):

@@ -7,9 +7,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import tf_structprune as sp
-import tflite_export as te
 from tests import zoo
 from tests.random_models import networks
+from tf_structprune.shrink import shrink
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes
 
@@ -29,7 +29,7 @@ def test_shrink_equals_masked(name, seed):
     if groups:
         sp.set_masks(masked, _random_maps(groups, np.random.default_rng(seed)))
 
-    small = te.shrink(masked).model
+    small = shrink(masked).model
 
     assert zoo.largest_difference(masked, small, zoo.batch()) < 1e-5
     assert (small.count_params() < sp.unwrap(masked).count_params()) == bool(groups)
@@ -55,7 +55,7 @@ def test_shrink_equals_masked_for_random_networks(model, seed, keep_first):
     patterns = {name: rng.integers((1, 0), (4, 3), mask.shape) for name, mask in masks.intra_kernel.items()}
     sp.set_masks(masked, sp.MaskSet(_random_maps(groups, rng).feature_map, kernels, patterns))
 
-    small = te.shrink(masked)
+    small = shrink(masked)
 
     assert zoo.largest_difference(masked, small.model, zoo.batch()) < 1e-5
     assert zoo.largest_difference(masked, sp.unwrap(masked), zoo.batch()) < 1e-5
@@ -67,7 +67,7 @@ def test_shrink_hands_over_the_masks_that_are_left(name, polarity):
     everything = {"feature_map": 0.3, "kernel": 0.2, "intra_kernel": 0.15}
     masked = masked_at(zoo.build(name), everything, polarity=polarity)
 
-    small = te.shrink(masked)
+    small = shrink(masked)
     again = sp.wrap(small.model, polarity=polarity)
     sp.set_masks(again, small.masks)
 
@@ -91,10 +91,10 @@ def _retrain(model):
 
 def test_shrink_twice_equals_once():
     masked = masked_at(zoo.build("residual_projection"), {"feature_map": 0.3})
-    once = te.shrink(masked).model
-    again = te.shrink(masked_at(once, {"feature_map": 0.3}, seed=3)).model
+    once = shrink(masked).model
+    again = shrink(masked_at(once, {"feature_map": 0.3}, seed=3)).model
     assert again.count_params() < once.count_params()
-    assert zoo.largest_difference(once, te.shrink(sp.wrap(once)).model, zoo.batch()) == 0
+    assert zoo.largest_difference(once, shrink(sp.wrap(once)).model, zoo.batch()) == 0
 
 
 def test_shrink_keeps_names_and_settings():
@@ -102,7 +102,7 @@ def test_shrink_keeps_names_and_settings():
     model.get_layer("strided").kernel_regularizer = keras.regularizers.L2(0.125)
     masked = masked_at(model, {"feature_map": 0.5})
 
-    small = te.shrink(masked).model
+    small = shrink(masked).model
 
     assert [layer.name for layer in small.layers] == [layer.name for layer in model.layers]
     assert [type(layer) for layer in small.layers] == [type(layer) for layer in model.layers]
@@ -119,7 +119,7 @@ def test_shrink_keeps_the_compile_state():
     model.compile(keras.optimizers.SGD(0.125), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(zoo.batch(6), np.arange(6) % 3, verbose=0)
 
-    small = te.shrink(masked_at(model, {"feature_map": 0.5})).model
+    small = shrink(masked_at(model, {"feature_map": 0.5})).model
 
     assert float(small.optimizer.learning_rate) == 0.125
     assert small.loss == "sparse_categorical_crossentropy"
@@ -136,7 +136,7 @@ def test_shrink_keeps_the_dtype_policy(policy):
     finally:
         keras.config.set_dtype_policy("float32")
     masked = masked_at(model, {"feature_map": 0.4, "kernel": 0.3})
-    small = te.shrink(masked).model
+    small = shrink(masked).model
     assert {layer.dtype_policy.name for layer in small.layers if layer.weights} == {policy}
     assert zoo.largest_difference(masked, small, zoo.batch()) < 0.05
 
@@ -144,14 +144,14 @@ def test_shrink_keeps_the_dtype_policy(policy):
 def test_shrink_leaves_the_masked_model_unchanged():
     masked = masked_at(zoo.build("residual_twice"), {"feature_map": 0.4, "kernel": 0.3})
     weights, config = masked.get_weights(), masked.to_json()
-    te.shrink(masked)
+    shrink(masked)
     assert masked.to_json() == config
     assert all(np.array_equal(old, new) for old, new in zip(weights, masked.get_weights(), strict=True))
 
 
 def test_shrink_without_removed_maps_folds_zeros():
     masked = masked_at(zoo.build("chain"), {"kernel": 0.5})
-    small = te.shrink(masked)
+    small = shrink(masked)
     zeros = sum(int((layer.get_weights()[0] == 0).sum()) for layer in small.model.layers if layer.weights)
     assert zeros == sum(layer.weights for layer in sp.trace(masked).layers) - sum(kept_of(masked, "keep_on_grid"))
     assert small.model.count_params() == zoo.build("chain").count_params()
@@ -159,10 +159,10 @@ def test_shrink_without_removed_maps_folds_zeros():
 
 def test_shrink_refuses_a_plain_model():
     with pytest.raises(ValueError, match=r"Model 'chain' has no masks\. .* Use wrap\(model\) first"):
-        te.shrink(zoo.build("chain"))
+        shrink(zoo.build("chain"))
 
 
 def test_shrunk_model_survives_saving(tmp_path):
-    small = te.shrink(masked_at(zoo.build("residual_projection"), {"feature_map": 0.4})).model
+    small = shrink(masked_at(zoo.build("residual_projection"), {"feature_map": 0.4})).model
     small.save(tmp_path / "small.keras")
     assert zoo.largest_difference(small, keras.models.load_model(tmp_path / "small.keras"), zoo.batch()) == 0

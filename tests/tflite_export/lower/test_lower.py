@@ -427,3 +427,8 @@ def test_masked_model_is_refused():
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match=r"Unknown target\. Received: target='phone'\. Use cpu or micro"):
         lower(network(), target="phone")
+
+
+def test_reordered_model_normalizes_as_the_model_does():
+    net = zoo.adapted()
+    assert zoo.largest_difference(net, reorder(net), zoo.batch()) < 1e-6

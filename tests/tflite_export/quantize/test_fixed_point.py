@@ -15,6 +15,7 @@ from tests import zoo
 from tests.marks import sweep_but
 from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers
+from tf_structprune.shrink import shrink
 from tflite_export.file import TFLiteFile, packed, slim, without_ties
 from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
 from tflite_export.quantize._scales import guard_factor
@@ -458,3 +459,13 @@ def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(RuntimeError, match="Received: KERAS_BACKEND=jax. Save the model .*KERAS_BACKEND=tensorflow"):
         fixed_point_files(model)
+
+
+def test_shrunk_model_has_a_smaller_file_with_its_grids():
+    fixed = sp.to_fixed_point(zoo.build("residual_projection"), sp.FixedPoint(4, 6))
+    sp.calibrate(fixed, zoo.batch(32))
+    masked = sp.wrap(fixed)
+    sp.set_masks(masked, sp.random_masks(masked, {"feature_map": 0.4}))
+    small = fixed_point_files(shrink(masked).model)  # reads back what it wrote
+    whole = fixed_point_files(sp.unwrap(masked))
+    assert len(small.int8.data) < len(whole.int8.data) and len(small.int4.data) < len(whole.int4.data)
