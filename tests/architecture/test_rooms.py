@@ -16,6 +16,7 @@ ROOMS = {
         "allocation",
         "schedule",
         "fixed_point",
+        "untrusted",
         "legacy",
         "graph",
         "task",

@@ -9,9 +9,9 @@ import keras
 
 from tf_structprune.legacy._build import build
 from tf_structprune.legacy._compile import take_over_compile
-from tf_structprune.legacy._reading import reading
 from tf_structprune.legacy._source import LegacyModel, check_path, read_file, read_live
 from tf_structprune.legacy._weights import set_weights
+from tf_structprune.untrusted import reading
 
 
 def from_legacy(source: str | os.PathLike[str] | Any, *, custom_objects: Mapping[str, type] | None = None) -> Any:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.legacy._hdf5 import check_counts, check_datasets
+from tf_structprune.untrusted import check_counts, check_datasets
 
 Weight = tuple[str, NDArray[Any]]
 """Legacy name, such as "conv/kernel:0", and value of a weight."""

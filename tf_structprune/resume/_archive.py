@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.legacy import check_growth, reading
+from tf_structprune.untrusted import check_growth, reading
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.legacy import reading
 from tf_structprune.resume._archive import read_arrays
 from tf_structprune.resume._fingerprint import differences
+from tf_structprune.untrusted import reading
 
 _TEXT = "state.json"
 _PARTIAL = ".partial"

@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import keras
 
-from tf_structprune.legacy import check_counts, check_datasets, from_legacy, is_legacy, keras_version
+from tf_structprune.legacy import from_legacy, is_legacy, keras_version
 from tf_structprune.resume import check_archive
+from tf_structprune.untrusted import check_counts, check_datasets
 
 _HDF5 = (".h5", ".hdf5")
 _WEIGHTS = ("model.weights.h5", "model.weights.npz")
