@@ -98,15 +98,15 @@ class EvolutionaryParticleFilter(_Population):
     """Particle filter with crossover, mutation and elitism against sample impoverishment.
 
     The hybrid of arXiv 1512.08571: between resampling and perturbation, two survivors are crossed
-    with repair, so that every child has the exact sparsity; some children are then mutated; the
-    elite passes unchanged.
+    with repair, so that every child has the exact sparsity; some of these children are then mutated,
+    and all that were not crossed, which would be copies; the elite passes unchanged.
 
     Attributes:
         particles: population size.
         generations: rounds of scoring.
         sharpness: lambda, by which a score difference of 1 counts in the exponent.
         crossover: probability that a child has two parents.
-        mutation: probability that a child is perturbed.
+        mutation: probability that a child of two parents is perturbed as well; one of a single parent always is.
         swap_fraction: share of the removed units that a perturbation moves.
         elites: how many of the best particles survive unchanged; they are not scored again.
     """
