@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tf_structprune.channels import Channels, PrunableGraph, PrunableLayer
 from tf_structprune.graph import (
     Flow,
+    config_of,
     inner_layer,
     kernel_of,
     kernel_variable,
@@ -19,7 +20,7 @@ from tf_structprune.graph import (
     named_layers,
     rule_for,
 )
-from tf_structprune.layers import FoldedIn, folded_weights, polarity_of, quantizer_of
+from tf_structprune.layers import FoldedIn, copy_of, folded_weights, polarity_of, quantizer_of
 from tf_structprune.masks import MaskSet, masks_by_layer, unit_mask
 from tf_structprune.shrink._dead import Units, constant_units, gated_units, most_removed, unread_units, within_limits
 
@@ -238,11 +239,10 @@ def _added(
 def _linear(keras_layer: Any, shape: tuple[int, ...]) -> Any:
     """The layer without bias and activation, its masks folded in, channels last; None if it cannot be had so."""
     inner = inner_layer(keras_layer)
-    config = dict(inner.get_config())
-    if not {"use_bias", "activation"} <= set(config):
+    if not {"use_bias", "activation"} <= set(config_of(inner)):
         return None
     changes = {"use_bias": False, "activation": None, "dtype": "float32", "data_format": "channels_last"}
-    linear = inner.__class__.from_config(config | {key: value for key, value in changes.items() if key in config})
+    linear = copy_of(inner, lambda config: config.update({key: changes[key] for key in changes if key in config}))
     linear.build(shape)
     weights = {v.name: value for v, value in zip(inner.weights, folded_weights(keras_layer), strict=True)}
     weights[kernel_variable(keras_layer).name] = keras.ops.convert_to_numpy(kernel_of(keras_layer))  # rounded if it is

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tf_structprune.graph import named_layers
-from tf_structprune.layers import assign_weights, clone
+from tf_structprune.layers import assign_weights, clone, copy_layer, copy_of
 from tflite_export.lower._around import Weighted
 from tflite_export.lower._dense import LoweredDense
 from tflite_export.lower._forms import Form
@@ -21,8 +21,7 @@ def alone(each: Weighted, layer: Any) -> keras.Model:
 
 def dense_layer(each: Weighted) -> Any:
     """The layer with what was drawn into it, zeros and all."""
-    config = {**each.layer.get_config(), "use_bias": True, "activation": keras.activations.serialize(each.activation)}
-    layer = each.layer.__class__.from_config(config)
+    layer = copy_of(each.layer, lambda config: config.update(use_bias=True, activation=each.activation))
     layer.build(each.input_shape)
     layer.set_weights([each.kernel.reshape(layer.kernel.shape), each.bias])
     return layer
@@ -65,7 +64,7 @@ def lowered_model(model: keras.Model, found: Mapping[str, Weighted], chosen: Map
             return lowered_layer(found[name], chosen[name], name=layer.name)
         if name in absorbed:
             return keras.layers.Identity(name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
+        return copy_layer(layer)
 
     def called(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # A normalization was called with a mask, which what takes its place does not know.

@@ -69,6 +69,13 @@ FOLDED = {
 }
 
 
+def twice(x):
+    return 2 * keras.ops.relu(x)
+
+
+FOLDED["activation that no file could hold"] = {"reader": _L.Conv2D(5, 3, activation=twice, name="reader")}
+
+
 @pytest.mark.parametrize("parts", FOLDED.values(), ids=FOLDED)
 def test_constants_move_into_the_bias(parts):
     masked = with_dead(network(**parts), [1, 4])

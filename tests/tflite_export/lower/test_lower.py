@@ -432,3 +432,13 @@ def test_unknown_target_is_refused():
 def test_reordered_model_normalizes_as_the_model_does():
     net = zoo.adapted()
     assert zoo.largest_difference(net, reorder(net), zoo.batch()) < 1e-6
+
+
+def twice(x):
+    return 2 * keras.ops.tanh(x)
+
+
+def test_functions_that_no_file_could_hold_are_taken_as_they_are():
+    masked = with_patterns(network(behind=[_L.Activation(twice)], padding="same"), PATTERNS["columns"])
+    low = lower(te.shrink(masked), form="shift")
+    assert lowered_layers(low.model) and difference(masked, low.model) < TOLERANCE
