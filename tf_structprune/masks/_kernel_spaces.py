@@ -1,5 +1,6 @@
 """The spaces of kernel masks: kernels one by one, or in blocks."""
 
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -51,12 +52,22 @@ def tiled_space(
     if steps > len(drops.owners):
         raise unreachable(KERNEL, sparsity, float(reached[-1]))
     kept = counts - drops.after(steps)
-    allowances = iter([_column(c, int(k)) for c, k in zip(columns, kept.tolist(), strict=True)])
-    blocks = {
-        name: Tiles(masks.alive, *places[name], tuple(islice(allowances, weights[name].shape[1])))
-        for name, masks in now.items()
-    }
+    shares = iter([_share(column, int(keep)) for column, keep in zip(columns, kept.tolist(), strict=True)])
+    blocks = {name: _tiles(masks, *places[name], weights[name], shares) for name, masks in now.items()}
     return SubsetSpace(KERNEL, base, blocks)
+
+
+def _tiles(
+    masks: LayerMasks,
+    block_of_input: NDArray[np.int64],
+    group_of_output: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    shares: Iterator[int],
+) -> Tiles:
+    """The tiles of a layer, each column with its share, which it may exceed by one heavy tile if others make up."""
+    limits = list(islice(shares, weights.shape[1]))
+    columns = (Allowance(c > 0, c, max(most, int(c.max()))) for c, most in zip(weights.T, limits, strict=True))
+    return Tiles(masks.alive, block_of_input, group_of_output, tuple(columns), sum(limits))
 
 
 def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -65,12 +76,9 @@ def _runs_of(masks: LayerMasks, demands: Kernel) -> tuple[NDArray[np.int64], NDA
     return runs(inputs, demands.blocks or groups), runs(outputs, groups)
 
 
-def _column(weights: NDArray[np.int64], keep: int) -> Allowance:
-    """Keep so many tiles of a column, or their weight where tiles weigh differently."""
-    alive = weights > 0
-    if len(np.unique(weights[alive])) <= 1:
-        return Allowance(alive, weights, int(weights.max(initial=0)) * keep, least=min(1, keep))
-    return Allowance(alive, weights, int(weights.sum()) * keep // max(1, int(alive.sum())), least=1)
+def _share(weights: NDArray[np.int64], keep: int) -> int:
+    """What so many tiles of a column weigh, or their share of it where tiles weigh differently."""
+    return int(weights.sum()) * keep // max(1, int((weights > 0).sum()))
 
 
 def _kernel_block(masks: LayerMasks, dropped: int) -> Allowance:

@@ -13,7 +13,8 @@ class Allowance:
     """Keep alive units whose weights sum to at most a limit.
 
     Units are put in an order and kept from its beginning up to the first that does not fit, whether or not a lighter
-    one behind it would. Where all weigh the same, every subset therefore has the same size.
+    one behind it would, unless fewer than `least` were kept. Where all weigh the same, every subset therefore has the
+    same size.
 
     Attributes:
         alive: units to choose from, any shape; the others are gone already.
@@ -56,7 +57,10 @@ class Allowance:
         return self._fill(np.concatenate([rng.permutation(self._units(part & self.alive)) for part in parts]))
 
     def _fill(self, order: NDArray[np.int64]) -> Mask:
-        fitting = int(np.searchsorted(np.cumsum(self.weight.ravel()[order]), self.limit, side="right"))
+        weights = self.weight.ravel()[order]
+        fitting = int(np.searchsorted(np.cumsum(weights), self.limit, side="right"))
+        if fitting < self.least:
+            order = order[np.argsort(weights > self.limit, kind="stable")]
         mask = np.zeros(self.alive.size, np.bool_)
         mask[order[: max(self.least, fitting)]] = True
         return mask.reshape(self.alive.shape)

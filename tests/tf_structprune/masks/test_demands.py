@@ -130,14 +130,27 @@ def test_poorer_patterns_lie_within_the_richer_ones(sparsity, seed):
         assert all(len(np.unique(patterns, axis=0)) <= 2 for patterns in candidate.intra_kernel.values())
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("sparsity", [0.25, 0.4, 0.5])
-def test_blocks_of_uneven_size_reach_the_sparsity(sparsity, seed):
-    """Seven maps go in runs of two, two, two and one, so that tiles weigh 4, 2 or 1 kernels."""
-    graph = chain_graph([2, 7, 7, 7, 3])
-    space = mask_space(graph, Kernel(4), sparsity)
+@pytest.mark.parametrize("groups", [2, 3, 4])
+@settings(MANY, max_examples=50)
+@given(widths=st.lists(st.integers(4, 9), min_size=3, max_size=3), sparsity=st.floats(0, 0.5), seed=seeds)
+def test_blocks_of_uneven_size_reach_the_sparsity(groups, widths, sparsity, seed):
+    """Seven maps go in runs of four and three, so that tiles weigh 16, 12 or 9 kernels."""
+    graph = chain_graph([2, *widths, 3])
+    space = mask_space(graph, Kernel(groups), sparsity)
     for candidate in candidates(space, graph, seed):
         assert sparsity_of(graph, candidate) >= sparsity - 1e-9
+        assert all(mask.any() for mask in candidate.kernel.values())
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@settings(MANY, max_examples=50)
+@given(seed=seeds)
+def test_children_of_uneven_blocks_have_what_both_parents_have(groups, seed):
+    space = mask_space(chain_graph([2, 7, 7, 7, 3]), Kernel(groups), 0.5)
+    rng = np.random.default_rng(seed)
+    first, second = space.sample(rng), space.sample(rng)
+    for name, mask in space.cross(first, second, rng).kernel.items():
+        assert mask[first.kernel[name] & second.kernel[name]].all()
 
 
 def test_search_moves_among_blocks():
