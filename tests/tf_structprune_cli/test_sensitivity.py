@@ -66,6 +66,36 @@ def test_results_are_written_and_printed(run, files, tmp_path):
     assert f"Written to {tmp_path / 'out'}\n" in out
 
 
+OTHER_TASKS = {
+    "labels": (
+        3,
+        "sigmoid",
+        "binary_crossentropy",
+        lambda y: (y[:, None] <= np.arange(3)).astype("float32"),
+        "error a label",
+    ),
+    "regression": (1, "linear", "mean_squared_error", lambda y: y[:, None] * 0.5 - 0.2, "mean_squared_error"),
+}
+
+
+@pytest.mark.parametrize("outputs, activation, loss, targets, metric", OTHER_TASKS.values(), ids=OTHER_TASKS)
+def test_every_task_is_measured_by_its_own_score(run, files, tmp_path, outputs, activation, loss, targets, metric):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    x = keras.layers.Dense(outputs, activation=activation, name="last")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, x)
+    model.compile("adam", loss, jit_compile=False)
+    data = {name: targets(part) if name[0] == "y" else part for name, part in tiny.files().items()}
+    model.fit(data["x_train"], data["y_train"], verbose=0)
+    model.save(files / "other.keras")
+    np.savez(files / "other.npz", **data)
+    status, _, err = run("--tolerance=1", model="other.keras", data="other.npz")
+    assert (status, err) == (0, "")
+    report = sp.SensitivityReport.from_json((tmp_path / "out" / "sensitivity.json").read_text())
+    assert report.metric.name == metric
+    assert report.rows and all(np.isfinite(row.score) for row in report.rows)
+
+
 def test_stopped_command_says_where_it_goes_on_and_ends_the_same(run, tmp_path, monkeypatch):
     assert run()[0] == 0
     whole = tiny.tree(tmp_path / "out")
