@@ -51,7 +51,12 @@ def trained(activation="softmax"):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation != "softmax")
     model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     model.fit(*arrays(), epochs=6, verbose=0)
+    model.compile = _refuse
     return model
+
+
+def _refuse(*args, **kwargs):
+    raise AssertionError("The network is shared by all tests, which compile a copy of it: fresh().")
 
 
 def fresh(activation="softmax"):
