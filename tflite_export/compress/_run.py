@@ -24,7 +24,7 @@ from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
-from tflite_export.export import ExportSummary, write_artifacts
+from tflite_export.export import ExportSettings, ExportSummary, write_artifacts
 from tflite_export.file import MEMORY_NOTE, TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import float_form
 from tflite_export.runtime import dequantize, run_litert
@@ -169,11 +169,9 @@ def _export(model: keras.Model, folder: Path, job: Job) -> ExportSummary:
     return write_artifacts(
         model,
         folder,
+        ExportSettings(lower=settings.lower, target=settings.target, device=job.device),
         representative_data=data.x_train[chosen],
         verify_data=data.x_val[:_VERIFIED],
-        lower=settings.lower,
-        target=settings.target,
-        device=job.device,
     )
 
 

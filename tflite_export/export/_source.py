@@ -38,15 +38,12 @@ def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_d
 
     Args:
         model: a Keras model, plain or in fixed point.
-        quantize: as for `export`.
+        quantize: see `ExportSettings`.
         calibration_data: samples that set the grids of signals, where a recipe is given.
 
     Raises:
-        ValueError: an unknown number format, a recipe for a model that is in fixed point already, or a model that
-            has no fixed-point form.
+        ValueError: a recipe for a model that is in fixed point already, or a model that has no fixed-point form.
     """
-    if not isinstance(quantize, FixedPoint) and quantize not in ("none", "int8"):
-        raise ValueError(f"quantize must be 'none', 'int8' or a FixedPoint. Received: quantize={quantize!r}.")
     if is_fixed_point(model):
         if isinstance(quantize, FixedPoint):
             raise ValueError(

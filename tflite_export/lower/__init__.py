@@ -5,6 +5,7 @@ from tflite_export.lower._dense import spans_of as spans_of
 from tflite_export.lower._layer import LoweredConv2D as LoweredConv2D
 from tflite_export.lower._lower import LoweredModel as LoweredModel
 from tflite_export.lower._lower import Target as Target
+from tflite_export.lower._lower import check_target as check_target
 from tflite_export.lower._lower import lower as lower
 from tflite_export.lower._order import reorder as reorder
 from tflite_export.lower._parts import Part as Part

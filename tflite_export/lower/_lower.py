@@ -48,6 +48,17 @@ class LoweredModel:
     plan: LowerPlan
 
 
+def check_target(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        ValueError: it is no target.
+    """
+    if name not in ("cpu", "micro"):
+        raise ValueError(f"Unknown target. Received: target={name!r}. Use one of: cpu, micro.")
+    return name
+
+
 def lower(
     small: ShrunkModel | keras.Model,
     *,
@@ -94,8 +105,7 @@ def lower(
     """
     if form not in ("auto", *FORMS):
         raise ValueError(f"Unknown form. Received: form={form!r}. Use one of: auto, {', '.join(FORMS)}.")
-    if target not in ("cpu", "micro"):
-        raise ValueError(f"Unknown target. Received: target={target!r}. Use cpu or micro.")
+    check_target(target)
     if quantize not in ("int8", "none"):
         raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
     given = small.model if isinstance(small, ShrunkModel) else small

@@ -105,11 +105,7 @@ def verify(
         FileNotFoundError: a file is missing.
         ValueError: damaged file, samples of another shape, NaN, or a bound that is out of range.
     """
-    if not 0 <= top1_agreement <= 1:
-        raise ValueError(
-            f"top1_agreement must be in [0, 1]. Received: top1_agreement={top1_agreement}. "
-            "Use 0.9 to demand nine of ten samples."
-        )
+    check_top1_agreement(top1_agreement)
     if runtime_samples < 1:
         raise ValueError(f"runtime_samples must be at least 1. Received: runtime_samples={runtime_samples}.")
     float32 = open_file(float32)
@@ -137,6 +133,20 @@ def verify(
     )
     check_verification(result)
     return result
+
+
+def check_top1_agreement(fraction: float) -> float:
+    """The fraction itself.
+
+    Raises:
+        ValueError: it is out of range.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(
+            f"top1_agreement must be in [0, 1]. Received: top1_agreement={fraction}. "
+            "Use 0.9 to demand nine of ten samples."
+        )
+    return fraction
 
 
 def check_verification(result: Verification) -> None:

@@ -12,7 +12,7 @@ import tf_structprune as sp
 from tests.devices import Scripted
 from tf_structprune.shrink import shrink
 from tflite_export.bench import _vela, estimate_npu, vela_available
-from tflite_export.export import _export, _summary, export, write_artifacts
+from tflite_export.export import ExportSettings, _export, _summary, export, write_artifacts
 from tflite_export.file import memory_table, open_file
 from tflite_export.runtime import arena_bytes, run_litert, tflm_available
 from tflite_export.verify import VerificationError, _verify
@@ -182,10 +182,10 @@ def test_verify_data_take_the_place_of_representative_data(model, data, tmp_path
 
 
 def test_write_artifacts_writes_all_but_the_summary(exported, model, data, tmp_path):
-    summary = write_artifacts(model, tmp_path, representative_data=data)
+    summary = write_artifacts(model, tmp_path, ExportSettings(), representative_data=data)
     assert visible(tmp_path) == FILES - {"summary.json"}
     assert dataclasses.replace(summary, directory=exported[1].directory) == exported[1]
-    write_artifacts(model, tmp_path, representative_data=data)  # again, over its own files
+    write_artifacts(model, tmp_path, ExportSettings(), representative_data=data)  # again, over its own files
 
 
 def test_existing_directory_is_kept_unless_overwritten(model, data, tmp_path):
@@ -227,6 +227,13 @@ BAD = {
     "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
     "npu": ({"npu": "ethos-u99"}, ValueError, "Unknown NPU. Received: npu='ethos-u99'. Use one of: ethos-u55-32"),
+    "option": ({"quantise": "int8"}, TypeError, "Unknown option of an export. Received: quantise. Use quantize.$"),
+    "option unlike any": ({"zzz": 1}, TypeError, "Received: zzz. Use quantize or name or .* or npu.$"),
+    "settings beside options": (
+        {"settings": ExportSettings(), "micro": False},
+        TypeError,
+        r"Options come in settings or by name. Received: settings beside micro. Use dataclasses.replace\(settings, ",
+    ),
     "bound": ({"top1_agreement": 90}, ValueError, r"top1_agreement must be in \[0, 1\]. Received: top1_agreement=90"),
 }
 
@@ -323,3 +330,15 @@ def test_wrong_lowering_is_refused(model, data, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "out", representative_data=data, **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_what_the_same_options_are():
+    options = {"quantize": sp.FixedPoint(4, 6), "name": "net", "micro": False, "npu": None, "device": Scripted()}
+    assert ExportSettings.of(options) == ExportSettings(**options)
+    assert ExportSettings.of({}) == ExportSettings()
+
+
+def test_export_takes_settings_as_a_value(model, data, tmp_path):
+    settings = ExportSettings(quantize="none", name="net", micro=False)
+    summary = export(model, tmp_path / "out", representative_data=data[:8], settings=settings)
+    assert (summary.quantize, summary.float32.file, summary.float32.arena_bytes) == ("none", "net_float32.tflite", None)

@@ -1,0 +1,78 @@
+"""How a model is exported."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+from tf_structprune.fixed_point import FixedPoint
+from tflite_export.bench import HOST, Device, check_accelerator
+from tflite_export.lower import Target, check_target
+from tflite_export.quantize import Quantize
+from tflite_export.verify import check_top1_agreement
+from tflite_export.write import check_identifier
+
+Lower = Literal["auto", "none"]
+"""Whether masked-out work is left out of the files where that is measured to pay."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Settings of one export; `export` also takes each by its name.
+
+    Attributes:
+        quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone, or a
+            `FixedPoint` recipe: words of its lengths, on grids fitted to the representative data. A model from
+            `to_fixed_point` is written on its own grids.
+        name: stem of the file names and of the C++ names; a C++ identifier.
+        top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
+        tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
+        micro: write `micro/` and run TFLite Micro, when it is installed.
+        lower: "auto" turns what kernel and strided masks left out into less work in the `.tflite` files, layer
+            by layer where that is measured to pay in that file's number format, see `lower.lower`; "none"
+            leaves zeros, and so do dense layers in fixed point, and all layers with a weight step a channel. The
+            `.keras` file is the model as given, either way.
+        target: what the layers are lowered for, "cpu" or "micro".
+        device: what times the forms of layers for target "cpu"; by default this machine with one thread.
+        npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
+            no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
+
+    Raises:
+        ValueError: a value that is none of those.
+    """
+
+    quantize: Quantize | FixedPoint = "int8"
+    name: str = "model"
+    top1_agreement: float = 0.9
+    tflm_steps: int = 1
+    micro: bool = True
+    lower: Lower = "auto"
+    target: Target = "cpu"
+    device: Device = HOST
+    npu: str | None = "ethos-u55-128"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quantize, FixedPoint) and self.quantize not in ("none", "int8"):
+            raise ValueError(f"quantize must be 'none', 'int8' or a FixedPoint. Received: quantize={self.quantize!r}.")
+        if self.lower not in ("auto", "none"):
+            raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={self.lower!r}.")
+        check_identifier(self.name)
+        check_top1_agreement(self.top1_agreement)
+        check_target(self.target)
+        if self.npu is not None:
+            check_accelerator(self.npu)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Settings from options by name.
+
+        Raises:
+            TypeError: an unknown name.
+            ValueError: a value out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known)
+                raise TypeError(f"Unknown option of an export. Received: {name}. Use {' or '.join(near or known)}.")
+        return cls(**options)
