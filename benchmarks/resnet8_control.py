@@ -10,6 +10,7 @@ DIR/summary.json, without a teacher: it has no dense model to learn from. The te
 figure at the last epoch. Writes OUT.json and OUT.md with both beside the dense network.
 """
 
+import dataclasses
 import json
 import pathlib
 import tempfile
@@ -18,7 +19,16 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
-from tflite_export.compress import CompressSettings, check_data, figures_of, file_score, load_data, load_model, retrain
+from tflite_export.compress import (
+    CompressReport,
+    CompressSettings,
+    check_data,
+    figures_of,
+    file_score,
+    load_data,
+    load_model,
+    retrain,
+)
 from tflite_export.quantize import convert
 
 FLAGS = flags.FLAGS
@@ -64,36 +74,35 @@ def measure(settings: CompressSettings) -> dict[str, float]:
     }
 
 
-def table(summary: dict, control: dict) -> str:
+def table(report: CompressReport, control: dict) -> str:
     """Dense, compressed and control side by side."""
-    settings = summary["settings"]
     lines = [
         "# ResNet-8 on CIFAR-10: half the MACs",
         "",
-        f"Sparsity {summary['sparsity']:.3f} of the prunable weights, {settings['epochs']} epochs of retraining, seed "
-        f"{settings['seed']}, one run; test set at the last epoch only. Control: the same thin network trained from "
+        f"Sparsity {report.sparsity:.3f} of the prunable weights, {report.settings.epochs} epochs of retraining, seed "
+        f"{report.seed}, one run; test set at the last epoch only. Control: the same thin network trained from "
         "scratch for as many epochs, same data, batch, rate and augmentation, no teacher. Latencies: LiteRT with "
         "XNNPACK, one thread, interleaved in one process, median.",
         "",
         "| | dense | compressed | dense / compressed | thin from scratch |",
         "|---|---|---|---|---|",
     ]
-    for figure in figures_of(summary):
-        other = figure.text(control[figure.key]) if figure.key in control else "same"
-        lines.append("| " + " | ".join((*figure.row(summary), other)) + " |")
+    for figure in figures_of(report):
+        name = figure.name.replace("score", "accuracy")
+        other = figure.text(control[name]) if name in control else "same"
+        lines.append("| " + " | ".join((*figure.row(report), other)) + " |")
     return "\n".join(lines) + CHECK
 
 
 def main(_: list[str]) -> None:
     """Train the control, write both results."""
-    summary = json.loads((pathlib.Path(FLAGS.compressed) / "summary.json").read_text())
-    stored = {key: tuple(v) if isinstance(v, list) else v for key, v in summary["settings"].items()}
-    settings = CompressSettings(**{**stored, "distill": 0.0})
-    control = measure(settings)
+    report = CompressReport.from_json((pathlib.Path(FLAGS.compressed) / "summary.json").read_text())
+    control = measure(dataclasses.replace(report.settings, distill=0.0))
     logging.info("control: %s", control)
     out = pathlib.Path(FLAGS.out)
-    out.with_suffix(".json").write_text(json.dumps({"compressed": summary, "control": control}, indent=2) + "\n")
-    out.with_suffix(".md").write_text(table(summary, control))
+    both = {"compressed": json.loads(report.to_json()), "control": control}
+    out.with_suffix(".json").write_text(json.dumps(both, indent=2) + "\n")
+    out.with_suffix(".md").write_text(table(report, control))
 
 
 if __name__ == "__main__":

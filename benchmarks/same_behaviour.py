@@ -99,7 +99,7 @@ def compressed(dense: Any, data: Any, **settings: Any) -> dict[str, Any]:
     fixed = {"candidates": 10, "finetune_batch": 64, "lower": "none"}
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "out"
-        summary = compress(dense, data, out, settings=CompressSettings(**fixed, **settings))
+        summary = json.loads(compress(dense, data, out, settings=CompressSettings(**fixed, **settings)).to_json())
         files = {
             path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(out.rglob("*.tflite"))
@@ -109,7 +109,7 @@ def compressed(dense: Any, data: Any, **settings: Any) -> dict[str, Any]:
     for side in ("baseline", "compressed"):
         for name in TIMES:
             del summary[side][name]
-    return {"summary": json.loads(json.dumps(summary)), "files": files, "kept": list(kept.values())}
+    return {"summary": summary, "files": files, "kept": list(kept.values())}
 
 
 def differences(before: Any, after: Any, place: str = "") -> Any:

@@ -86,8 +86,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
         data = load_digits(seed=arguments.seed)
         model = train_digits(data, seed=arguments.seed)
-        summary = compress_into(folder, model, data, settings=settings, verbose=arguments.verbose)
-    _print_summary(summary, arguments.out)
+        report = compress_into(folder, model, data, settings=settings, verbose=arguments.verbose)
+    _print(report, arguments.out)
 
 
 def _compress(arguments: argparse.Namespace) -> None:
@@ -123,10 +123,17 @@ def _compress(arguments: argparse.Namespace) -> None:
     data, task = check_data(load_data(arguments.data, seed=arguments.seed), model, augment=settings.augment)
     length = settings.retraining(len(data.x_train))
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
-    summary = compress(
+    report = compress(
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
-    _print_summary(summary, arguments.out)
+    _print(report, arguments.out)
+
+
+def _print(report: Any, out: str) -> None:
+    from tf_structprune_cli._print import print_report
+
+    print_report(report, Console(soft_wrap=True))
+    Console(soft_wrap=True).print(f"Written to {out}", highlight=False, markup=False)
 
 
 def _amount(arguments: argparse.Namespace) -> Any:
@@ -213,124 +220,3 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "inspect": _inspect,
     "sensitivity": _sensitivity,
 }
-
-
-def _print_summary(summary: dict[str, Any], out: str) -> None:
-    from tf_structprune.search import Metric
-    from tflite_export.compress import figures_of
-
-    table = Table(title=f"{100 * summary['sparsity']:.1f} % of the prunable weights removed")
-    table.add_column("")
-    for column in ("before", "after", "before / after"):
-        table.add_column(column, justify="right")
-    for figure in figures_of(summary):
-        table.add_row(*figure.row(summary))
-    console = Console(soft_wrap=True)
-    console.print(table)
-    metric = Metric(**summary["metric"])
-    for stage in summary["stages"]:
-        if stage["allocation"] is not None:
-            _print_allocation(stage["allocation"], console)
-        if not stage["accepted"]:
-            left = metric.told(stage[f"{metric.key}_after_retraining"])
-            console.print(
-                f"Not reached: {stage['granularity']} at sparsity {stage['sparsity']:.3f} left a validation "
-                f"{metric.name} of {left}, beyond the tolerance; it was undone.", highlight=False
-            )  # fmt: skip
-    _print_fixed_point(summary, metric, console)
-    _print_memory(summary["memory"], console)
-    _print_npu(summary["npu"], console)
-    if summary["multiplications"]:
-        _print_multiplications(summary["multiplications"], console)
-    console.print(f"Written to {out}", highlight=False, markup=False)
-
-
-def _print_allocation(allocation: dict[str, Any], console: Console) -> None:
-    budget = allocation["budget"]
-    table = Table(title=f"{budget['kind']} of at most {100 * budget['fraction']:g} %, {allocation['method']}")
-    for column in ("group", "units", "kept"):
-        table.add_column(column, justify="left" if column == "group" else "right", overflow="fold")
-    for name, kept in allocation["kept"].items():
-        table.add_row(name, f"{allocation['units'][name]:,}", f"{kept:,}")
-    console.print(table)
-
-
-def _print_fixed_point(summary: dict[str, Any], metric: Any, console: Console) -> None:
-    stage: dict[str, Any] | None = summary["fixed_point"]
-    if stage is None:
-        return
-    recipe = stage["recipe"]
-    told = f"{recipe['weight_bits']}-bit weights, {recipe['signal_bits']}-bit signals"
-    if recipe["layers"]:
-        told += f", exceptions for {len(recipe['layers'])} names"
-    before, after = (metric.told(stage[f"{metric.key}_{when}_retraining"]) for when in ("before", "after"))
-    if not stage["accepted"]:
-        console.print(
-            f"Not reached: fixed point ({told}) left a validation {metric.name} of {after}, beyond the tolerance; "
-            "the integer file is TensorFlow's int8.", highlight=False
-        )  # fmt: skip
-        return
-    console.print(
-        f"Fixed point: {told}; validation {metric.name} {before} before retraining, {after} after.", highlight=False
-    )
-    for name, agreement in summary["exact"].items():
-        same = "bit for bit alike" if agreement["skipped"] is None else f"compared, except: {agreement['skipped']}"
-        console.print(
-            f"{name}: LiteRT, TFLite Micro and NumPy {same} on {agreement['samples']} samples; XNNPACK at most "
-            f"{agreement['xnnpack_steps']} steps apart, the same class on {100 * agreement['xnnpack_top1']:.1f} %.",
-            highlight=False, markup=False,
-        )  # fmt: skip
-    for kind, title in (("int4", "Two weights in a byte"), ("lut", "Weights as indices into tables, TFLM only")):
-        if (file := stage[kind]) is not None:
-            arena = "not measured" if file["arena_bytes"] is None else f"{file['arena_bytes']:,} bytes"
-            console.print(f"{title}: {file['bytes']:,} bytes, TFLM arena {arena}.", highlight=False)
-
-
-_MEMORY_ROWS = {
-    "weights_bytes": "flash: weights",
-    "biases_bytes": "flash: biases",
-    "other_bytes": "flash: other constants",
-    "overhead_bytes": "flash: flatbuffer overhead",
-    "tflm_arena_bytes": "RAM: TFLM arena, measured",
-    "activation_peak_bytes": "RAM: live activations, computed",
-}
-
-
-def _print_memory(section: dict[str, Any], console: Console) -> None:
-    before, after = section["baseline"], section["compressed"]
-    if before is None or after is None:
-        return
-    table = Table(title="Memory of the int8 file (bytes)")
-    table.add_column("")
-    for column in ("before", "after"):
-        table.add_column(column, justify="right")
-    for key, title in _MEMORY_ROWS.items():
-        figures = (side[key] for side in (before, after))
-        table.add_row(title, *("not measured" if figure is None else f"{figure:,}" for figure in figures))
-    console.print(table)
-
-
-def _print_npu(section: dict[str, Any], console: Console) -> None:
-    before, after = section["baseline"], section["compressed"]
-    if before is None or after is None:
-        console.print(f"No NPU estimate: {section['reason']}", highlight=False, markup=False)
-        return
-    on_cpu = ", ".join(f"{count} {name}" for name, count in after["cpu_operators"].items()) or "none"
-    console.print(
-        f"{after['accelerator']}, estimated by Vela {after['vela_version']}: {before['total_cycles']:,} -> "
-        f"{after['total_cycles']:,} cycles, {before['inference_us']:,.1f} -> {after['inference_us']:,.1f} us at "
-        f"{after['clock_hz'] / 1e6:.0f} MHz, SRAM {before['sram_bytes']:,} -> {after['sram_bytes']:,} bytes; "
-        f"operators left on the CPU: {on_cpu}", highlight=False, markup=False,
-    )  # fmt: skip
-
-
-def _print_multiplications(section: dict[str, Any], console: Console) -> None:
-    table = Table(title="Multiplications of kernel-pruned layers: direct / im2col / FFT")
-    table.add_column("layer", overflow="fold")
-    for column in ("kernels kept", "direct", "im2col", "FFT"):
-        table.add_column(column, justify="right")
-    for layer in section["layers"]:
-        counts = (f"{layer[way]:,}" for way in ("direct", "im2col", "fft"))
-        table.add_row(layer["name"], f"{layer['kept_kernels']:,} of {layer['kernels']:,}", *counts)
-    console.print(table)
-    console.print(section["note"], highlight=False, markup=False)

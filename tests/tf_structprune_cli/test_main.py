@@ -1,6 +1,7 @@
 """The command line: exit statuses, one line for each bad input, what is printed."""
 
 import argparse
+import dataclasses
 import json
 import signal
 
@@ -8,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from tests.tflite_export.compress import tiny
+from tests.tflite_export.compress import reports, tiny
 from tf_structprune.fixed_point import FixedPoint, LayerBits
-from tf_structprune_cli import _main, main
+from tf_structprune_cli import _main, _print, main
 from tf_structprune_cli._parser import make_parser
-from tflite_export.compress import _job, figures_of
+from tflite_export.compress import MemoryFigures, NpuFigures, _job
 from tflite_export.write import staged_directory
 
 
@@ -278,7 +279,7 @@ def test_compress_writes_and_prints(compress, done):
         for key in ("accuracy_float", "accuracy_int8"):
             assert f"{100 * summary[side][key]:.2f}" in out
     for table in (summary["memory"]["baseline"], summary["memory"]["compressed"]):
-        assert all(f"{table[key]:,}" in out for key in _main._MEMORY_ROWS)
+        assert all(f"{table[key]:,}" in out for key in _print._MEMORY_ROWS)
     assert "Memory of the int8 file (bytes)" in out
     if summary["npu"]["compressed"] is None:
         assert f"No NPU estimate: {summary['npu']['reason']}" in out
@@ -312,33 +313,14 @@ def test_budget_is_told_in_summary_and_print(compress, tmp_path):
         assert [cell.strip() for cell in row.split("│")[2:4]] == [str(allocation["units"][name]), str(kept)]
 
 
-METRIC = {"name": "MCR", "falls": True, "percent": True}
-
-
-def empty_summary():
-    """A summary in which nothing was measured."""
-    kinds = {"metric": METRIC, "figure": {"name": "accuracy", "percent": True, "best": 1.0}}
-    figures = {figure.key: None for figure in figures_of(kinds)}
-    nothing = {"baseline": None, "compressed": None}
-    sections = {"memory": nothing, "npu": nothing | {"reason": "a [reason]"}, "multiplications": None}
-    sections |= {"fixed_point": None, "exact": {}}
-    return {"sparsity": 0.5, "stages": [], "baseline": figures, "compressed": figures} | kinds | sections
-
-
-AGREEMENT = {"samples": 100, "xnnpack_steps": 2, "xnnpack_top1": 0.995, "skipped": None}
-STAGE = {
-    "recipe": {"weight_bits": 4, "signal_bits": 6, "layers": {}},
-    "mcr_before_retraining": 0.25,
-    "mcr_after_retraining": 0.02,
-    "accepted": True,
-    "int4": {"bytes": 12_345, "arena_bytes": 6_789},
-    "lut": {"bytes": 1_234, "arena_bytes": None},
-}
+def printed(capsys, **changes):
+    """What is printed of a report in which nothing was measured but this."""
+    _main._print(dataclasses.replace(reports.EMPTY, **changes), "out")
+    return capsys.readouterr().out
 
 
 def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
-    _main._print_summary(empty_summary() | {"fixed_point": STAGE, "exact": {"model_fixed.tflite": AGREEMENT}}, "out")
-    out = capsys.readouterr().out
+    out = printed(capsys, fixed_point=reports.FIXED_POINT, exact=reports.EXACT)
     assert "4-bit weights, 6-bit signals; validation MCR 25.00 % before retraining, 2.00 % after" in out
     assert "model_fixed.tflite: LiteRT, TFLite Micro and NumPy bit for bit alike on 100 samples" in out
     assert "XNNPACK at most 2 steps apart, the same class on 99.5 %" in out
@@ -346,17 +328,21 @@ def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
     assert "TFLM only: 1,234 bytes, TFLM arena not measured." in out
 
 
+def test_files_of_no_classifier_are_printed_without_its_class(capsys):
+    agreement = dataclasses.replace(reports.EXACT["model_fixed.tflite"], xnnpack_top1=None)
+    out = printed(capsys, fixed_point=reports.FIXED_POINT, exact={"model_fixed.tflite": agreement})
+    assert "XNNPACK at most 2 steps apart.\n" in out
+
+
 def test_fixed_point_beyond_the_tolerance_is_told(capsys):
-    stage = STAGE | {"accepted": False, "mcr_after_retraining": 0.5}
-    _main._print_summary(empty_summary() | {"fixed_point": stage}, "out")
-    out = capsys.readouterr().out
+    out = printed(capsys, fixed_point=dataclasses.replace(reports.FIXED_POINT, accepted=False, after=0.5))
     assert "Not reached: fixed point (4-bit weights, 6-bit signals) left a validation MCR of 50.00 %" in out
 
 
 def test_exceptions_of_a_recipe_are_counted(capsys):
-    recipe = STAGE["recipe"] | {"layers": {"a": {}, "b*": {}}}
-    _main._print_summary(empty_summary() | {"fixed_point": STAGE | {"recipe": recipe}}, "out")
-    assert "4-bit weights, 6-bit signals, exceptions for 2 names;" in capsys.readouterr().out
+    recipe = FixedPoint(4, 6, layers={"a": LayerBits(), "b*": LayerBits()})
+    out = printed(capsys, fixed_point=dataclasses.replace(reports.FIXED_POINT, recipe=recipe))
+    assert "4-bit weights, 6-bit signals, exceptions for 2 names;" in out
 
 
 def options(**changes):
@@ -382,14 +368,9 @@ def test_recipe_is_that_of_the_options_or_of_the_file(tmp_path):
 
 def test_memory_and_npu_are_printed_with_both_sides(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    before = {key: 1000 * (i + 1) for i, key in enumerate(_main._MEMORY_ROWS)}
-    after = before | {"weights_bytes": 77_777, "tflm_arena_bytes": None}
-    npu = {"accelerator": "ethos-u55-128", "vela_version": "5.9", "clock_hz": 5e8, "sram_bytes": 4096}
-    npu |= {"total_cycles": 123_456, "inference_us": 246.912, "cpu_operators": {}}
-    sides = {"baseline": npu, "compressed": npu | {"total_cycles": 1000, "cpu_operators": {"PACK": 2, "SIN": 1}}}
-    sections = {"memory": {"note": "", "baseline": before, "compressed": after}, "npu": sides | {"reason": None}}
-    _main._print_summary(empty_summary() | sections, "out")
-    out = capsys.readouterr().out
+    after = dataclasses.replace(reports.MEMORY, weights_bytes=77_777, tflm_arena_bytes=None)
+    npu = dataclasses.replace(reports.NPU, total_cycles=1000, cpu_operators={"PACK": 2, "SIN": 1})
+    out = printed(capsys, memory=MemoryFigures(reports.MEMORY, after), npu=NpuFigures(reports.NPU, npu, None))
     rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 4}
     assert "1,000" in rows["flash: weights"] and "77,777" in rows["flash: weights"]
     assert "5,000" in rows["RAM: TFLM arena, measured"] and "not measured" in rows["RAM: TFLM arena, measured"]
@@ -398,18 +379,13 @@ def test_memory_and_npu_are_printed_with_both_sides(capsys, monkeypatch):
 
 
 def test_memory_that_is_not_known_is_left_out_and_a_missing_npu_explained(capsys):
-    _main._print_summary(empty_summary(), "out")
-    out = capsys.readouterr().out
+    out = printed(capsys)
     assert "Memory" not in out and "No NPU estimate: a [reason]" in out
 
 
 def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
-    summary = empty_summary()
-    _main._print_summary(summary, "out")
-    assert "ultiplications" not in capsys.readouterr().out
-    counts = {"name": "conv", "kept_kernels": 1200, "kernels": 2000, "direct": 3000, "im2col": 4000, "fft": 5000}
-    _main._print_summary(summary | {"multiplications": {"note": "a [model]", "layers": [counts]}}, "out")
-    out = capsys.readouterr().out
+    assert "ultiplications" not in printed(capsys)
+    out = printed(capsys, multiplications=reports.MULTIPLICATIONS)
     assert "Multiplications of kernel-pruned layers: direct / im2col / FFT" in out and "a [model]" in out
     assert all(text in out for text in ("conv", "1,200 of 2,000", "3,000", "4,000", "5,000"))
 

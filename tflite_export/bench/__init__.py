@@ -9,6 +9,7 @@ from tflite_export.bench._device import Host as Host
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications
 from tflite_export.bench._latency_cost import latency_cost as latency_cost
 from tflite_export.bench._multiplications import LayerMultiplications as LayerMultiplications
+from tflite_export.bench._multiplications import Multiplications as Multiplications
 from tflite_export.bench._multiplications import count_multiplications as count_multiplications
 from tflite_export.bench._multiplications import multiplications_section as multiplications_section
 from tflite_export.bench._vela import ACCELERATORS as ACCELERATORS

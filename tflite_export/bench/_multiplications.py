@@ -1,8 +1,7 @@
 """A model of the work in a convolution with removed kernels: direct, im2col, FFT. Counting only, on NumPy values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ class LayerMultiplications:
         direct: by direct convolution.
         im2col: by im2col and one matrix product.
         fft: by FFT convolution.
+        cheapest: which needs least, "direct", "im2col" or "fft"; the first of equals.
     """
 
     name: str
@@ -38,11 +38,24 @@ class LayerMultiplications:
     direct: int
     im2col: int
     fft: int
+    cheapest: str = field(init=False)
 
-    @property
-    def cheapest(self) -> str:
-        """Which needs least: "direct", "im2col" or "fft"; the first of equals."""
-        return min(("direct", "im2col", "fft"), key=lambda way: int(getattr(self, way)))
+    def __post_init__(self) -> None:
+        cheapest = min(("direct", "im2col", "fft"), key=lambda way: int(getattr(self, way)))
+        object.__setattr__(self, "cheapest", cheapest)
+
+
+@dataclass(frozen=True)
+class Multiplications:
+    """The counts of a report.
+
+    Attributes:
+        note: what they are.
+        layers: one for each call of a layer with removed kernels.
+    """
+
+    note: str
+    layers: tuple[LayerMultiplications, ...]
 
 
 def count_multiplications(
@@ -137,12 +150,9 @@ def fft_side(inputs: int, outputs: int, taps: int, stride: int = 1, dilation: in
     return 1 << (sufficient_side(inputs, outputs, taps, stride, dilation) - 1).bit_length()
 
 
-def multiplications_section(layers: Sequence[LayerMultiplications]) -> dict[str, Any] | None:
-    """The counts as a report's section of plain values, with what they are in words; None without layers."""
-    if not layers:
-        return None
-    rows = [asdict(layer) | {"cheapest": layer.cheapest} for layer in layers]
-    return {"note": MULTIPLICATIONS_NOTE, "layers": rows}
+def multiplications_section(layers: Sequence[LayerMultiplications]) -> Multiplications | None:
+    """The counts as a report's section, with what they are in words; None without layers."""
+    return Multiplications(MULTIPLICATIONS_NOTE, tuple(layers)) if layers else None
 
 
 def _transform(height: int, width: int) -> int:

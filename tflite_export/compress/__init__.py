@@ -13,6 +13,14 @@ from tflite_export.compress._job import Job as Job
 from tflite_export.compress._load import load_model as load_model
 from tflite_export.compress._prune_stage import Present as Present
 from tflite_export.compress._prune_stage import PruneStage as PruneStage
+from tflite_export.compress._report import CompressReport as CompressReport
+from tflite_export.compress._report import FixedPointFigures as FixedPointFigures
+from tflite_export.compress._report import MemoryFigures as MemoryFigures
+from tflite_export.compress._report import ModelFigures as ModelFigures
+from tflite_export.compress._report import NpuFigures as NpuFigures
+from tflite_export.compress._report import PackedFigures as PackedFigures
+from tflite_export.compress._report import PruningFigures as PruningFigures
+from tflite_export.compress._report import ValidationFigures as ValidationFigures
 from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
 from tflite_export.compress._run import file_score as file_score

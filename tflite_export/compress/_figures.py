@@ -1,9 +1,8 @@
-"""The figures of `summary.json` as rows of a table."""
+"""The figures of a report as rows of a table."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from tf_structprune.search import Metric
+from tflite_export.compress._report import CompressReport
 
 
 @dataclass(frozen=True)
@@ -11,14 +10,14 @@ class Figure:
     """One figure of a model.
 
     Attributes:
-        key: its key under `baseline` and `compressed`.
+        name: its attribute in `ModelFigures`.
         title: what a person reads, with the unit.
         scale: factor from the stored value to that unit.
         digits: decimal places shown.
         cost: whether it is better when lower, so that before / after says what was gained.
     """
 
-    key: str
+    name: str
     title: str
     scale: float = 1
     digits: int = 0
@@ -28,9 +27,9 @@ class Figure:
         """The value as shown."""
         return "not measured" if value is None else f"{self.scale * value:,.{self.digits}f}"
 
-    def row(self, summary: dict[str, Any]) -> tuple[str, str, str, str]:
+    def row(self, report: CompressReport) -> tuple[str, str, str, str]:
         """Title, value before, value after and their ratio, which accuracies lack."""
-        before, after = (summary[side][self.key] for side in ("baseline", "compressed"))
+        before, after = (getattr(side, self.name) for side in (report.baseline, report.compressed))
         known = before and after and self.cost
         return self.title, self.text(before), self.text(after), f"{before / after:.2f}x" if known else ""
 
@@ -46,12 +45,12 @@ _COSTS = (
 )
 
 
-def figures_of(summary: dict[str, Any]) -> tuple[Figure, ...]:
-    """The rows of a summary: how good the models are, then what they cost."""
-    figure = Metric(**summary["figure"])
+def figures_of(report: CompressReport) -> tuple[Figure, ...]:
+    """The rows of a report: how good the models are, then what they cost."""
+    figure = report.figure
     unit, digits = (" (%)", 2) if figure.percent else ("", 4)
     scores = (
-        Figure(f"{figure.key}_{kind}", f"{figure.name}, {kind}{unit}", figure.scale, digits, cost=False)
+        Figure(f"score_{kind}", f"{figure.name}, {kind}{unit}", figure.scale, digits, cost=False)
         for kind in ("float", "int8")
     )
     return (*scores, *_COSTS)

@@ -1,7 +1,6 @@
 """Converts, verifies and writes, all or nothing."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def export(
             model, staged, settings, representative_data=representative_data, verify_data=verify_data
         )
         summary = dataclasses.replace(summary, directory=os.fspath(directory))
-        (staged / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
+        (staged / "summary.json").write_text(summary.to_json())
     return summary
 
 

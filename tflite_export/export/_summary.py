@@ -2,10 +2,11 @@
 
 import hashlib
 import importlib.metadata
+import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tflite_export.bench import (
     LayerMultiplications,
@@ -16,6 +17,7 @@ from tflite_export.bench import (
 from tflite_export.file import MemoryTable, TFLiteFile, memory_table
 from tflite_export.runtime import arena_bytes, tflm_available
 from tflite_export.verify import ExactAgreement, Verification
+from tflite_export.write import from_plain, to_plain
 
 _PACKAGES = {
     "tensorflow": "tensorflow",
@@ -107,10 +109,29 @@ class ExportSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as nested dicts of plain values, ready for `json.dumps`."""
-        return asdict(self) | {
-            "lowered": list(self.lowered),
-            "multiplications": multiplications_section(self.multiplications),
-        }
+        values: dict[str, Any] = to_plain(self)
+        return values | {"multiplications": to_plain(multiplications_section(self.multiplications))}
+
+    def to_json(self) -> str:
+        """The summary as JSON text, as in `summary.json`; `from_json` reads it."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The summary of a JSON text.
+
+        Raises:
+            ValueError: not such a text; the message says where.
+        """
+        try:
+            values = json.loads(text)
+            section = values["multiplications"]
+            return from_plain(cls, values | {"multiplications": [] if section is None else section["layers"]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"That is no summary of an export. Received: {type(error).__name__}: {str(error).rstrip('.')}. "
+                "Write it with ExportSummary.to_json."
+            ) from error
 
 
 def summarize_file(given: Written, *, micro: bool) -> FileSummary:

@@ -1,5 +1,6 @@
 """The model of direct, im2col and FFT multiplications of kernel-pruned layers."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -243,9 +244,9 @@ def test_layer_called_twice_has_two_rows():
 def test_section_is_there_for_kernel_pruned_layers_only_and_says_what_it_is():
     assert multiplications_section(()) is None
     section = multiplications_section([count([[1, 0]])])
-    assert "A model, not a measurement" in section["note"]
-    assert "No TFLite runtime has an FFT convolution" in section["note"]
-    assert section["layers"] == [
+    assert "A model, not a measurement" in section.note
+    assert "No TFLite runtime has an FFT convolution" in section.note
+    assert [dataclasses.asdict(row) for row in section.layers] == [
         {
             "name": "conv",
             "kept_kernels": 1,

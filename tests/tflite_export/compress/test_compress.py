@@ -15,7 +15,7 @@ import tf_structprune as sp
 from tests.devices import ByMacs, Scripted
 from tests.tflite_export.compress import tiny
 from tflite_export.bench import estimate_npu
-from tflite_export.compress import CompressSettings, RefusedError, _job, _run, compress, file_score
+from tflite_export.compress import CompressReport, CompressSettings, RefusedError, _job, _run, compress, file_score
 from tflite_export.file import MEMORY_NOTE, memory_table, open_file
 from tflite_export.runtime import arena_bytes, run_litert
 from tflite_export.verify import VerificationError
@@ -115,9 +115,10 @@ def test_writes_every_file_and_no_other(run):
 
 
 def test_summary_file_is_what_was_returned(run):
-    out, summary, *_ = run
-    stored = json.loads((out / "summary.json").read_text())
-    assert stored == json.loads(json.dumps(summary))
+    out, report, *_ = run
+    text = (out / "summary.json").read_text()
+    assert text == report.to_json()
+    assert CompressReport.from_json(text) == report
 
 
 def test_summary_has_the_promised_keys(run):
@@ -139,33 +140,34 @@ def test_summary_has_the_promised_keys(run):
 
 
 def test_accuracies_are_those_of_the_files_on_the_test_part(run, side):
-    summary, (name, folder), data = run[1], side, tiny.data()
+    (name, folder), data = side, tiny.data()
+    figures = getattr(run[1], name)
     model = keras.models.load_model(folder / "model.keras")
-    assert summary[name]["accuracy_float"] == tiny.accuracy(model, data.x_test, data.y_test)
+    assert figures.score_float == tiny.accuracy(model, data.x_test, data.y_test)
     scores = run_litert(folder / "model_int8.tflite", data.x_test)
-    assert summary[name]["accuracy_int8"] == np.mean(scores.argmax(axis=1) == data.y_test)
+    assert figures.score_int8 == np.mean(scores.argmax(axis=1) == data.y_test)
 
 
 def test_memory_and_npu_are_those_of_the_int8_file(run, side):
-    summary, (name, folder) = run[1], side
+    report, (name, folder) = run[1], side
     file = folder / "model_int8.tflite"
-    expected = memory_table(open_file(file), tflm_arena_bytes=summary[name]["arena_bytes"])
-    assert summary["memory"][name] == dataclasses.asdict(expected)
-    assert summary["memory"]["note"] == MEMORY_NOTE
-    assert summary["npu"][name] == dataclasses.asdict(estimate_npu(file)) and summary["npu"]["reason"] is None
+    expected = memory_table(open_file(file), tflm_arena_bytes=getattr(report, name).arena_bytes)
+    assert getattr(report.memory, name) == expected
+    assert report.memory.note == MEMORY_NOTE
+    assert getattr(report.npu, name) == estimate_npu(file) and report.npu.reason is None
 
 
 def test_sizes_and_counts_are_those_of_the_files(run, side):
-    summary, (name, folder) = run[1], side
-    figures = summary[name]
+    name, folder = side
+    figures = getattr(run[1], name)
     model = keras.models.load_model(folder / "model.keras")
-    assert figures["float32_bytes"] == (folder / "model_float32.tflite").stat().st_size
-    assert figures["int8_bytes"] == (folder / "model_int8.tflite").stat().st_size
-    assert figures["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.weights)
-    assert figures["macs"] == open_file(folder / "model_int8.tflite").description.macs == sp.trace(model).macs
-    assert figures["arena_bytes"] == arena_bytes(folder / "model_int8.tflite")
-    assert figures["latency_us_float32"] == open_file(folder / "model_float32.tflite").description.macs
-    assert figures["latency_us_int8"] == figures["macs"]
+    assert figures.float32_bytes == (folder / "model_float32.tflite").stat().st_size
+    assert figures.int8_bytes == (folder / "model_int8.tflite").stat().st_size
+    assert figures.parameters == sum(int(np.prod(weight.shape)) for weight in model.weights)
+    assert figures.macs == open_file(folder / "model_int8.tflite").description.macs == sp.trace(model).macs
+    assert figures.arena_bytes == arena_bytes(folder / "model_int8.tflite")
+    assert figures.latency_us_float32 == open_file(folder / "model_float32.tflite").description.macs
+    assert figures.latency_us_int8 == figures.macs
 
 
 def test_keras_file_computes_what_the_float_file_does(side):
@@ -189,34 +191,33 @@ def test_dense_model_is_not_changed(run):
 
 
 def test_compressed_is_smaller_and_within_the_tolerance(run):
-    _, summary, *_ = run
-    before, after = summary["baseline"], summary["compressed"]
-    for key in ("parameters", "macs", "float32_bytes", "int8_bytes"):
-        assert after[key] < before[key]
-    assert summary["stages"][-1]["accepted"]
-    assert summary["validation"]["mcr_compressed_float"] <= summary["validation"]["mcr_dense_float"] + 0.05
+    _, report, *_ = run
+    for name in ("parameters", "macs", "float32_bytes", "int8_bytes"):
+        assert getattr(report.compressed, name) < getattr(report.baseline, name)
+    assert report.stages[-1].accepted
+    assert report.validation.compressed_float <= report.validation.dense_float + 0.05
 
 
 def test_sparsity_is_counted_on_the_written_model(run):
-    out, summary, dense, _ = run
+    out, report, dense, _ = run
     small = keras.models.load_model(out / "model.keras")
     kept, total = (
         sum(np.count_nonzero(model.get_layer(name).get_weights()[0]) for name in ("a", "b", "hidden"))
         for model in (small, dense)
     )
-    assert summary["sparsity"] == pytest.approx(1 - kept / total)
-    assert summary["sparsity"] >= 0.6
+    assert report.sparsity == pytest.approx(1 - kept / total)
+    assert report.sparsity >= 0.6
 
 
 def test_validation_figures_are_measured_again(run):
-    out, summary, *_ = run
-    data, figures = tiny.data(), summary["validation"]
-    for name, key in (("baseline", "mcr_dense"), ("", "mcr_compressed")):
+    out, report, *_ = run
+    data, figures = tiny.data(), dataclasses.asdict(report.validation)
+    for name, key in (("baseline", "dense"), ("", "compressed")):
         model = keras.models.load_model(out / name / "model.keras")
         assert figures[f"{key}_float"] == pytest.approx(1 - tiny.accuracy(model, data.x_val, data.y_val))
         int8 = file_score(out / name / "model_int8.tflite", data.x_val, data.y_val)
         assert figures[f"{key}_int8"] == pytest.approx(-int8)
-    within = figures["mcr_compressed_int8"] <= figures["mcr_dense_int8"] + 0.05
+    within = figures["compressed_int8"] <= figures["dense_int8"] + 0.05
     assert figures["int8_within_tolerance"] is within
 
 

@@ -1,7 +1,5 @@
 """Fixed point as the last stage of `compress`."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from tests.tflite_export.compress import tiny
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, quantized_layers
-from tflite_export.compress import CompressSettings, RefusedError, _job, compress
+from tflite_export.compress import CompressReport, CompressSettings, RefusedError, _job, compress
 from tflite_export.runtime import tflm_available
 
 RECIPE = FixedPoint(4, 6)
@@ -45,16 +43,16 @@ def test_saved_model_is_in_fixed_point_with_the_words_asked_for(run):
 
 
 def test_summary_says_what_became_of_the_recipe(run):
-    out, summary = run
-    assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
-    stage = summary["fixed_point"]
-    assert stage["accepted"] and stage["recipe"]["weight_bits"] == 4
-    assert stage["mcr_after_retraining"] <= summary["validation"]["mcr_dense_float"] + 0.2
-    assert stage["int4"]["bytes"] == (out / "model_fixed_int4.tflite").stat().st_size
-    assert summary["compressed"]["int8_bytes"] == (out / "model_fixed.tflite").stat().st_size
-    assert set(summary["exact"]) == {"model_fixed.tflite", "model_fixed_int4.tflite"}
+    out, report = run
+    assert CompressReport.from_json((out / "summary.json").read_text()) == report
+    stage = report.fixed_point
+    assert stage.accepted and stage.recipe == RECIPE
+    assert stage.after <= report.validation.dense_float + 0.2
+    assert stage.int4.size_bytes == (out / "model_fixed_int4.tflite").stat().st_size
+    assert report.compressed.int8_bytes == (out / "model_fixed.tflite").stat().st_size
+    assert set(report.exact) == {"model_fixed.tflite", "model_fixed_int4.tflite"}
     pairs = ("numpy_litert", "numpy_tflm", "litert_tflm") if tflm_available() else ("numpy_litert",)
-    assert all(agreement[pair] == 0 for agreement in summary["exact"].values() for pair in pairs)
+    assert all(getattr(agreement, pair) == 0 for agreement in report.exact.values() for pair in pairs)
 
 
 def test_history_has_the_epochs_of_fixed_point_last(run):
@@ -63,10 +61,10 @@ def test_history_has_the_epochs_of_fixed_point_last(run):
 
 
 def test_sparsity_of_0_leaves_pruning_out(tmp_path):
-    summary = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
-    assert summary["stages"] == [] and summary["sparsity"] == 0.0
-    assert summary["compressed"]["macs"] == summary["baseline"]["macs"]
-    assert not (tmp_path / "out" / "model_fixed_int4.tflite").exists() and summary["fixed_point"]["int4"] is None
+    report = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
+    assert report.stages == () and report.sparsity == 0.0
+    assert report.compressed.macs == report.baseline.macs
+    assert not (tmp_path / "out" / "model_fixed_int4.tflite").exists() and report.fixed_point.int4 is None
 
 
 @pytest.fixture
@@ -84,8 +82,8 @@ def spoiled(monkeypatch):
 @pytest.mark.usefixtures("spoiled")
 def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
     settings = CompressSettings(sparsity=0.1, candidates=2, epochs=1, tolerance=0.3, fixed_point=RECIPE)
-    summary = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings)
-    assert not summary["fixed_point"]["accepted"] and summary["fixed_point"]["int4"] is None
+    report = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings)
+    assert not report.fixed_point.accepted and report.fixed_point.int4 is None
     assert (tmp_path / "out" / "model_int8.tflite").exists()
 
 

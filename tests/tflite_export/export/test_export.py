@@ -12,7 +12,7 @@ import tf_structprune as sp
 from tests.devices import Scripted
 from tf_structprune.shrink import shrink
 from tflite_export.bench import _vela, estimate_npu, vela_available
-from tflite_export.export import ExportSettings, _export, _summary, export, write_artifacts
+from tflite_export.export import ExportSettings, ExportSummary, _export, _summary, export, write_artifacts
 from tflite_export.file import memory_table, open_file
 from tflite_export.runtime import arena_bytes, run_litert, tflm_available
 from tflite_export.verify import VerificationError, _verify
@@ -56,7 +56,9 @@ def test_export_writes_every_file(exported):
 
 def test_summary_file_is_the_summary(exported):
     directory, summary = exported
-    assert json.loads((directory / "summary.json").read_text()) == summary.to_dict()
+    text = (directory / "summary.json").read_text()
+    assert json.loads(text) == summary.to_dict()
+    assert ExportSummary.from_json(text) == summary
     assert summary.directory == str(directory)
     assert summary.representative_samples == 60
 
@@ -308,8 +310,10 @@ def test_report_has_multiplications_of_kernel_pruned_layers_only(exported, model
     summary = export(masked, tmp_path / "out", representative_data=data, micro=False, quantize="none", lower="none")
     (row,) = summary.multiplications
     assert (row.name, row.kept_kernels, row.direct, row.im2col) == (name, 30, 30 * 9 * 64, 36 * 9 * 64)
-    section = json.loads((tmp_path / "out" / "summary.json").read_text())["multiplications"]
-    assert section["layers"] == [dataclasses.asdict(row) | {"cheapest": "direct"}]
+    text = (tmp_path / "out" / "summary.json").read_text()
+    section = json.loads(text)["multiplications"]
+    assert ExportSummary.from_json(text) == summary
+    assert section["layers"] == [dataclasses.asdict(row)] and row.cheapest == "direct"
     assert "not a measurement" in section["note"]
 
 

@@ -1,0 +1,124 @@
+"""The report of `compress`, as people read it in a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from tf_structprune.allocation import Allocation
+from tflite_export.bench import Multiplications
+from tflite_export.compress import CompressReport, MemoryFigures, NpuFigures, figures_of
+
+
+def print_report(report: CompressReport, console: Console) -> None:
+    """Print what became of each stage, and the figures before and after."""
+    table = Table(title=f"{100 * report.sparsity:.1f} % of the prunable weights removed")
+    table.add_column("")
+    for column in ("before", "after", "before / after"):
+        table.add_column(column, justify="right")
+    for figure in figures_of(report):
+        table.add_row(*figure.row(report))
+    console.print(table)
+    metric = report.metric
+    for stage in report.stages:
+        if stage.allocation is not None:
+            _print_allocation(stage.allocation, console)
+        if not stage.accepted:
+            console.print(
+                f"Not reached: {stage.granularity} at sparsity {stage.sparsity:.3f} left a validation {metric.name} of "
+                f"{metric.told(stage.after)}, beyond the tolerance; it was undone.", highlight=False
+            )  # fmt: skip
+    _print_fixed_point(report, console)
+    _print_memory(report.memory, console)
+    _print_npu(report.npu, console)
+    if report.multiplications is not None:
+        _print_multiplications(report.multiplications, console)
+
+
+def _print_allocation(allocation: Allocation, console: Console) -> None:
+    budget = allocation.budget
+    table = Table(title=f"{budget.kind} of at most {100 * budget.fraction:g} %, {allocation.method}")
+    for column in ("group", "units", "kept"):
+        table.add_column(column, justify="left" if column == "group" else "right", overflow="fold")
+    for name, kept in allocation.kept.items():
+        table.add_row(name, f"{allocation.units[name]:,}", f"{kept:,}")
+    console.print(table)
+
+
+def _print_fixed_point(report: CompressReport, console: Console) -> None:
+    stage, metric = report.fixed_point, report.metric
+    if stage is None:
+        return
+    told = f"{stage.recipe.weight_bits}-bit weights, {stage.recipe.signal_bits}-bit signals"
+    if stage.recipe.layers:
+        told += f", exceptions for {len(stage.recipe.layers)} names"
+    before, after = metric.told(stage.before), metric.told(stage.after)
+    if not stage.accepted:
+        console.print(
+            f"Not reached: fixed point ({told}) left a validation {metric.name} of {after}, beyond the tolerance; "
+            "the integer file is TensorFlow's int8.", highlight=False
+        )  # fmt: skip
+        return
+    console.print(
+        f"Fixed point: {told}; validation {metric.name} {before} before retraining, {after} after.", highlight=False
+    )
+    for name, agreement in report.exact.items():
+        same = "bit for bit alike" if agreement.skipped is None else f"compared, except: {agreement.skipped}"
+        top1 = "" if agreement.xnnpack_top1 is None else f", the same class on {100 * agreement.xnnpack_top1:.1f} %"
+        console.print(
+            f"{name}: LiteRT, TFLite Micro and NumPy {same} on {agreement.samples} samples; XNNPACK at most "
+            f"{agreement.xnnpack_steps} steps apart{top1}.", highlight=False, markup=False,
+        )  # fmt: skip
+    packed = {"Two weights in a byte": stage.int4, "Weights as indices into tables, TFLM only": stage.lut}
+    for title, file in packed.items():
+        if file is not None:
+            arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,} bytes"
+            console.print(f"{title}: {file.size_bytes:,} bytes, TFLM arena {arena}.", highlight=False)
+
+
+_MEMORY_ROWS = {
+    "weights_bytes": "flash: weights",
+    "biases_bytes": "flash: biases",
+    "other_bytes": "flash: other constants",
+    "overhead_bytes": "flash: flatbuffer overhead",
+    "tflm_arena_bytes": "RAM: TFLM arena, measured",
+    "activation_peak_bytes": "RAM: live activations, computed",
+}
+
+
+def _print_memory(memory: MemoryFigures, console: Console) -> None:
+    before, after = memory.baseline, memory.compressed
+    if before is None or after is None:
+        return
+    table = Table(title="Memory of the int8 file (bytes)")
+    table.add_column("")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right")
+    for name, title in _MEMORY_ROWS.items():
+        figures = (getattr(side, name) for side in (before, after))
+        table.add_row(title, *("not measured" if figure is None else f"{figure:,}" for figure in figures))
+    console.print(table)
+
+
+def _print_npu(npu: NpuFigures, console: Console) -> None:
+    before, after = npu.baseline, npu.compressed
+    if before is None or after is None:
+        console.print(f"No NPU estimate: {npu.reason}", highlight=False, markup=False)
+        return
+    on_cpu = ", ".join(f"{count} {name}" for name, count in after.cpu_operators.items()) or "none"
+    console.print(
+        f"{after.accelerator}, estimated by Vela {after.vela_version}: {before.total_cycles:,} -> "
+        f"{after.total_cycles:,} cycles, {before.inference_us:,.1f} -> {after.inference_us:,.1f} us at "
+        f"{after.clock_hz / 1e6:.0f} MHz, SRAM {before.sram_bytes:,} -> {after.sram_bytes:,} bytes; "
+        f"operators left on the CPU: {on_cpu}", highlight=False, markup=False,
+    )  # fmt: skip
+
+
+def _print_multiplications(section: Multiplications, console: Console) -> None:
+    table = Table(title="Multiplications of kernel-pruned layers: direct / im2col / FFT")
+    table.add_column("layer", overflow="fold")
+    for column in ("kernels kept", "direct", "im2col", "FFT"):
+        table.add_column(column, justify="right")
+    for layer in section.layers:
+        counts = (f"{count:,}" for count in (layer.direct, layer.im2col, layer.fft))
+        table.add_row(layer.name, f"{layer.kept_kernels:,} of {layer.kernels:,}", *counts)
+    console.print(table)
+    console.print(section.note, highlight=False, markup=False)

@@ -1,0 +1,231 @@
+"""What a run of `compress` did and measured, as values, and as the JSON of `summary.json`.
+
+A field with a `key` has another name in the JSON, in which stand the names of the scores, see `to_plain`.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Self
+
+from tf_structprune.allocation import Allocation
+from tf_structprune.channels import Skipped
+from tf_structprune.fixed_point import FixedPoint
+from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel
+from tf_structprune.search import Metric
+from tflite_export.bench import Multiplications, NpuEstimate
+from tflite_export.compress._settings import CompressSettings
+from tflite_export.file import MEMORY_NOTE, MemoryTable
+from tflite_export.verify import ExactAgreement, Verification
+from tflite_export.write import from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """What one model costs and how good it is.
+
+    Attributes:
+        score_float: of the Keras model on the test data, told as the report's `figure`.
+        score_int8: of the integer file on the test data; of the float file where there is no other.
+        parameters: weights and biases of the Keras model.
+        macs: multiply-accumulates of one inference.
+        float32_bytes: size of the float file.
+        int8_bytes: size of the integer file.
+        latency_us_float32: median latency of the float file.
+        latency_us_int8: median latency of the integer file.
+        arena_bytes: tensor arena of the integer file in TFLite Micro; None when that did not run.
+    """
+
+    score_float: float = field(metadata={"key": "{figure}_float"})
+    score_int8: float = field(metadata={"key": "{figure}_int8"})
+    parameters: int
+    macs: int
+    float32_bytes: int
+    int8_bytes: int
+    latency_us_float32: float
+    latency_us_int8: float
+    arena_bytes: int | None
+
+
+@dataclass(frozen=True)
+class PruningFigures:
+    """What became of one stage of pruning; scores are of the validation data, told as the report's `metric`.
+
+    Attributes:
+        granularity: what was pruned.
+        demands: what its masks had to be like.
+        search: name of the selector.
+        sparsity: fraction of the prunable weights that is gone after it.
+        before: score before retraining.
+        after: score after retraining.
+        accepted: whether that is within the tolerance; if not, the stage was undone.
+        allocation: how many maps each group was left, where a budget was asked for.
+    """
+
+    granularity: str
+    demands: FeatureMap | Kernel | IntraKernelStrided | None
+    search: str
+    sparsity: float
+    before: float = field(metadata={"key": "{metric}_before_retraining"})
+    after: float = field(metadata={"key": "{metric}_after_retraining"})
+    accepted: bool
+    allocation: Allocation | None
+
+
+@dataclass(frozen=True)
+class PackedFigures:
+    """A file with packed weights.
+
+    Attributes:
+        size_bytes: its size.
+        arena_bytes: its tensor arena in TFLite Micro; None when that did not run.
+    """
+
+    size_bytes: int = field(metadata={"key": "bytes"})
+    arena_bytes: int | None
+
+
+@dataclass(frozen=True)
+class FixedPointFigures:
+    """What became of the recipe; scores as for `PruningFigures`.
+
+    Attributes:
+        recipe: word lengths of weights and signals.
+        before: score before retraining.
+        after: score after retraining.
+        accepted: whether that is within the tolerance; if not, the integer file is TensorFlow's int8.
+        int4: the file with two weights in a byte, or None.
+        lut: the file with weights as indices into tables, or None.
+        lut_reason: why there is none; None with one.
+    """
+
+    recipe: FixedPoint
+    before: float = field(metadata={"key": "{metric}_before_retraining"})
+    after: float = field(metadata={"key": "{metric}_after_retraining"})
+    accepted: bool
+    int4: PackedFigures | None
+    lut: PackedFigures | None
+    lut_reason: str | None
+
+
+@dataclass(frozen=True)
+class ValidationFigures:
+    """Scores of the validation data, told as the report's `metric`.
+
+    Attributes:
+        dense_float: of the dense Keras model.
+        compressed_float: of the compressed Keras model.
+        dense_int8: of the dense model's integer file.
+        compressed_int8: of the compressed model's integer file.
+        int8_within_tolerance: whether the one integer file is within the tolerance of the other.
+    """
+
+    dense_float: float = field(metadata={"key": "{metric}_dense_float"})
+    compressed_float: float = field(metadata={"key": "{metric}_compressed_float"})
+    dense_int8: float = field(metadata={"key": "{metric}_dense_int8"})
+    compressed_int8: float = field(metadata={"key": "{metric}_compressed_int8"})
+    int8_within_tolerance: bool
+
+
+@dataclass(frozen=True)
+class MemoryFigures:
+    """Flash and RAM of the integer files, None without one.
+
+    Attributes:
+        note: what the figures are.
+        baseline: of the dense model.
+        compressed: of the compressed model.
+    """
+
+    note: str = field(default=MEMORY_NOTE, kw_only=True)
+    baseline: MemoryTable | None
+    compressed: MemoryTable | None
+
+
+@dataclass(frozen=True)
+class NpuFigures:
+    """Vela's estimates of the integer files.
+
+    Attributes:
+        baseline: of the dense model, or None.
+        compressed: of the compressed model, or None.
+        reason: why one is missing.
+    """
+
+    baseline: NpuEstimate | None
+    compressed: NpuEstimate | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class CompressReport:
+    """What a run did and measured.
+
+    Attributes:
+        baseline: figures of the dense model, on the test data.
+        compressed: the same of the compressed model.
+        task: what the model is for, in words.
+        figure: how scores of the test data are told.
+        metric: how scores of the validation data are told.
+        sparsity: fraction of the prunable weights that is gone.
+        tolerance: the one of the settings.
+        seed: the one of the settings.
+        stages: the stages of pruning, in order.
+        skipped_layers: what stayed whole, and why.
+        settings: what was asked for, with the epochs and the batch that were used.
+        fixed_point: what became of the recipe; None where none was asked for.
+        validation: scores of the validation data.
+        memory: flash and RAM of the integer files.
+        npu: Vela's estimates of them.
+        lowered: what became of each layer with masked-out work, by file, in words.
+        multiplications: modelled work of the layers with removed kernels; None where there are none.
+        verification: agreement of the compressed model's files with Keras and of the runtimes with each other.
+        exact: by integer file, on how many values the runtimes differ.
+        versions: version of each library that made the files; None for one that is not installed.
+    """
+
+    baseline: ModelFigures
+    compressed: ModelFigures
+    task: str
+    figure: Metric
+    metric: Metric
+    sparsity: float
+    tolerance: float = field(init=False)
+    seed: int = field(init=False)
+    stages: tuple[PruningFigures, ...]
+    skipped_layers: tuple[Skipped, ...]
+    settings: CompressSettings
+    fixed_point: FixedPointFigures | None
+    validation: ValidationFigures
+    memory: MemoryFigures
+    npu: NpuFigures
+    lowered: tuple[str, ...]
+    multiplications: Multiplications | None
+    verification: Verification
+    exact: dict[str, ExactAgreement]
+    versions: dict[str, str | None]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerance", self.settings.tolerance)
+        object.__setattr__(self, "seed", self.settings.seed)
+
+    def to_json(self) -> str:
+        """The report as JSON text, with the names of the scores in its keys; `from_json` reads it."""
+        names = {"figure": self.figure.key, "metric": self.metric.key}
+        return json.dumps(to_plain(self, names), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The report of a JSON text.
+
+        Raises:
+            ValueError: not such a text; the message says where.
+        """
+        try:
+            values = json.loads(text)
+            names = {name: from_plain(Metric, values[name]).key for name in ("figure", "metric")}
+            return from_plain(cls, values, names)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"That is no report of compress. Received: {type(error).__name__}: {str(error).rstrip('.')}. "
+                "Write it with CompressReport.to_json."
+            ) from error

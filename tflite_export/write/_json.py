@@ -1,0 +1,79 @@
+"""Frozen dataclasses as plain JSON values and back, by their type hints."""
+
+import contextlib
+import types
+from collections.abc import Mapping
+from dataclasses import Field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+_T = TypeVar("_T")
+_NO_NAMES: Mapping[str, str] = types.MappingProxyType({})
+
+
+def to_plain(value: Any, names: Mapping[str, str] = _NO_NAMES) -> Any:
+    """Nested dictionaries, lists, texts, numbers and None, ready for `json.dumps`.
+
+    Args:
+        value: a dataclass, whose fields are written under their names, or under the `key` of their metadata, in
+            which `{word}` is replaced; or mappings, sequences and plain values.
+        names: by word, what it is replaced with.
+    """
+    if is_dataclass(value):
+        return {_key(field, names): to_plain(getattr(value, field.name), names) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(entry, names) for key, entry in value.items()}
+    return [to_plain(entry, names) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def from_plain(cls: type[_T], value: Any, names: Mapping[str, str] = _NO_NAMES) -> _T:
+    """The dataclass that `to_plain` wrote.
+
+    Fields without a place in the constructor are derived: they are read too, and must say the same.
+
+    Args:
+        cls: its class.
+        value: what was written, with all fields and no others.
+        names: as for `to_plain`.
+
+    Raises:
+        ValueError: another value; the message says where.
+    """
+    made: _T = _read(cls, value, names, cls.__name__)
+    return made
+
+
+def _key(field: Field[Any], names: Mapping[str, str]) -> str:
+    return str(field.metadata.get("key", field.name)).format(**names)
+
+
+def _read(hint: Any, value: Any, names: Mapping[str, str], where: str) -> Any:
+    """The value of a type hint."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, types.UnionType):
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                return _read(part, value, names, where)
+        nested = [part for part in parts if is_dataclass(part)]
+        return _read(nested[0] if nested and isinstance(value, dict) else parts[0], value, names, where)
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _read_fields(kind, value, names, where)
+    if kind is tuple and isinstance(value, list):
+        return tuple(_read(parts[0], entry, names, f"{where}[{index}]") for index, entry in enumerate(value))
+    if kind in (dict, Mapping) and isinstance(value, dict):
+        return {key: _read(parts[1], entry, names, f"{where}[{key!r}]") for key, entry in value.items()}
+    if value in parts if kind is Literal else type(value) in ((int, float) if kind is float else (kind,)):
+        return value
+    raise ValueError(f"{where} must be {getattr(hint, '__name__', hint)}. Received: {value!r}.")
+
+
+def _read_fields(cls: Any, value: dict[str, Any], names: Mapping[str, str], where: str) -> Any:
+    known, hints = {_key(field, names): field for field in fields(cls)}, get_type_hints(cls)
+    if value.keys() != known.keys():
+        unknown, missing = (", ".join(sorted(some)) or "none" for some in (value.keys() - known, known.keys() - value))
+        raise ValueError(f"{where} has other fields. Received: unknown: {unknown}; missing: {missing}.")
+    read = {field.name: _read(hints[field.name], value[key], names, f"{where}.{key}") for key, field in known.items()}
+    made = cls(**{field.name: read[field.name] for field in fields(cls) if field.init})
+    for name, entry in read.items():
+        if getattr(made, name) != entry:
+            raise ValueError(f"{where}.{name} must be {getattr(made, name)!r}. Received: {entry!r}.")
+    return made
