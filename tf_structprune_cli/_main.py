@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import signal
 import sys
 import threading
@@ -91,36 +92,11 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    from tflite_export.compress import CompressSettings, check_data, compress, load_data, load_model
+    from tflite_export.compress import check_data, compress, load_data, load_model
 
-    settings = CompressSettings(
-        sparsity=_amount(arguments),
-        allocation=getattr(arguments, "allocation", "greedy"),
-        granularity=arguments.granularity,
-        kernel_groups=arguments.kernel_groups,
-        strides=arguments.strides,
-        patterns=arguments.patterns,
-        search=arguments.search,
-        candidates=arguments.candidates,
-        tolerance=arguments.tolerance,
-        epochs=getattr(arguments, "epochs", None),
-        finetune_batch=getattr(arguments, "finetune_batch", None),
-        finetune_rate=arguments.finetune_rate,
-        distill=arguments.distill,
-        augment=arguments.augment,
-        keep=arguments.keep,
-        keep_first=not arguments.prune_first,
-        round_to=arguments.round_to,
-        min_channels=arguments.min_channels,
-        lower=arguments.lower,
-        target=arguments.target,
-        executor=arguments.executor,
-        workers=arguments.workers,
-        fixed_point=_recipe(arguments),
-        seed=arguments.seed,
-    )
+    settings = _settings(arguments)
     model = load_model(arguments.model)
-    data, task = check_data(load_data(arguments.data, seed=arguments.seed), model, augment=settings.augment)
+    data, task = check_data(load_data(arguments.data, seed=settings.seed), model, augment=settings.augment)
     length = settings.retraining(len(data.x_train))
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     report = compress(
@@ -136,18 +112,27 @@ def _print(report: Any, out: str) -> None:
     Console(soft_wrap=True).print(f"Written to {out}", highlight=False, markup=False)
 
 
-def _amount(arguments: argparse.Namespace) -> Any:
-    """The sparsity or the budget that was asked for."""
+def _settings(arguments: argparse.Namespace) -> Any:
+    """The settings that were asked for."""
+    from tflite_export.compress import CompressSettings
+
+    names = {field.name for field in dataclasses.fields(CompressSettings)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    return CompressSettings(**given | _amount(arguments), fixed_point=_recipe(arguments))
+
+
+def _amount(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The budget, where one was asked for in place of a sparsity."""
     from tf_structprune.allocation import Budget
 
     if "budget" in arguments:
-        return Budget.parse(arguments.budget)
+        return {"sparsity": Budget.parse(arguments.budget)}
     if "allocation" in arguments:
         raise ValueError(
             f"--allocation says how a budget is allocated. Received: --allocation {arguments.allocation} without "
             "--budget. Add e.g. --budget macs=0.5."
         )
-    return arguments.sparsity
+    return {}
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:
@@ -185,7 +170,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from tflite_export.compress import load_model
 
     model = load_model(arguments.model)
-    graph = trace(model, keep=arguments.keep, keep_first=not arguments.prune_first)
+    graph = trace(model, **{name: value for name, value in vars(arguments).items() if name in ("keep", "keep_first")})
     table = Table(title=f"{graph.model_name}: {graph.parameters:,} parameters, {graph.macs:,} MACs")
     for column in ("layer", "kind", "kernel", "weights", "MACs", "may be pruned"):
         table.add_column(column, justify="right" if column in ("weights", "MACs") else "left", overflow="fold")

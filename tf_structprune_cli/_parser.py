@@ -1,7 +1,11 @@
 """The command line's options; nothing of the packages is imported, so that --help answers at once."""
 
 import argparse
+import re
+from collections.abc import Callable
 from typing import Any
+
+from tf_structprune_cli._fields import Field, fields_of
 
 _EXAMPLES = """examples:
   tf-structprune demo --out digits
@@ -53,23 +57,54 @@ def _add_compress(commands: Any) -> None:
         "under baseline/, the dense model's files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = compress.add_argument
     _add_model_and_data(compress)
     _add_out(compress)
-    _add_pruning(compress)
-    _add_training(compress)
-    _add_kept(compress)
-    _add_lowering(compress)
-    _add_fixed_point(compress)
-    add("--seed", type=int, default=0, help="seed of the split, the search and the training")
+    for field in compress_fields():
+        if field.name == "fixed_point":
+            _add_fixed_point(compress)
+        elif field.name == "sparsity":
+            amount = compress.add_mutually_exclusive_group()
+            _add_setting(amount, field)
+            _add_budget(amount)
+        else:
+            _add_setting(compress, field)
 
 
-def _add_pruning(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    amount = compress.add_mutually_exclusive_group()
-    amount.add_argument(
-        "--sparsity", type=float, default=0.5, help="fraction of the prunable weights to remove in all, in [0, 1)"
+def compress_fields() -> tuple[Field, ...]:
+    """The settings of `compress`."""
+    return fields_of("tflite_export/compress/_settings.py", "CompressSettings")
+
+
+def _add_setting(parser: Any, field: Field) -> None:
+    """The option of a setting; without it the namespace has no value, so that the settings choose their own."""
+    if field.name in _OPPOSITES:
+        flag, told = _OPPOSITES[field.name]
+        parser.add_argument(flag, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=told)
+        return
+    read, metavar = _reader_of(field.kind)
+    parser.add_argument(
+        f"--{field.name.replace('_', '-')}", type=read, default=argparse.SUPPRESS, metavar=metavar, help=_help_of(field)
     )
+
+
+def _reader_of(kind: str) -> tuple[Callable[[str], Any], str | None]:
+    """How the text of an option becomes a value of a type, and how the help calls it; a word that the type does not
+    know is left to the settings to refuse."""
+    known, *_ = (part for part in (*re.sub(r"Literal\[.*\]", "", kind).split(" | "), "str") if part)
+    words = re.findall(r"'(\w+)'", kind)
+    read, name = _READERS[known, bool(words)]
+    return read, "|".join([*([name] if name else []), *words]) or None
+
+
+def _help_of(field: Field) -> str:
+    """What the docstring says of a field, in the command line's words."""
+    told = re.sub(r'`(\w+)="(\w+)"`', lambda match: f"--{match[1].replace('_', '-')} {match[2]}", field.told)
+    told = re.sub('[`"]', "", told).removesuffix(".").replace("%", "%%")
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    return told if default in (None, "") else f"{told} (default: {default})"
+
+
+def _add_budget(amount: Any) -> None:
     amount.add_argument(
         "--budget",
         default=argparse.SUPPRESS,
@@ -78,110 +113,6 @@ def _add_pruning(compress: argparse.ArgumentParser) -> None:
         "the layers by how much each loses, e.g. macs=0.5; latency is measured in LiteRT, int8, one thread. Feature "
         "maps only",
     )
-    add(
-        "--allocation",
-        default=argparse.SUPPRESS,
-        metavar="uniform|greedy|evolutionary",
-        help="how a --budget is allocated; greedy if not given",
-    )
-    add(
-        "--granularity",
-        type=_names,
-        default="feature_map",
-        metavar="KIND[,KIND...]",
-        help="what to prune, in this order: feature_map, kernel, intra_kernel. Removed feature maps make the model "
-        "smaller and faster; removed kernels and patterns do so where --lower finds that it pays",
-    )
-    _add_demands(compress)
-    add(
-        "--search",
-        default="best_of_n",
-        help="best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random",
-    )
-    add("--candidates", type=int, default=50, help="candidates that the search scores in each stage")
-    add(
-        "--executor",
-        default="local",
-        metavar="local|ray",
-        help="who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this "
-        "machine without one (extra ray). The scores are the same",
-    )
-    add("--workers", type=int, metavar="N", help="with --executor ray, processes that score; 2 if not given")
-    add(
-        "--round-to",
-        type=int,
-        default=1,
-        metavar="N",
-        help="leave each layer a multiple of N channels (16 suits float32 on x86, 8 or 16 most NPUs and DSPs)",
-    )
-    add("--min-channels", type=int, default=1, metavar="N", help="leave each layer at least N channels")
-
-
-def _add_demands(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add(
-        "--kernel-groups",
-        type=_count_or_word,
-        default="auto",
-        metavar="N|auto|any",
-        help="kernels go in blocks, of N groups of outputs by N blocks of inputs; auto: as few as reach the sparsity, "
-        "which run fast once lowered, and of which the last may take more than it; any: one by one, a freer choice "
-        "that hardly runs faster. With --lower none, auto is any",
-    )
-    add(
-        "--strides",
-        type=_counts_or_word,
-        default="auto",
-        metavar="S[,S...]|columns|auto|any",
-        help="intra-kernel strides to draw from; columns, and auto: whole kernels, columns and single weights of "
-        "each layer's own kernel size, which run fast once lowered; any: 1 to k + 1 for k x k kernels. "
-        "With --lower none, auto is any",
-    )
-    add(
-        "--patterns",
-        type=_count_or_word,
-        default="auto",
-        metavar="N|auto|any",
-        help="largest number of different intra-kernel patterns in a layer; auto: 2, any with --lower none",
-    )
-
-
-def _add_training(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add("--tolerance", type=float, default=0.01, help="accepted rise of the validation error, as a fraction")
-    add(
-        "--epochs",
-        type=int,
-        default=argparse.SUPPRESS,
-        help="epochs of retraining after each granularity; if not given 10, or on small data as many as make 500 steps",
-    )
-    add(
-        "--finetune-batch",
-        type=int,
-        default=argparse.SUPPRESS,
-        help="samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make 500 steps",
-    )
-    add("--finetune-rate", type=float, default=1e-3, help="learning rate at the start, falling as a cosine to zero")
-    add("--distill", type=float, default=0.0, help="weight of the dense model's outputs in the retraining loss, 0 to 1")
-    add(
-        "--augment",
-        type=_names,
-        default="",
-        metavar="KIND[,KIND]",
-        help="random changes of training images: flip, shift",
-    )
-
-
-def _add_lowering(compress: argparse.ArgumentParser) -> None:
-    add = compress.add_argument
-    add(
-        "--lower",
-        default="auto",
-        metavar="auto|none",
-        help="auto: layers with removed kernels or patterns compute only what is left, where that is measured to be "
-        "faster; none: they compute zeros",
-    )
-    add("--target", default="cpu", metavar="cpu|micro", help="what to lower for: latency on a CPU, or a small arena")
 
 
 def _add_fixed_point(compress: argparse.ArgumentParser) -> None:
@@ -206,7 +137,9 @@ def _add_inspect(commands: Any) -> None:
         description="Print the channel groups, layers, MACs and parameters of a model, what can go and what not.",
     )
     inspect.add_argument("model", metavar="MODEL", help="a Sequential or functional model: .keras, or .h5 of Keras 2")
-    _add_kept(inspect)
+    for field in compress_fields():
+        if field.name in ("keep", "keep_first"):
+            _add_setting(inspect, field)
     inspect.add_argument("--verbose", action="store_true", help="log what is done")
 
 
@@ -269,13 +202,6 @@ def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_kept(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep", type=_names, default="", metavar="NAME[,NAME...]", help="layers to keep whole, names or patterns"
-    )
-    parser.add_argument("--prune-first", action="store_true", help="prune the first convolution like any other")
-
-
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, default=argparse.SUPPRESS, metavar="DIR", help="directory to make; it must not exist"
@@ -300,3 +226,18 @@ def _count_or_word(text: str) -> int | str:
 def _counts_or_word(text: str) -> tuple[int, ...] | str:
     counts = [_count_or_word(name) for name in _names(text)]
     return text if any(isinstance(count, str) for count in counts) else tuple(int(count) for count in counts)
+
+
+_READERS: dict[tuple[str, bool], tuple[Callable[[str], Any], str]] = {
+    ("str", False): (str, ""),
+    ("str", True): (str, ""),
+    ("float", False): (float, ""),
+    ("int", False): (int, "N"),
+    ("int", True): (_count_or_word, "N"),
+    ("tuple[str, ...]", False): (_names, "NAME[,NAME...]"),
+    ("tuple[int, ...]", True): (_counts_or_word, "N[,N...]"),
+}
+"""By type, and whether words may stand for it: how to read it, and what the help calls it."""
+
+_OPPOSITES = {"keep_first": ("--prune-first", "prune the first convolution like any other")}
+"""Options that take a setting back, with their help."""

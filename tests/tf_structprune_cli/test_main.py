@@ -4,17 +4,23 @@ import argparse
 import dataclasses
 import json
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from tests.tflite_export.compress import reports, tiny
+from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
-from tf_structprune_cli._parser import make_parser
-from tflite_export.compress import MemoryFigures, NpuFigures, _job
+from tf_structprune_cli._parser import compress_fields, make_parser
+from tflite_export.compress import CompressSettings, MemoryFigures, NpuFigures, _job
 from tflite_export.write import staged_directory
+
+ROOT = Path(__file__).parents[2]
 
 
 @keras.saving.register_keras_serializable(package="test_cli")
@@ -530,10 +536,63 @@ DEMANDS = {
 }
 
 
+def parsed(*options):
+    return make_parser().parse_args(["compress", "m.keras", "--data=d.npz", "--out=o", *options])
+
+
 @pytest.mark.parametrize("options, values", DEMANDS.values(), ids=DEMANDS)
 def test_demands_of_masks_are_counts_or_words(options, values):
-    parsed = make_parser().parse_args(["compress", "m.keras", "--data=d.npz", "--out=o", *options])
-    assert (parsed.kernel_groups, parsed.strides, parsed.patterns) == values
+    given = {"kernel_groups": "auto", "strides": "auto", "patterns": "auto"} | vars(parsed(*options))
+    assert (given["kernel_groups"], given["strides"], given["patterns"]) == values
+
+
+def test_options_are_read_as_the_settings_declare_them():
+    declared = dataclasses.fields(CompressSettings)
+    assert [(field.name, field.default) for field in compress_fields()] == [
+        (field.name, field.default) for field in declared
+    ]
+    assert all(field.told for field in compress_fields())
+
+
+def test_no_options_are_the_settings_by_default():
+    assert _main._settings(parsed()) == CompressSettings()
+
+
+def test_every_setting_has_an_option():
+    options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
+        --search=random --candidates=9 --tolerance=0.1 --epochs=3 --finetune-batch=8 --finetune-rate=0.1 --distill=0.5
+        --augment=flip,shift --keep=a*,b --prune-first --round-to=8 --min-channels=2 --lower=none --target=micro
+        --executor=ray --workers=3 --weight-bits=4 --seed=5"""
+    settings = _main._settings(parsed(*options.split()))
+    assert settings == CompressSettings(
+        sparsity=0.25,
+        granularity=("kernel", "intra_kernel"),
+        kernel_groups=4,
+        strides=(1, 3),
+        patterns="any",
+        search="random",
+        candidates=9,
+        tolerance=0.1,
+        epochs=3,
+        finetune_batch=8,
+        finetune_rate=0.1,
+        distill=0.5,
+        augment=("flip", "shift"),
+        keep=("a*", "b"),
+        keep_first=False,
+        round_to=8,
+        min_channels=2,
+        lower="none",
+        target="micro",
+        executor="ray",
+        workers=3,
+        fixed_point=FixedPoint(4, 8, power_of_two=False),
+        seed=5,
+    )
+    budget = _main._settings(parsed("--budget=macs=0.5", "--allocation=uniform"))
+    assert budget == CompressSettings(sparsity=Budget("macs", 0.5), allocation="uniform")
+    asked_for = (settings, budget)
+    assert all(any(getattr(one, field.name) != field.default for one in asked_for) for field in compress_fields())
 
 
 HELP = {
@@ -547,7 +606,7 @@ HELP = {
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
             *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro"),
             *("--executor local|ray", "--workers N"),
-            *("--kernel-groups N|auto|any", "--strides S[,S...]|columns|auto|any", "--patterns N|auto|any"),
+            *("--kernel-groups N|auto|any", "--strides N[,N...]|columns|auto|any", "--patterns N|auto|any"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
             *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
         ),
@@ -574,3 +633,26 @@ def test_help_shows_the_defaults(capsys):
         "if not given 10, or on small data as many as make 500 steps",
     ):
         assert default in text
+
+
+def test_help_speaks_of_options_and_not_of_python(capsys):
+    with pytest.raises(SystemExit):
+        main(["compress", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "with --lower none, any" in out and "with --executor ray, processes" in out and "`" not in out
+
+
+_ALONE = """
+import sys
+sys.modules["keras"] = sys.modules["tensorflow"] = sys.modules["numpy"] = None
+from tf_structprune_cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("arguments, status", [(["compress", "--help"], 0), (["compress", "m", "--epochs=x"], 2)])
+def test_help_and_wrong_usage_need_no_library(arguments, status):
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stderr

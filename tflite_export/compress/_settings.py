@@ -35,37 +35,44 @@ class Retraining:
 
 @dataclass(frozen=True)
 class CompressSettings:
-    """Settings of one run; every default is what the command line shows.
+    """Settings of one run. The command line has an option for each, with this default and this text as its help.
 
     Attributes:
-        sparsity: fraction of the prunable weights to remove in all, in [0, 1), every layer about the same; or a
-            `Budget` for the cost that stays, which is allocated among the channel groups.
-        allocation: how a budget is allocated, "uniform", "greedy" or "evolutionary"; for feature maps alone.
-        granularity: what to prune, in this order; `masks.stage_shares` divides the sparsity.
-        kernel_groups: kernels go in blocks, of so many groups of outputs by as many blocks of inputs; "any" for
-            kernels one by one. "auto" is masks that run fast once lowered, see `masks.lowerable`, in as few
+        sparsity: fraction of the prunable weights to remove in all, every layer about the same (or a `Budget` for the
+            cost that stays, which is allocated among the channel groups), in [0, 1).
+        allocation: how a budget is allocated, for feature maps alone.
+        granularity: what to prune, in this order: feature_map, kernel, intra_kernel; `masks.stage_shares` divides the
+            sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns do so where
+            lowering pays.
+        kernel_groups: kernels go in blocks, of N groups of outputs by N blocks of inputs; "any": one by one, a freer
+            choice that hardly runs faster; "auto": masks that run fast once lowered, see `masks.lowerable`, in as few
             blocks as reach the sparsity, of which the last may take more than it; with `lower="none"`, "any".
-        strides: intra-kernel strides that may be drawn, "columns" for whole kernels, columns and single
-            weights of each layer's own kernel size, or "any". "auto" is "columns"; with `lower="none"`, "any".
-        patterns: largest number of different intra-kernel patterns in a layer, or "any". "auto" is 2; with
+        strides: intra-kernel strides that may be drawn; "columns": whole kernels, columns and single weights of each
+            layer's own kernel size, which run fast once lowered; "any": 1 to k + 1 for k x k kernels; "auto":
+            "columns", with `lower="none"`, "any".
+        patterns: largest number of different intra-kernel patterns in a layer; "any": no limit; "auto": 2, with
             `lower="none"`, "any".
-        search: name of the selector.
-        candidates: candidates that a searching selector may score.
-        tolerance: accepted rise of the validation MCR over the dense model's, a fraction.
-        epochs: epochs of retraining after each granularity. None is 10, or as many as 500 steps take.
-        finetune_batch: samples of a retraining batch. None is 128, or on small data as few, down to 16, as give 500
+        search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random.
+        candidates: candidates that a searching selector scores in each stage.
+        tolerance: accepted rise of the validation error over the dense model's, as a fraction.
+        epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps.
+        finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
+            500 steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
-        distill: weight in [0, 1] of the dense model's outputs in the retraining loss, 0 for none.
-        augment: random changes of the training images, of "flip" and "shift".
+        distill: weight of the dense model's outputs in the retraining loss, 0 to 1.
+        augment: random changes of the training images: flip, shift.
         keep: names or patterns of layers to keep whole.
         keep_first: whether the first convolution stays whole.
-        round_to: the number of channels that a layer is left with is a multiple of this, unless none is removed.
-        min_channels: least number of channels that a layer is left with.
-        lower: "auto" leaves masked-out work out of the files where that pays, "none" leaves zeros.
-        target: what the files are lowered for, "cpu" or "micro".
-        executor: who scores candidates, "local" or "ray": the cluster that `RAY_ADDRESS` names, or this machine.
-        workers: with "ray", processes that score; None for 2.
+        round_to: leave each layer a multiple of N channels, unless none is removed (16 suits float32 on x86, 8 or 16
+            most NPUs and DSPs).
+        min_channels: leave each layer at least N channels.
+        lower: "auto": layers with removed kernels or patterns compute only what is left, where that is measured to be
+            faster; "none": they compute zeros.
+        target: what the files are lowered for: latency on a CPU, or a small arena.
+        executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
+            machine without one (extra ray). The scores are the same.
+        workers: with `executor="ray"`, processes that score; if not given 2.
         fixed_point: word lengths of weights and signals, put in and retrained after pruning; None for TensorFlow's
             int8 with free scales. With one, a sparsity of 0 leaves pruning out.
         seed: seed of the split, the search and the training.
@@ -78,7 +85,7 @@ class CompressSettings:
     allocation: Literal["uniform", "greedy", "evolutionary"] = "greedy"
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
-    strides: tuple[int, ...] | Literal["auto", "any", "columns"] = "auto"
+    strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
     search: str = "best_of_n"
     candidates: int = 50
