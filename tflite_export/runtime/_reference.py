@@ -28,7 +28,7 @@ def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "
     """Runs an int8 model in NumPy, bit for bit as a runtime would.
 
     An independent witness for what a runtime computes, without its binary: every rounding is written out in
-    `tf_structprune.fixed_point`. `run_litert(kernels="reference")` and `run_tflm` give the same integers.
+    `tflite_export.kernels`. `run_litert(kernels="reference")` and `run_tflm` give the same integers.
 
     Args:
         model: path of the file, or its bytes; int8 throughout, one input of batch 1, one output.
