@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_structprune.channels import ChannelLimits, input_of_kernel
@@ -143,10 +144,10 @@ class MaskedLayer(TransparentWrapper):
         """All masks combined, broadcastable to (positions, group inputs, outputs); None without any."""
         parts = []
         if self.input_keep is not None:
-            parts.append(self._by_kernel(ops.convert_to_tensor(self.input_keep)[None, :]))
-            parts.append(ops.convert_to_tensor(self.output_keep)[None, None, :])
+            parts.append(self._by_kernel(ops.expand_dims(self.input_keep, 0)))
+            parts.append(ops.expand_dims(self.output_keep, (0, 1)))
         if self.kernel_keep is not None:
-            parts.append(ops.convert_to_tensor(self.kernel_keep)[None, :, :])
+            parts.append(ops.expand_dims(self.kernel_keep, 0))
         if self.pattern is not None:
             parts.append(self._by_kernel(self._positions_mask()))
         mask = None
@@ -158,18 +159,19 @@ class MaskedLayer(TransparentWrapper):
         """(positions, inputs) as (positions, group inputs, outputs), or 1 for outputs without groups."""
         view = self._view()
         if view.groups == 1:
-            return by_input[:, :, None]
+            return ops.expand_dims(by_input, -1)
         return ops.take(by_input, input_of_kernel(view.inputs, view.outputs, view.groups), axis=1)
 
     def _positions_mask(self) -> Any:
         """`masks.positions_kept` of the pattern variable, in the backend's operations."""
-        pattern = ops.convert_to_tensor(self.pattern)
-        stride, offset = pattern[None, :, 0], pattern[None, :, 1]
-        index = ops.arange(self._view().positions, dtype="int32")[:, None]
-        on_grid = ops.logical_and(index >= offset, ops.equal(ops.mod(index - offset, stride), 0))
+        stride, offset = ops.unstack(ops.convert_to_tensor(self.pattern), axis=1)
+        index = np.arange(self._view().positions, dtype=np.int32)[:, None]
+        behind = ops.subtract(index, offset)
+        on_grid = ops.logical_and(behind >= 0, ops.equal(ops.mod(behind, stride), 0))
+        if self.polarity == KEEP_ON_GRID:
+            return on_grid  # all of it for the dense pattern, stride 1 and offset 0
         dense = ops.logical_and(ops.equal(stride, 1), ops.equal(offset, 0))
-        kept = on_grid if self.polarity == KEEP_ON_GRID else ops.logical_not(on_grid)
-        return ops.logical_or(kept, dense)
+        return ops.logical_or(ops.logical_not(on_grid), dense)
 
 
 def _keep_all(shape: Sequence[int], dtype: Any = None) -> Any:
