@@ -37,11 +37,17 @@ def lit_rows(samples):
 def outputs_of(model, x):
     """Outputs of a model as a list of arrays."""
     call = model
-    if keras.backend.backend() == "tensorflow" and "channels_first" in str(model.get_config()):
+    if keras.backend.backend() == "tensorflow" and _is_channels_first(model):
         import tensorflow as tf
 
         call = tf.function(model, jit_compile=True, autograph=False)  # its own kernels need a CPU with AVX512
     return [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(call(x, training=False))]
+
+
+def _is_channels_first(layer):
+    """Whether a layer or one within it is."""
+    inner = [*getattr(layer, "layers", ()), *([layer.layer] if hasattr(layer, "layer") else ())]
+    return getattr(layer, "data_format", None) == "channels_first" or any(map(_is_channels_first, inner))
 
 
 def largest_difference(first, second, x):

@@ -12,6 +12,7 @@ from tests import zoo
 from tests.tf_structprune.callbacks.conftest import defaults
 from tf_structprune.graph import _trace
 from tf_structprune.masks import GRANULARITIES
+from tf_structprune.scoring import LocalExecutor
 from tf_structprune.task import divergence
 
 FIGURES = ("prune_sparsity", "prune_val_score", "prune_accepted", "prune_stage")
@@ -151,6 +152,23 @@ def test_one_callback_serves_two_fits(data):
     assert sparsity_in(masked) == found[-1]
 
 
+class Asked(LocalExecutor):
+    """This process, and how often it was asked for."""
+
+    times = 0
+
+    def bench(self, *given, **settings):
+        self.times += 1
+        return super().bench(*given, **settings)
+
+
+def test_candidates_run_where_the_executor_says(run):
+    executor = Asked()
+    run(epochs=1, search=sp.search.BestOfN(2), executor=executor)
+    assert executor.times == 1
+
+
+@pytest.mark.sweep  # scores of Ray in the gate: cluster/test_ray.py
 def test_ray_finds_the_masks_that_are_found_here(run):
     """Ray is started for the search, and nothing of it is left behind."""
     searching = {"epochs": 1, "search": sp.search.BestOfN(4), "batch_size": 16}

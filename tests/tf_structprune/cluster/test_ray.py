@@ -14,7 +14,7 @@ from tests.tf_structprune.scoring.test_scorer import candidates_of
 from tf_structprune.cluster import RayExecutor, as_executor
 from tf_structprune.cluster._ray import parts_of_batch
 from tf_structprune.cluster._worker import Cargo, pack, unpack
-from tf_structprune.masks import GRANULARITIES
+from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL
 from tf_structprune.scoring import Scorer
 from tf_structprune.task import SampleScore, as_score, check_validation
 
@@ -51,10 +51,10 @@ def check_equal(found, expected):
 
 
 def test_rounds_of_a_race_are_those_of_one_process(cluster):
-    """All granularities, on top of masks that are in; the second round meets networks of the first."""
+    """On top of masks that are in; the second round meets networks of the first."""
     masked = sp.wrap(zoo.build("batch_norm_chain"))
     sp.set_masks(masked, candidates_of(masked, "feature_map", 1, 0.1)[0])
-    rounds = [candidates_of(masked, kind, 10, 0.5, seed) for seed, kind in enumerate((*GRANULARITIES, "feature_map"))]
+    rounds = [candidates_of(masked, kind, 8, 0.5, seed) for seed, kind in enumerate((FEATURE_MAP, INTRA_KERNEL))]
     data = data_for(masked, 200)
     local, remote = (scorer_of(masked, data, executor, racing=True) for executor in ("local", "ray"))
     raced = [remote.score(candidates) for candidates in rounds]

@@ -20,7 +20,7 @@ from tf_structprune.masks import (
     sparsity_of,
 )
 
-MANY = settings(max_examples=150, deadline=None, derandomize=True)
+MANY = settings(max_examples=80, deadline=None, derandomize=True)
 sparsities = st.floats(0, 0.9, allow_nan=False)
 seeds = st.integers(0, 2**16)
 each_granularity = pytest.mark.parametrize("granularity", GRANULARITIES)

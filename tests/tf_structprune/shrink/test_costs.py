@@ -5,17 +5,14 @@ import pytest
 
 from tests import zoo
 from tests.allocated import allocated, counts
-from tests.junctions import JUNCTIONS
 from tf_structprune.allocation import Budget, CountedCost
 from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.shrink import shrink
 
-MODELS = {name: lambda name=name: zoo.build(name) for name in zoo.ZOO} | JUNCTIONS
 
-
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", zoo.ZOO)  # all junctions: test_junctions
 def test_counts_are_those_of_the_shrunk_model(name):
-    model = MODELS[name]()
+    model = zoo.build(name)
     graph = trace(model)
     if not graph.prunable_groups:
         assert int(CountedCost.of(Budget("parameters", 1), graph, weight_shapes(model, graph))(np.zeros(0, int))) == (

@@ -73,7 +73,7 @@ def twice(x):
     return 2 * keras.ops.relu(x)
 
 
-FOLDED["activation that no file could hold"] = {"reader": _L.Conv2D(5, 3, activation=twice, name="reader")}
+FOLDED["activation that no file could hold"] = {"reader": _L.Conv2D(5, 3, activation=lambda x: twice(x), name="reader")}
 
 
 @pytest.mark.parametrize("parts", FOLDED.values(), ids=FOLDED)
@@ -211,7 +211,7 @@ def dead_maps(model):
     return {g.name: int((~(reached & left))[g.units].sum()) for g in graph.prunable_groups}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_without_padding_no_dead_map_is_left_unless_its_group_is_dead(seed):
     rng = np.random.default_rng(seed)
     inputs = keras.Input(SIZE)
@@ -227,8 +227,14 @@ def test_without_padding_no_dead_map_is_left_unless_its_group_is_dead(seed):
     assert {name for name, count in dead_maps(small.model).items() if count and sizes.get(name, 1) > 1} == set()
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", zoo.ZOO)
+def _any_networks():
+    """Every network with four masks; in the gate with one, of which half are dense and half sparse."""
+    for at, name in enumerate(zoo.ZOO):
+        for seed in range(4):
+            yield pytest.param(name, seed, marks=() if seed == at % 2 else pytest.mark.sweep)
+
+
+@pytest.mark.parametrize("name, seed", _any_networks())
 def test_any_network_gives_the_same_outputs(name, seed):
     masked = wrap(zoo.build(name), keep_first=False)
     set_masks(masked, random_masks(masked, {KERNEL: 0.8 if seed % 2 else 0.5}, seed=seed))
@@ -246,7 +252,7 @@ def test_masks_left_over_are_those_of_the_small_model():
 
 @pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
 @pytest.mark.parametrize("patterned", [False, True], ids=["kernels", "kernels and patterns"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_masks_left_over_after_a_merge_keep_what_any_merged_map_gave(seed, patterned, polarity):
     rng = np.random.default_rng(seed)
     masked = wrap(network(_L.Conv2D(5, 3, padding="same", name="reader")), polarity=polarity)

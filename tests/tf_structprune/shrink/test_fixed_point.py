@@ -8,6 +8,7 @@ import tf_structprune as sp
 from tests import zoo
 from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers, signal_quantizers
+from tf_structprune.masks import GRANULARITIES
 from tf_structprune.shrink import shrink
 
 TOPOLOGIES = ["chain", "flatten_head", "residual_projection", "grouped_convolution"]
@@ -15,9 +16,9 @@ RECIPES = {
     "a step a layer": sp.FixedPoint(4, 6),
     "a step a channel": sp.FixedPoint(3, 8, power_of_two=False, per_channel=True),
 }
-recipes = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-topologies = pytest.mark.parametrize("name", TOPOLOGIES)
-granularities = pytest.mark.parametrize("granularity", ["feature_map", "kernel", "intra_kernel"])
+each_topology = pytest.mark.parametrize(
+    "name, recipe", list(zip(TOPOLOGIES, list(RECIPES.values()) * 2, strict=True)), ids=TOPOLOGIES
+)
 
 
 def masked_at(name, recipe, sparsity, seed=0):
@@ -33,28 +34,25 @@ def rounded_kernel(layer):
     return keras.ops.convert_to_numpy(layer.effective_kernel())
 
 
-@recipes
-@granularities
-@topologies
-def test_shrunk_equals_masked(name, granularity, recipe):
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@each_topology
+def test_shrunk_equals_masked(name, recipe, granularity):
     masked = masked_at(name, recipe, {granularity: 0.4})
     small = shrink(masked).model
     assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
     assert (small.count_params() < sp.unwrap(masked).count_params()) == (granularity == "feature_map")
 
 
-@recipes
-@topologies
+@each_topology
 def test_all_granularities_together_shrink_to_the_same_function(name, recipe):
     masked = masked_at(name, recipe, {"feature_map": 0.3, "kernel": 0.3, "intra_kernel": 0.2}, seed=4)
     assert zoo.largest_difference(masked, shrink(masked).model, zoo.batch(24)) < 1e-5
 
 
-@recipes
 @pytest.mark.parametrize("name, killed", [("chain", "b"), ("flatten_head", "b"), ("residual_projection", "main_1")])
-def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
+def test_maps_that_are_dead_leave_the_same_function(name, killed):
     """Their constants move into the readers' biases, or, where padding shows, one of them stays."""
-    masked = masked_at(name, recipe, {"kernel": 0.01})
+    masked = masked_at(name, RECIPES["a step a channel"], {"kernel": 0.01})
     kernel = {key: mask.copy() for key, mask in sp.get_masks(masked).kernel.items()}
     kernel[killed][:, :3] = False
     sp.set_masks(masked, sp.MaskSet(kernel=kernel))
@@ -62,8 +60,7 @@ def test_maps_that_are_dead_leave_the_same_function(name, killed, recipe):
     assert zoo.largest_difference(masked, small, zoo.batch(24)) < 1e-5
 
 
-@recipes
-@topologies
+@each_topology
 def test_shrink_keeps_the_grids(name, recipe):
     masked = masked_at(name, recipe, {"feature_map": 0.4})
     small = shrink(masked).model
@@ -92,8 +89,7 @@ def test_each_channel_keeps_its_own_step():
     assert np.array_equal(small.step_values(), quantized_layers(masked)["b"].step_values()[keep])
 
 
-@granularities
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name, granularity", zip(TOPOLOGIES, (*GRANULARITIES, GRANULARITIES[0]), strict=True))
 def test_unwrapped_equals_masked_and_keeps_the_grids(name, granularity):
     masked = masked_at(name, RECIPES["a step a channel"], {granularity: 0.4})
     plain = sp.unwrap(masked)
@@ -119,7 +115,7 @@ def test_shrunk_model_trains_on_with_its_zeros():
     assert any((values == 0).any() for values in floats.values())
 
 
-@recipes
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_shrunk_model_is_saved_and_loaded(recipe, tmp_path):
     small = shrink(masked_at("residual_projection", recipe, {"feature_map": 0.4})).model
     small.save(tmp_path / "small.keras")

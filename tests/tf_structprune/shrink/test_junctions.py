@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import zoo
+from tests.allocated import counts
 from tests.junctions import EXPECTED_PRUNABLE, JUNCTIONS, samples
 from tests.marks import sweep_but
 from tf_structprune.graph import trace
@@ -102,13 +103,17 @@ def test_expected_channels_may_go(name):
 def test_shrunk_junction_equals_the_masked_one(name, sparsity):
     model, masked, graph = _wrapped(name)
     small, removed = _shrunk(name, sparsity)
-    x = samples(model)
+    maps, x = get_masks(masked, graph=graph).feature_map, samples(model)
     whole, wanted, found = (zoo.outputs_of(each, x) for each in (model, masked, small))
 
     assert _relative(wanted, found) < TOLERANCE, str(graph)
     assert (_relative(whole, wanted) > TOLERANCE) == removed
     assert (small.count_params() < model.count_params()) == removed
-    assert (trace(small).macs < graph.macs) == removed
+    macs = trace(small).macs
+    assert (macs < graph.macs) == removed
+    kept = np.array([maps[group.name].sum() for group in graph.prunable_groups], int)
+    counted = counts(masked, graph, kept)
+    assert (counted["macs"], counted["parameters"]) == (macs, small.count_params())
     assert sorted(_layer_names(small)) == sorted(_layer_names(model))
 
 

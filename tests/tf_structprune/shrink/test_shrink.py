@@ -21,8 +21,7 @@ def masked_at(model, sparsity, seed=0, **options):
     return masked
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name, seed", [(name, at % 2) for at, name in enumerate(zoo.ZOO)])
 def test_shrink_equals_masked(name, seed):
     masked = masked_at(zoo.build(name, seed), {"kernel": 0.2 + 0.3 * seed}, seed)
     groups = sp.trace(masked).prunable_groups
@@ -62,7 +61,7 @@ def test_shrink_equals_masked_for_random_networks(model, seed, keep_first):
 
 
 @pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
-@pytest.mark.parametrize("name", ["chain", "flatten_head", "residual_twice", "dense_on_maps", "sequential"])
+@pytest.mark.parametrize("name", ["flatten_head", "residual_twice"])
 def test_shrink_hands_over_the_masks_that_are_left(name, polarity):
     everything = {"feature_map": 0.3, "kernel": 0.2, "intra_kernel": 0.15}
     masked = masked_at(zoo.build(name), everything, polarity=polarity)

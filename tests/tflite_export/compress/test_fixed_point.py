@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+import tf_structprune as sp
+from tests.devices import ByMacs
 from tests.tflite_export.compress import tiny
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, quantized_layers
@@ -11,14 +13,14 @@ from tflite_export.compress import CompressReport, CompressSettings, RefusedErro
 from tflite_export.runtime import tflm_available
 
 RECIPE = FixedPoint(4, 6)
-PRUNED_TOO = CompressSettings(candidates=2, epochs=3, tolerance=0.2, finetune_batch=32, fixed_point=RECIPE)
+PRUNED_TOO = CompressSettings(candidates=2, epochs=2, tolerance=0.2, finetune_batch=32, fixed_point=RECIPE)
 ALONE = CompressSettings(sparsity=0, epochs=2, tolerance=0.2, finetune_batch=32, fixed_point=FixedPoint(8, 8))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("fixed") / "out"
-    return out, compress(tiny.fresh(), tiny.data(), out, settings=PRUNED_TOO)
+    return out, compress(tiny.fresh(), tiny.data(), out, settings=PRUNED_TOO, device=ByMacs())
 
 
 def test_files_are_those_of_fixed_point(run):
@@ -57,14 +59,14 @@ def test_summary_says_what_became_of_the_recipe(run):
 
 def test_history_has_the_epochs_of_fixed_point_last(run):
     rows = (run[0] / "history.csv").read_text().splitlines()
-    assert [row.split(",")[1] for row in rows[1:]] == ["feature_map"] * 3 + ["fixed_point"] * 3
+    assert [row.split(",")[1] for row in rows[1:]] == ["feature_map"] * 2 + ["fixed_point"] * 2
 
 
-def test_sparsity_of_0_leaves_pruning_out(tmp_path):
-    report = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
-    assert report.stages == () and report.sparsity == 0.0
-    assert report.compressed.macs == report.baseline.macs
-    assert not (tmp_path / "out" / "model_fixed_int4.tflite").exists() and report.fixed_point.int4 is None
+def test_sparsity_of_0_leaves_pruning_out():
+    done = tiny.run(tiny.fresh(), tiny.data(), ALONE)
+    assert [report.granularity for report in done.reports] == ["fixed_point"] and done.sparsity == 0.0
+    assert sp.trace(done.model).macs == sp.trace(tiny.trained()).macs
+    assert {layer.weight_bits for layer in quantized_layers(done.model).values()} == {8}
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def spoiled(monkeypatch):
 @pytest.mark.usefixtures("spoiled")
 def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
     settings = CompressSettings(sparsity=0.1, candidates=2, epochs=1, tolerance=0.3, fixed_point=RECIPE)
-    report = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings)
+    report = compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=settings, device=ByMacs())
     assert not report.fixed_point.accepted and report.fixed_point.int4 is None
     assert (tmp_path / "out" / "model_int8.tflite").exists()
 

@@ -71,7 +71,7 @@ def with_dropout(seed=7):
     return keras.Model(inputs, x, name="with_dropout")
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["alone", "taught"])
+@pytest.fixture(scope="module", params=[pytest.param(0.0, marks=pytest.mark.sweep), 0.3], ids=["alone", "taught"])
 def retrained(request):
     """Settings, and the model and figures of a retraining that nothing stops."""
     settings = dataclasses.replace(SETTINGS, distill=request.param)
@@ -85,7 +85,7 @@ SELDOM = pytest.mark.sweep
 @pytest.mark.parametrize(
     "epochs, before",
     [
-        (1, True),
+        pytest.param(1, True, marks=SELDOM),
         pytest.param(1, False, marks=SELDOM),
         (2, False),
         pytest.param(3, True, marks=SELDOM),

@@ -123,8 +123,8 @@ def perturbed(activation):
 
 @pytest.mark.parametrize(
     "activation, distill",
-    [("softmax", 0.0), (None, 0.0), ("softmax", 0.7), (None, 1.0)],
-    ids=["probabilities", "logits", "probabilities, taught", "logits, taught only"],
+    [(None, 0.0), ("softmax", 0.7)],
+    ids=["logits", "probabilities, taught"],
 )
 def test_retraining_learns_and_reports_each_epoch(activation, distill):
     model, data = perturbed(activation), tiny.data()
@@ -139,13 +139,12 @@ def test_retraining_learns_and_reports_each_epoch(activation, distill):
     assert all(isinstance(value, float) for values in figures.values() for value in values)
 
 
-@pytest.mark.parametrize("distill", [0.0, 0.5])
-def test_retraining_leaves_the_teacher_as_it_was(distill):
+def test_retraining_leaves_the_teacher_as_it_was():
     teacher, model = tiny.fresh(), perturbed("softmax")
     teacher.get_layer("b").trainable = False
     weights, flags = teacher.get_weights(), [layer.trainable for layer in teacher.layers]
     optimizer = teacher.optimizer
-    retrain(model, teacher, tiny.data(), CompressSettings(epochs=1, distill=distill), task=tiny.task())
+    retrain(model, teacher, tiny.data(), CompressSettings(epochs=1, distill=0.5), task=tiny.task())
     for old, new in zip(weights, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert teacher.trainable

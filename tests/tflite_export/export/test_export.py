@@ -187,17 +187,20 @@ def test_write_artifacts_writes_all_but_the_summary(exported, model, data, tmp_p
     summary = write_artifacts(model, tmp_path, ExportSettings(), representative_data=data)
     assert visible(tmp_path) == FILES - {"summary.json"}
     assert dataclasses.replace(summary, directory=exported[1].directory) == exported[1]
-    write_artifacts(model, tmp_path, ExportSettings(), representative_data=data)  # again, over its own files
+    settings = ExportSettings(quantize="none", micro=False)
+    write_artifacts(model, tmp_path, settings, representative_data=data)  # again, over its own files
 
 
 def test_existing_directory_is_kept_unless_overwritten(model, data, tmp_path):
-    out = tmp_path / "out"
-    export(model, out, representative_data=data)
+    out, files = tmp_path / "out", FILES - {"micro", "model_int8.tflite"}
+    quick = {"representative_data": data, "quantize": "none", "micro": False}
+    export(model, out, **quick, name="former")
+    before = visible(out)
     with pytest.raises(FileExistsError, match="Output directory '.*out' exists"):
-        export(model, out, representative_data=data, quantize="none")
-    assert visible(out) == FILES
-    export(model, out, representative_data=data, quantize="none", overwrite=True)
-    assert visible(out) == FILES - {"model_int8.tflite"}
+        export(model, out, **quick)
+    assert visible(out) == before != files
+    export(model, out, **quick, overwrite=True)
+    assert visible(out) == files
 
 
 @pytest.mark.parametrize("error", [VerificationError, KeyboardInterrupt])
@@ -207,7 +210,7 @@ def test_nothing_is_left_when_verification_stops(model, data, tmp_path, monkeypa
 
     monkeypatch.setattr(_export, "verify", stop)
     with pytest.raises(error, match="stop"):
-        export(model, tmp_path / "new" / "out", representative_data=data)
+        export(model, tmp_path / "new" / "out", representative_data=data, quantize="none")
     assert os.listdir(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from tf_structprune.layers import wrap
 from tflite_export.quantize import convert
 from tflite_export.runtime import run_litert
 
-OFTEN = ("MobileNet-0.5", "MobileNetV3Small-0.5")
+OFTEN = ("MobileNetV3Small-0.5",)
 CASES = {f"{name}-{sparsity}": (name, sparsity) for name in FAMILIES for sparsity in SPARSITIES}
 
 

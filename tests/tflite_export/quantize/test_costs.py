@@ -10,7 +10,7 @@ from tflite_export.file import memory_table, open_file
 from tflite_export.quantize import convert
 
 
-@pytest.mark.parametrize("name", ["chain", "batch_norm_chain", "flatten_head", "residual_twice"])
+@pytest.mark.parametrize("name", ["batch_norm_chain", "flatten_head"])
 def test_bytes_are_those_of_the_weights_and_biases_in_the_int8_file(name):
     masked, graph, kept = allocated(zoo.build(name), seed=3)
     file = convert(shrink(masked).model, quantize="int8", representative_data=zoo.batch(20))

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests import zoo
+from tests.marks import sweep_but
 from tests.tflite_export.runtime import int8_models
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
@@ -13,6 +14,8 @@ from tflite_export.runtime._reference_kernels import KERNELS
 
 IMAGES = int8_models.images(100)
 networks = pytest.mark.parametrize("name", int8_models.NETWORKS)
+OFTEN = (*int8_models.OWN, "poolings", "flatten_head", "residual_projection", "dense_on_maps", "strides_and_dilations")
+often = pytest.mark.parametrize("name", sweep_but(OFTEN, {name: (name,) for name in int8_models.NETWORKS}))
 functions = pytest.mark.parametrize("name", int8_models.FUNCTIONS)
 
 
@@ -26,12 +29,12 @@ def assert_bit_exact(data, images):
     np.testing.assert_array_equal(run_reference(data, images, runtime="tflm"), run_tflm(data, images))
 
 
-@networks
+@often
 def test_networks_are_bit_exact(name):
     assert_bit_exact(int8_models.network(name), IMAGES)
 
 
-@networks
+@often
 def test_scores_before_the_softmax_are_bit_exact(name):
     assert_bit_exact(open_file(int8_models.network(name)).scores, IMAGES)
 
@@ -48,7 +51,7 @@ def test_relu_that_tflite_micro_lacks_is_bit_exact():
 
 
 def test_every_kernel_is_compared_with_the_runtimes():
-    files = [int8_models.network(name) for name in int8_models.NETWORKS]
+    files = [int8_models.network(name) for name in OFTEN]
     files += [int8_models.function(name) for name in int8_models.FUNCTIONS]
     compared = {operator for data in files for operator in open_file(data).description.operator_names}
     assert compared | {"RELU_N1_TO_1"} == set(KERNELS)
