@@ -420,7 +420,7 @@ def test_masked_model_is_refused():
 
 
 def test_unknown_target_is_refused():
-    with pytest.raises(ValueError, match=r"Unknown target\. Received: target='phone'\. Use cpu or micro"):
+    with pytest.raises(ValueError, match=r"Unknown target\. Received: target='phone'\. Use one of: cpu, micro"):
         lower(network(), target="phone")
 
 
