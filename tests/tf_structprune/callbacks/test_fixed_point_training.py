@@ -194,7 +194,9 @@ def test_student_of_a_distiller_is_trained(data):
     assert [history[figure] for figure in FIGURES] == [[1.0, 1.0], [0.0, 1.0]]
 
 
-@pytest.mark.parametrize("granularity", ["feature_map", "kernel", "intra_kernel"])
+@pytest.mark.parametrize(
+    "granularity", ["feature_map", pytest.param("kernel", marks=pytest.mark.sweep), "intra_kernel"]
+)
 def test_pruned_and_rounded_in_one_fit(train, data, tmp_path, granularity):
     masked = compiled(sp.wrap(sp.to_fixed_point(zoo.build("residual_projection"), RECIPE)))
     pruning = sp.StructuredPruning(

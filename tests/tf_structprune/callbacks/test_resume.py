@@ -32,7 +32,9 @@ def whole(tmp_path_factory):
     """The result of the training that nothing stops."""
     folder = tmp_path_factory.mktemp("whole")
     pruning, callbacks = resumed_fit.make(folder)
-    found = resumed_fit.result(resumed_fit.fit(callbacks), pruning)
+    masked = resumed_fit.fit(callbacks)
+    assert "load_weights" not in vars(masked)  # its own way of loading again
+    found = resumed_fit.result(masked, pruning)
     assert [report.accepted for report in pruning.reports] == [True, False]  # the second is rolled back in epoch 2
     assert list(folder.iterdir()) == []
     return found
@@ -237,11 +239,6 @@ def test_training_goes_on_from_the_backup_before_where_there_is_one(whole, tmp_p
     DAMAGES[damage](tmp_path / "backup")
     pruning, callbacks = resumed_fit.make(tmp_path, double_checkpoint=True)
     check_equal(resumed_fit.result(resumed_fit.fit(callbacks), pruning), whole)
-
-
-def test_model_has_its_own_way_of_loading_again(tmp_path):
-    masked = resumed_fit.fit(resumed_fit.make(tmp_path)[1])
-    assert "load_weights" not in vars(masked)
 
 
 def test_backup_before_the_callback_is_refused_where_it_does_not_fit(tmp_path):
