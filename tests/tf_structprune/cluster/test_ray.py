@@ -100,7 +100,7 @@ def test_scores_are_those_of_one_process(cluster, build, labels, score):
     candidates = candidates_of(masked, "kernel", 5)
     x, y = data_for(masked)
     settings = {"data": (x, y if labels else None), "score": score, "batch_size": BATCH}
-    found = sp.score(masked, candidates, executor=RayExecutor(), **settings)
+    found = sp.score(masked, candidates, executor=RayExecutor(workers=1), **settings)
     check_equal(found, sp.score(masked, candidates, **settings))
     assert len(set(found.values.tolist())) > 1
 
@@ -139,7 +139,7 @@ class Remembering:
         self.made = []
 
     def bench(self, *args, **kwargs):
-        self.made.append(RayExecutor().bench(*args, **kwargs))
+        self.made.append(RayExecutor(workers=1).bench(*args, **kwargs))
         return self.made[-1]
 
 
