@@ -99,7 +99,8 @@ def compressed(dense: Any, data: Any, **settings: Any) -> dict[str, Any]:
     fixed = {"candidates": 10, "finetune_batch": 64, "lower": "none"}
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "out"
-        summary = json.loads(compress(dense, data, out, settings=CompressSettings(**fixed, **settings)).to_json())
+        compress(dense, data, out, settings=CompressSettings(**fixed, **settings))
+        summary = json.loads((out / "summary.json").read_text())  # what both versions leave
         files = {
             path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(out.rglob("*.tflite"))
