@@ -8,5 +8,5 @@ HANG_SECONDS = 1800
 
 def sweep_but(often, cases):
     """Parameters of each case by its name; those that are not named in `often` take the mark."""
-    for name, values in cases.items():
-        yield pytest.param(*values, id=name, marks=() if name in often else pytest.mark.sweep)
+    seldom = pytest.mark.sweep
+    return [pytest.param(*values, id=name, marks=() if name in often else seldom) for name, values in cases.items()]

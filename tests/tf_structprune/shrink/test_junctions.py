@@ -43,7 +43,7 @@ EVERY_KIND = [  # of layer and wiring; the others take the mark where little els
     "unet",
 ]
 
-MOST_WITH_MARK = list(sweep_but(EVERY_KIND, {name: (name,) for name in JUNCTIONS}))
+MOST_WITH_MARK = sweep_but(EVERY_KIND, {name: (name,) for name in JUNCTIONS})
 
 
 @functools.lru_cache(maxsize=2)  # the tests of one junction follow each other
