@@ -108,8 +108,9 @@ def _compress(arguments: argparse.Namespace) -> None:
 def _print(report: Any, out: str) -> None:
     from tf_structprune_cli._print import print_report
 
-    print_report(report, Console(soft_wrap=True))
-    Console(soft_wrap=True).print(f"Written to {out}", highlight=False, markup=False)
+    console = Console(soft_wrap=True)
+    print_report(report, console)
+    console.print(f"Written to {out}", highlight=False, markup=False)
 
 
 def _settings(arguments: argparse.Namespace) -> Any:

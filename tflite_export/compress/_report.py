@@ -16,7 +16,7 @@ from tflite_export.bench import Multiplications, NpuEstimate
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.file import MEMORY_NOTE, MemoryTable
 from tflite_export.verify import ExactAgreement, Verification
-from tflite_export.write import from_plain, to_plain
+from tflite_export.write import from_plain, reading, to_plain
 
 
 @dataclass(frozen=True)
@@ -220,12 +220,7 @@ class CompressReport:
         Raises:
             ValueError: not such a text; the message says where.
         """
-        try:
+        with reading("report of compress", cls):
             values = json.loads(text)
             names = {name: from_plain(Metric, values[name]).key for name in ("figure", "metric")}
             return from_plain(cls, values, names)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"That is no report of compress. Received: {type(error).__name__}: {str(error).rstrip('.')}. "
-                "Write it with CompressReport.to_json."
-            ) from error

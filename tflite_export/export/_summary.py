@@ -17,7 +17,7 @@ from tflite_export.bench import (
 from tflite_export.file import MemoryTable, TFLiteFile, memory_table
 from tflite_export.runtime import arena_bytes, tflm_available
 from tflite_export.verify import ExactAgreement, Verification
-from tflite_export.write import from_plain, to_plain
+from tflite_export.write import from_plain, reading, to_plain
 
 _PACKAGES = {
     "tensorflow": "tensorflow",
@@ -123,15 +123,10 @@ class ExportSummary:
         Raises:
             ValueError: not such a text; the message says where.
         """
-        try:
+        with reading("summary of an export", cls):
             values = json.loads(text)
             section = values["multiplications"]
             return from_plain(cls, values | {"multiplications": [] if section is None else section["layers"]})
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"That is no summary of an export. Received: {type(error).__name__}: {str(error).rstrip('.')}. "
-                "Write it with ExportSummary.to_json."
-            ) from error
 
 
 def summarize_file(given: Written, *, micro: bool) -> FileSummary:

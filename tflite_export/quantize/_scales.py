@@ -54,9 +54,7 @@ def weight_scales(name: str, layer: QuantizedLayer) -> WeightScales:
     Raises:
         ValueError: it is not calibrated.
     """
-    if not layer.calibrated:
-        raise _not_calibrated(name)
-    _, largest = layer.grid.ends(layer.calibration())
+    largest = _largest_word(name, layer)
     kernel = np.asarray(keras.ops.convert_to_numpy(layer.effective_kernel()), np.float32)
     scales = layer.step_values().astype(np.float32).reshape(-1 if layer.per_channel else ())
     return WeightScales(name, scales, largest, kernel)
@@ -68,10 +66,7 @@ def signal_scale(name: str, layer: SignalQuantizer) -> SignalScale:
     Raises:
         ValueError: it is not calibrated.
     """
-    if not layer.calibrated:
-        raise _not_calibrated(name)
-    _, largest = layer.grid.ends(layer.calibration())
-    return SignalScale(name, float(layer.step_values()), _INT8_LARGEST - int(largest))
+    return SignalScale(name, float(layer.step_values()), _INT8_LARGEST - _largest_word(name, layer))
 
 
 def check_grids(model: keras.Model) -> None:
@@ -96,11 +91,8 @@ def check_grids(model: keras.Model) -> None:
             f"and {len(signals)} signals on a grid. Use a recipe with weight_bits and signal_bits."
         )
     recipe_of(model)  # refuses other grids than multiples of a step
-    calibrated = {name: layer.calibrated for name, layer in weighted.items()}
-    calibrated |= {name: layer.calibrated for name, layer in signals.items()}
-    for name, is_calibrated in calibrated.items():
-        if not is_calibrated:
-            raise _not_calibrated(name)
+    for name, layer in (weighted | signals).items():
+        _largest_word(name, layer)
 
 
 def guard_factor(largest: int) -> int:
@@ -115,8 +107,11 @@ def guard_factor(largest: int) -> int:
     return factor if factor >= _LEAST_GUARD else 1
 
 
-def _not_calibrated(name: str) -> ValueError:
-    return ValueError(
-        f"Layer '{name}' is not calibrated. Received: step=0. Call calibrate(model, samples), or train with "
-        "FixedPointTraining, before the export."
-    )
+def _largest_word(name: str, layer: QuantizedLayer | SignalQuantizer) -> int:
+    """The largest word of a quantizer, which has to be calibrated."""
+    if not layer.calibrated:
+        raise ValueError(
+            f"Layer '{name}' is not calibrated. Received: step=0. Call calibrate(model, samples), or train with "
+            "FixedPointTraining, before the export."
+        )
+    return int(layer.grid.ends(layer.calibration())[1])

@@ -4,6 +4,7 @@ from tflite_export.write._c_array import CArray as CArray
 from tflite_export.write._c_array import c_array as c_array
 from tflite_export.write._c_array import check_identifier as check_identifier
 from tflite_export.write._json import from_plain as from_plain
+from tflite_export.write._json import reading as reading
 from tflite_export.write._json import to_plain as to_plain
 from tflite_export.write._micro_bundle import micro_bundle as micro_bundle
 from tflite_export.write._model_settings import arena_margin_bytes as arena_margin_bytes

@@ -2,12 +2,29 @@
 
 import contextlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
 _NO_NAMES: Mapping[str, str] = types.MappingProxyType({})
+
+
+@contextlib.contextmanager
+def reading(told: str, cls: type) -> Iterator[None]:
+    """Within the block, a text that is not what `cls.to_json` writes is one ValueError that says so.
+
+    Args:
+        told: what it should be, in words.
+        cls: the class that writes it.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"That is no {told}. Received: {type(error).__name__}: {str(error).rstrip('.')}. "
+            f"Write it with {cls.__name__}.to_json."
+        ) from error
 
 
 def to_plain(value: Any, names: Mapping[str, str] = _NO_NAMES) -> Any:
