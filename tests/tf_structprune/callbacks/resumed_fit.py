@@ -1,8 +1,9 @@
 """A small training that may be stopped anywhere and started again; also a script that is killed.
 
-python -m tests.tf_structprune.callbacks.resumed_fit FOLDER PLACE EPOCH
+python -m tests.tf_structprune.callbacks.resumed_fit WEIGHTS.npz PLACE EPOCH FOLDER [FOLDER...]
 
-PLACE is one of `PLACES`, or "nowhere"; then the result is written to FOLDER/result.npz.
+PLACE is one of `PLACES`, or "nowhere"; then the results are written to FOLDER/result.npz. WEIGHTS.npz has what
+`trained_weights` gives, which training begins with.
 """
 
 import dataclasses
@@ -88,11 +89,11 @@ def trained_weights():
     return model.get_weights()
 
 
-def fit(callbacks, *, distill=False):
+def fit(callbacks, *, distill=False, weights=None):
     """Trains a masked model with them, perhaps as the student of the dense one; gives the model."""
     x, y = zoo.lit_rows(48)
     model = zoo.build("batch_norm_chain")
-    model.set_weights(trained_weights())
+    model.set_weights(trained_weights() if weights is None else weights)
     keras.utils.set_random_seed(0)
     masked = sp.wrap(model)
     trained = masked
@@ -112,13 +113,16 @@ def result(masked, pruning):
     return {"reports": np.frombuffer(reports.encode(), np.uint8), **weights}
 
 
-def main(folder, place, epoch):
+def main(weights, place, epoch, folders):
     """Run the script."""
     if keras.config.backend() == "tensorflow":
         _compute_the_same_each_time()
-    pruning, callbacks = make(folder, place, epoch, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    masked = fit(callbacks)
-    np.savez(folder / "result.npz", **result(masked, pruning))
+    with np.load(weights) as file:
+        given = [file[name] for name in file.files]
+    for folder in folders:
+        pruning, callbacks = make(folder, place, epoch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        masked = fit(callbacks, weights=given)
+        np.savez(folder / "result.npz", **result(masked, pruning))
 
 
 def _compute_the_same_each_time():
@@ -128,4 +132,4 @@ def _compute_the_same_each_time():
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), [Path(folder) for folder in sys.argv[4:]])

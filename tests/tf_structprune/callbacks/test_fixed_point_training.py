@@ -195,7 +195,8 @@ def test_student_of_a_distiller_is_trained(data):
 
 
 @pytest.mark.parametrize(
-    "granularity", ["feature_map", pytest.param("kernel", marks=pytest.mark.sweep), "intra_kernel"]
+    "granularity",
+    ["feature_map", *(pytest.param(kind, marks=pytest.mark.sweep) for kind in ("kernel", "intra_kernel"))],
 )
 def test_pruned_and_rounded_in_one_fit(train, data, tmp_path, granularity):
     masked = compiled(sp.wrap(sp.to_fixed_point(zoo.build("residual_projection"), RECIPE)))
@@ -320,6 +321,7 @@ def accuracy(model):
     return float((model.predict(x, verbose=0).argmax(1) == y).mean())
 
 
+@pytest.mark.sweep
 def test_training_brings_the_accuracy_back_at_three_bits():
     in_float = accuracy(digits_model())
     fixed = sp.to_fixed_point(digits_model(), sp.FixedPoint(3, 4))

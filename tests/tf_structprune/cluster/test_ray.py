@@ -89,6 +89,7 @@ def own_layer_model():
             True,
             [keras.metrics.SparseCategoricalCrossentropy(), None],
             id="metric_of_whole_outputs",
+            marks=pytest.mark.sweep,
         ),
         pytest.param(
             own_layer_model, True, SampleScore(lambda y, p: -np.square(p[:, 0] - y)), id="own_layer_and_score"
@@ -143,6 +144,7 @@ class Remembering:
         return self.made[-1]
 
 
+@pytest.mark.sweep
 def test_allocation_is_that_of_one_process(cluster):
     masked = sp.wrap(zoo.build("chain"))
     settings = {"validation_data": data_for(masked), "score": LOSS, "levels": 2}
@@ -198,6 +200,7 @@ def test_worker_that_dies_is_replaced_and_scores_again(cluster, tmp_path):
         check_equal(found, local.score(candidates))
 
 
+@pytest.mark.sweep
 def test_worker_that_dies_too_often_is_given_up(cluster, tmp_path):
     masked = sp.wrap(zoo.build("chain"))
     scorer = scorer_of(masked, data_for(masked), RayExecutor(workers=1, restarts=1), score=deadly_score(tmp_path, 9))

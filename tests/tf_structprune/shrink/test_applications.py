@@ -16,7 +16,6 @@ from tf_structprune.layers import wrap
 OFTEN = (  # without the mark, half of the maps removed; the blocks of the others are among the junctions
     "MobileNetV2",
     "MobileNetV3Small",
-    "ResNet50V2",
 )
 
 

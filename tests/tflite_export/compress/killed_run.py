@@ -1,6 +1,8 @@
-"""A run of `compress` as a script; it kills itself at an epoch's end if it is told which.
+"""Runs of `compress` as a script; it kills itself at an epoch's end if it is told which.
 
-python -m tests.tflite_export.compress.killed_run OUT [EPOCHS_WRITTEN]
+python -m tests.tflite_export.compress.killed_run EPOCHS_WRITTEN OUT [OUT...]
+
+EPOCHS_WRITTEN is 0 for a script that ends.
 """
 
 import os
@@ -39,6 +41,7 @@ def kill_after(count):
 
 if __name__ == "__main__":
     tf.config.experimental.enable_op_determinism()
-    if len(sys.argv) > 2:
-        kill_after(int(sys.argv[2]))
-    compress(tiny.trained(), tiny.data(), sys.argv[1], settings=SETTINGS)
+    if int(sys.argv[1]):
+        kill_after(int(sys.argv[1]))
+    for out in sys.argv[2:]:
+        compress(tiny.trained(), tiny.data(), out, settings=SETTINGS)

@@ -180,6 +180,7 @@ def test_allocation_of_a_budget_is_kept(tmp_path, monkeypatch):
     check_same(tiny.run(tiny.trained(), tiny.data(), settings, work=work), first)
 
 
+@pytest.mark.sweep
 def test_fixed_point_goes_on_with_the_next_epoch(tmp_path, monkeypatch):
     settings = dataclasses.replace(SETTINGS, sparsity=0, tolerance=1.0, fixed_point=sp.FixedPoint(4, 6))
     whole = tiny.run(tiny.trained(), tiny.data(), settings)
@@ -198,7 +199,7 @@ def run_script(*arguments):
 
 def test_killed_command_goes_on_and_leaves_nothing_behind(tmp_path):
     """Killed in the second stage, so that masks of two stages and three epochs are there."""
-    killed = run_script(tmp_path / "out", 3)
+    killed = run_script(3, tmp_path / "out")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     names = tiny.entries(tmp_path)
     assert ".out.work" in names
@@ -206,9 +207,8 @@ def test_killed_command_goes_on_and_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match=r"run\.npz is the state of another run\. Received: another tolerance\. Go on"):
         other = dataclasses.replace(killed_run.SETTINGS, tolerance=0.4)
         open_work(tmp_path / "out", saved_fingerprint(tmp_path) | {"tolerance": fingerprint_of(other)["tolerance"]})
-    for out in (tmp_path / "out", tmp_path / "whole"):
-        done = run_script(out)
-        assert done.returncode == 0, done.stderr[-2000:]
+    done = run_script(0, tmp_path / "out", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr[-2000:]
     assert tiny.entries(tmp_path) == ["out", "whole"]
     first, second = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("out", "whole"))
     weights_equal(first, second)

@@ -9,6 +9,7 @@ import pytest
 
 import tf_structprune as sp
 from tests.devices import ByMacs
+from tests.marks import sweep_but
 from tests.tflite_export.compress import tiny
 from tf_structprune.masks import mask_space
 from tf_structprune.search import SEARCHES, find
@@ -170,7 +171,7 @@ def test_rejected_first_stage_leaves_the_dense_shape(retrained):
     assert result.model.count_params() == tiny.trained().count_params()
 
 
-@pytest.mark.parametrize("keep", [("hid*",), ("a", "b")], ids=lambda keep: ",".join(keep))
+@pytest.mark.parametrize("keep", sweep_but(("hid*",), {"hid*": (("hid*",),), "a,b": (("a", "b"),)}))
 def test_kept_layers_stay_whole(retrained, keep):
     retrained(stay, stay)
     kinds = ("feature_map", "intra_kernel")
@@ -186,7 +187,9 @@ def test_kept_layers_stay_whole(retrained, keep):
             assert np.count_nonzero(new) < np.count_nonzero(old)
 
 
-@pytest.mark.parametrize("limits", [{"round_to": 4}, {"min_channels": 7}], ids=str)
+@pytest.mark.parametrize(
+    "limits", [{"round_to": 4}, pytest.param({"min_channels": 7}, marks=pytest.mark.sweep)], ids=str
+)
 def test_widths_keep_to_the_limits(retrained, limits):
     retrained(stay)
     settings = settings_of(sparsity=0.3, tolerance=1.0, keep_first=False, **limits)
@@ -207,7 +210,9 @@ def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
     assert bool(np.all(small.get_layer("first").get_weights()[0] != 0)) is keep_first
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize(
+    "name", sweep_but(("particle_filter", "activation_vote"), {name: (name,) for name in SEARCHES})
+)
 def test_every_search_prunes_feature_maps(retrained, name):
     retrained(stay)
     result = tiny.run(tiny.trained(), tiny.data(), settings_of(search=name, tolerance=1.0, candidates=4))
@@ -340,7 +345,7 @@ PATTERNS = {
 }
 
 
-@pytest.mark.parametrize("changes, demands", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("changes, demands", sweep_but(("auto", "given", "not lowered"), PATTERNS))
 def test_patterns_are_those_that_were_asked_for(retrained, changes, demands):
     retrained(stay)
     result = pruned_by(("intra_kernel",), sparsity=0.6, **changes)

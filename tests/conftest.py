@@ -1,0 +1,28 @@
+"""The order of the modules: those that take longest first, so that no worker waits for one that began last."""
+
+LONGEST_FIRST = (
+    "test_cli_demo.py",
+    "test_tutorials.py",
+    "test_backend.py",
+    "compress/test_resume.py",
+    "callbacks/test_resume.py",
+    "compress/test_stages.py",
+    "test_distribution.py",
+    "cluster/test_ray.py",
+    "compress/test_hand_over.py",
+    "shrink/test_junctions.py",
+    "callbacks/test_fit.py",
+    "quantize/test_fixed_point.py",
+    "callbacks/test_fixed_point_training.py",
+    "lower/test_lower.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long modules to the front; the order within a module and of all others stays."""
+    items.sort(key=lambda item: _place(item.path.as_posix()))
+
+
+def _place(path):
+    found = (index for index, ending in enumerate(LONGEST_FIRST) if path.endswith(ending))
+    return next(found, len(LONGEST_FIRST))
