@@ -279,6 +279,6 @@ def _result(run: _Run, steps: Steps, method: str, metric: Metric) -> Allocation:
         cost_after=run.cost_of(steps),
         method=method,
         score=score,
-        score_before=before,
+        score_before=_finite(before),
         metric=metric,
     )

@@ -9,9 +9,11 @@ import numpy as np
 from tf_structprune.layers import MaskedModel
 from tf_structprune.resume import State, StateFolder, digest
 from tf_structprune.stages import Goal, Judge, Ledger, StageReport
+from tf_structprune.task import Interval
 
 _COUNTERS = ("present", "stage", "stage_epoch", "stage_sparsity", "epochs_since_search", "reached")
 _TARGET = "target "
+_SCORES = "scores of the given model"
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Run:
         }
         targets = keras.tree.flatten(self.judge.validation.y) if self.unlabelled else []
         arrays = {str(index): weight for index, weight in enumerate(ledger.kept)}
-        return State(values, arrays | {f"{_TARGET}{index}": array for index, array in enumerate(targets)})
+        arrays |= {f"{_TARGET}{index}": array for index, array in enumerate(targets)}
+        return State(values, arrays if self.judge.samples is None else arrays | {_SCORES: self.judge.samples})
 
     @classmethod
     def from_state(cls, state: State, goals: tuple[Goal, ...], judge: Judge, model: keras.Model) -> Self:
@@ -71,12 +74,22 @@ class Run:
         targets = _in_order(state, _TARGET)
         validation = replace(judge.validation, y=targets[0] if len(targets) == 1 else targets)
         ledger = Ledger(
-            replace(judge, given=values["baseline"], validation=validation if targets else judge.validation),
+            replace(
+                judge,
+                given=values["baseline"],
+                samples=state.arrays.get(_SCORES),
+                validation=validation if targets else judge.validation,
+            ),
             kept=weights,
-            open=None if values["open"] is None else StageReport(**values["open"]),
-            reports=tuple(StageReport(**report) for report in values["reports"]),
+            open=None if values["open"] is None else _report(values["open"]),
+            reports=tuple(map(_report, values["reports"])),
         )
         return cls(goals, ledger, unlabelled=bool(targets), **{name: values[name] for name in _COUNTERS})
+
+
+def _report(values: dict[str, Any]) -> StageReport:
+    interval = values["interval"]
+    return StageReport(**values | {"interval": None if interval is None else Interval(**interval)})
 
 
 def state_for(states: StateFolder, epoch: int) -> State:

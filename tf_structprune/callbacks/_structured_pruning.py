@@ -29,6 +29,7 @@ from tf_structprune.search import BestOfN, Search
 from tf_structprune.stages import (
     Goal,
     Judge,
+    Judgement,
     Ledger,
     Sparsity,
     StageReport,
@@ -40,7 +41,7 @@ from tf_structprune.stages import (
 from tf_structprune.task import Validation, as_score, check_validation
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
-_FORMAT = 1  # of the state; counted up when it or what it means changes
+_FORMAT = 2  # of the state; counted up when it or what it means changes
 
 
 class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -206,16 +207,16 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         run.stage_epoch += 1
         run.epochs_since_search += 1
         agree_on_weights(self._student)  # what is judged is what will be saved
-        score = run.judge.score(self._student)
-        accepted = run.ledger.look(score, self._student.get_weights)
+        found = run.judge.judge(self._student)
+        run.ledger.look(found, self._student.get_weights)
         if run.ledger.open is not None:
-            self._judge(run, score, accepted)
+            self._close(run, found)
         if run.ledger.open is None and run.stage < len(run.goals) and run.reached:
             run.stage, run.stage_epoch, run.reached = run.stage + 1, 0, False
         if logs is not None:
             logs["prune_sparsity"] = self._handle.sparsity
-            logs["prune_val_score"] = score
-            logs["prune_accepted"] = float(accepted)
+            logs["prune_val_score"] = found.score
+            logs["prune_accepted"] = float(found.accepted)
             logs["prune_stage"] = float(run.stage)
         self._write(epoch + 1)
 
@@ -227,11 +228,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             self._states.clear()
 
     def _finish(self, run: Run) -> None:
-        score = run.judge.score(self._student)
-        accepted = run.judge.accepts(score)
-        run.ledger.close(score, accepted=accepted)
-        if not accepted:
-            self._roll_back(run, score)
+        found = run.judge.judge(self._student)
+        run.ledger.close(found)
+        if not found.accepted:
+            self._roll_back(run, found.score)
 
     def _begin(self) -> None:
         present = self._handle.sparsity
@@ -287,13 +287,13 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             **{name: identity(getattr(self, name)) for name in (*steps, *search)},
         }
 
-    def _judge(self, run: Run, score: float, accepted: bool) -> None:
+    def _close(self, run: Run, found: Judgement) -> None:
         """Close the open step when it has been retrained enough, or for too long."""
-        if accepted and run.epochs_since_search >= self.retrain_epochs:
-            run.ledger.close(score, accepted=True)
-        elif not accepted and run.epochs_since_search >= max(self.patience, self.retrain_epochs):
-            run.ledger.close(score, accepted=False)
-            self._roll_back(run, score)
+        if found.accepted and run.epochs_since_search >= self.retrain_epochs:
+            run.ledger.close(found)
+        elif not found.accepted and run.epochs_since_search >= max(self.patience, self.retrain_epochs):
+            run.ledger.close(found)
+            self._roll_back(run, found.score)
             run.reached = True  # the stage is given up
 
     def _roll_back(self, run: Run, score: float) -> None:

@@ -1,6 +1,7 @@
 """Masks and quantizers as wrapper layers of a Keras model."""
 
 from tf_structprune.layers._clone import clone as clone
+from tf_structprune.layers._clone import copy_model as copy_model
 from tf_structprune.layers._copy import copy_layer as copy_layer
 from tf_structprune.layers._copy import copy_of as copy_of
 from tf_structprune.layers._fold import foldable_norms as foldable_norms

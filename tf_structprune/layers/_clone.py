@@ -8,9 +8,23 @@ import keras
 
 from tf_structprune.graph import input_names, is_readable
 from tf_structprune.layers._compile import compile_alike
+from tf_structprune.layers._copy import copy_layer
+from tf_structprune.layers._weights import renew_copies
 
 Make = Callable[[str, Any], Any]  # path and layer to the layer that takes its place
 Call = Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def copy_model(model: keras.Model) -> keras.Model:
+    """A model of the same wiring, names, compile configuration and weights.
+
+    Args:
+        model: a Sequential or functional model.
+    """
+    copy = clone(model, lambda _, layer: copy_layer(layer))
+    copy.set_weights(model.get_weights())
+    renew_copies(copy)
+    return copy
 
 
 def clone(

@@ -62,7 +62,8 @@ def race(
     strata (proportional allocation; Cochran, Sampling Techniques, 1977, chapter 5).
 
     Args:
-        evaluate: scores of some candidates on some batches, shape (candidates, samples).
+        evaluate: scores of some candidates on some batches, shape (candidates, samples); minus infinity on one sample
+            is the score of a candidate, which is then stopped.
         candidates: how many there are.
         sizes: samples of each batch, in random order.
         strata: stratum of each sample in the order of the batches, over which the samples are spread evenly, see
@@ -88,6 +89,9 @@ def race(
         look(alive[np.isnan(seen[alive, end - 1])], run)
         if end == total:
             break
+        alive = alive[np.isfinite(seen[alive, :end]).all(axis=1)]
+        if not len(alive):
+            break
         alive = _still_racing(seen[alive, :end], inside[:end], total, quantile, alive)
         means = seen[alive, :end].mean(axis=1)
         leader = alive[[int(means.argmax())]]
@@ -95,7 +99,15 @@ def race(
             look(leader, range(run[-1] + 1, len(sizes)))
             if seen[leader].mean() >= enough:
                 break
+    if len(left := _left_alone(seen)):
+        look(left, range(len(sizes)))
     return _finished(seen)
+
+
+def _left_alone(seen: Values) -> NDArray[np.int64]:
+    """Candidates that were stopped by one whose outputs turned out not to be finite, as all others' did."""
+    dead, whole = np.isneginf(seen).any(axis=1), ~np.isnan(seen).any(axis=1)
+    return np.flatnonzero(~dead) if dead.any() and not (whole & ~dead).any() else np.zeros(0, np.int64)
 
 
 def _still_racing(
@@ -121,7 +133,7 @@ def _finished(seen: Values) -> Raced:
     whole = known.all(axis=1)
     scores[whole] = seen[whole].mean(axis=1)
     best = int(scores.argmax())
-    for index in np.flatnonzero(~whole):
+    for index in np.flatnonzero(~whole & ~np.isneginf(seen).any(axis=1)):
         part = known[index]
         behind = (seen[best, part] - seen[index, part]).mean()
         scores[index] = min(scores[best] - behind, np.nextafter(scores[best], -np.inf))

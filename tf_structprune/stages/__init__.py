@@ -15,6 +15,7 @@ from tf_structprune.stages._goals import check_at_least as check_at_least
 from tf_structprune.stages._goals import check_sparsities as check_sparsities
 from tf_structprune.stages._goals import goals_of as goals_of
 from tf_structprune.stages._judge import Judge as Judge
+from tf_structprune.stages._judge import Judgement as Judgement
 from tf_structprune.stages._ledger import Begun as Begun
 from tf_structprune.stages._ledger import Ledger as Ledger
 from tf_structprune.stages._ledger import Stage as Stage

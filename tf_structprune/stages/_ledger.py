@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import keras
 from absl import logging
 
-from tf_structprune.stages._judge import Judge
+from tf_structprune.stages._judge import Judge, Judgement
 from tf_structprune.stages._report import StageReport
 
 
@@ -28,17 +28,16 @@ class Ledger:
     open: StageReport | None = None
     reports: tuple[StageReport, ...] = ()
 
-    def look(self, score: float, state: Callable[[], Any]) -> bool:
-        """Judge a score; a state whose score is accepted is what the run goes back to from then on."""
-        accepted = self.judge.accepts(score)
-        if accepted:
+    def look(self, found: Judgement, state: Callable[[], Any]) -> None:
+        """Take note of a judgement; a state that is accepted is what the run goes back to from then on."""
+        if found.accepted:
             self.kept = state()
-        return accepted
 
-    def close(self, score: float, *, accepted: bool) -> None:
+    def close(self, found: Judgement) -> None:
         """Write down what became of the open stage, if one is."""
         if self.open is not None:
-            self.reports += (replace(self.open, score_after=score, accepted=accepted),)
+            closed = replace(self.open, score_after=found.score, accepted=found.accepted, interval=found.interval)
+            self.reports += (closed,)
             self.open = None
             logging.info("Stage %d: %s", len(self.reports), self.reports[-1])
 
@@ -93,5 +92,6 @@ def run_stages(ledger: Ledger, stages: Iterable[Stage], train: Callable[[Stage, 
         begun = stage.begin(ledger.kept)
         ledger.open = begun.report
         train(stage, begun.model)
-        score = ledger.judge.score(begun.model)
-        ledger.close(score, accepted=ledger.look(score, partial(stage.end, ledger.kept, begun.model)))
+        found = ledger.judge.judge(begun.model)
+        ledger.look(found, partial(stage.end, ledger.kept, begun.model))
+        ledger.close(found)

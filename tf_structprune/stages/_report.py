@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tf_structprune.allocation import Allocation
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import Granularity
+from tf_structprune.task import Interval
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class StageReport:
         score_before: validation score before retraining, higher is better.
         score_after: validation score when it was accepted or given up.
         accepted: whether that is within the tolerance; if not, the stage was undone.
+        interval: what is known of the loss of score since the model was given; None where the score does not tell.
         demands: what its masks had to be like, where it has any.
         allocation: how many maps each group was left, where a budget was asked for.
         recipe: the word lengths, in fixed point.
@@ -29,6 +31,7 @@ class StageReport:
     score_before: float
     score_after: float
     accepted: bool
+    interval: Interval | None = None
     demands: Granularity | None = None
     allocation: Allocation | None = None
     recipe: FixedPoint | None = None

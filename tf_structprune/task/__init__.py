@@ -4,6 +4,7 @@ from tf_structprune.task._agreement import Agreement as Agreement
 from tf_structprune.task._agreement import range_error as range_error
 from tf_structprune.task._agreement import relative_error as relative_error
 from tf_structprune.task._agreement import same_class_fraction as same_class_fraction
+from tf_structprune.task._interval import Interval as Interval
 from tf_structprune.task._predict import batch_shares as batch_shares
 from tf_structprune.task._predict import predict as predict
 from tf_structprune.task._score import SampleScore as SampleScore

@@ -29,12 +29,33 @@ class Score(ABC):
     one_output = False
     metric = Metric("score")
 
-    @abstractmethod
     def __call__(self, y_true: Any, y_pred: Any) -> float:
-        """The score of all samples together."""
+        """The score of all samples together; minus infinity where an output is not finite.
+
+        No class, label or number stands in an output of NaN, but `argmax` and comparisons read one out of it.
+        """
+        return self.of_all(y_true, y_pred) if _are_finite(y_pred).all() else -np.inf
 
     def samples(self, y_true: Any, y_pred: Any) -> Values:
-        """A score for each sample, shape (samples,).
+        """A score for each sample, shape (samples,); minus infinity for one whose outputs are not all finite.
+
+        Raises:
+            ValueError: samples have none by themselves.
+        """
+        finite = _are_finite(y_pred)
+        if finite.all():
+            return self.of_each(y_true, y_pred)
+        values = np.full(len(finite), -np.inf)
+        if finite.any():
+            values[finite] = self.of_each(*keras.tree.map_structure(lambda array: array[finite], (y_true, y_pred)))
+        return values
+
+    @abstractmethod
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
+        """The score of all samples together, whose outputs are finite."""
+
+    def of_each(self, y_true: Any, y_pred: Any) -> Values:
+        """A score for each sample, whose outputs are finite, shape (samples,).
 
         Raises:
             ValueError: samples have none by themselves.
@@ -59,10 +80,10 @@ class SampleScore(Score):
         self.of_samples = of_samples
         self.metric = Metric(_name_of(of_samples)) if metric is None else metric
 
-    def __call__(self, y_true: Any, y_pred: Any) -> float:
-        return float(self.samples(y_true, y_pred).mean())
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
+        return float(self.of_each(y_true, y_pred).mean())
 
-    def samples(self, y_true: Any, y_pred: Any) -> Values:
+    def of_each(self, y_true: Any, y_pred: Any) -> Values:
         """A score for each sample, shape (samples,)."""
         values = np.asarray(keras.ops.convert_to_numpy(self.of_samples(y_true, y_pred)), np.float64)
         if values.ndim == 0 or len(values) != len(y_pred):
@@ -80,10 +101,10 @@ class _Mcr(Score):
     one_output = True
     metric = Metric("MCR", falls=True, percent=True)
 
-    def __call__(self, y_true: Any, y_pred: Any) -> float:
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
         return -misclassification_rate(y_true, y_pred)
 
-    def samples(self, y_true: Any, y_pred: Any) -> Values:
+    def of_each(self, y_true: Any, y_pred: Any) -> Values:
         """Minus one for each wrong prediction, shape (samples,)."""
         return -_wrong(y_true, y_pred).astype(np.float64)
 
@@ -96,7 +117,7 @@ class _Metric(Score):
     def __init__(self, metric: keras.metrics.Metric) -> None:
         self._of_all, self.metric = metric, Metric(metric.name)
 
-    def __call__(self, y_true: Any, y_pred: Any) -> float:
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
         self._of_all.reset_state()
         self._of_all.update_state(y_true, y_pred)
         return float(keras.ops.convert_to_numpy(self._of_all.result()))
@@ -109,7 +130,7 @@ class _Function(Score):
         self.function = function
         self.metric = Metric(_name_of(function)) if metric is None else metric
 
-    def __call__(self, y_true: Any, y_pred: Any) -> float:
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
         return float(np.mean(keras.ops.convert_to_numpy(self.function(y_true, y_pred))))
 
 
@@ -121,12 +142,12 @@ class _Outputs(Score):
         self.metric = Metric("mean of " + ", ".join(score.metric.name for score in scores if score is not None))
         self.by_sample = all(score.by_sample for score in scores if score is not None)
 
-    def __call__(self, y_true: Any, y_pred: Any) -> float:
-        return float(np.mean([score(*pair) for score, pair in self._pairs(y_true, y_pred)]))
+    def of_all(self, y_true: Any, y_pred: Any) -> float:
+        return float(np.mean([score.of_all(*pair) for score, pair in self._pairs(y_true, y_pred)]))
 
-    def samples(self, y_true: Any, y_pred: Any) -> Values:
+    def of_each(self, y_true: Any, y_pred: Any) -> Values:
         """A score for each sample, shape (samples,)."""
-        return np.asarray(np.mean([score.samples(*pair) for score, pair in self._pairs(y_true, y_pred)], axis=0))
+        return np.asarray(np.mean([score.of_each(*pair) for score, pair in self._pairs(y_true, y_pred)], axis=0))
 
     def _pairs(self, y_true: Any, y_pred: Any) -> list[tuple[Score, tuple[Any, Any]]]:
         if not len(self.scores) == len(y_true) == len(y_pred):
@@ -136,6 +157,12 @@ class _Outputs(Score):
             )
         pairs = zip(self.scores, zip(y_true, y_pred, strict=True), strict=True)
         return [(score, pair) for score, pair in pairs if score is not None]
+
+
+def _are_finite(outputs: Any) -> NDArray[np.bool_]:
+    """Whether all outputs of a sample are finite, shape (samples,)."""
+    rows = [np.isfinite(np.asarray(array)) for array in keras.tree.flatten(outputs)]
+    return np.asarray(np.logical_and.reduce([row.reshape(len(row), -1).all(axis=1) for row in rows]))
 
 
 def misclassification_rate(y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:

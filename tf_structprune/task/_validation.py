@@ -42,12 +42,20 @@ class Validation:
         Raises:
             ValueError: no targets, or outputs that do not fit them.
         """
+        return self.for_model(model).score_of(self.outputs_of(model))
+
+    def score_of(self, outputs: Any) -> float:
+        """Score of outputs, in the order of the targets.
+
+        Raises:
+            ValueError: no targets, or outputs that do not fit them.
+        """
         if self.y is None:
             raise ValueError(
                 "Without labels the outputs of the dense model are the targets. Received: none of both. Use "
                 "with_outputs_of(model)."
             )
-        return self.score(self.for_model(model).y, self.outputs_of(model))
+        return self.score(self.y, outputs)
 
     def for_model(self, model: keras.Model) -> "Validation":
         """The same with targets by name in the order of a model's outputs.

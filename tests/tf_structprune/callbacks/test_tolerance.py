@@ -4,6 +4,7 @@
 the end of each epoch, then the end of training.
 """
 
+import keras
 import numpy as np
 import pytest
 
@@ -40,6 +41,20 @@ def test_state_that_is_not_accepted_is_rolled_back_at_the_end(run, scores):
     masked, callback, _ = run(score=scores(1.0, 0.0), tolerance=0.5, patience=9, before=kept.take)
     assert equal(masked.get_weights(), kept.all[0])
     assert [report.accepted for report in callback.reports] == [False]
+
+
+def test_training_that_blows_up_is_rolled_back_whatever_the_tolerance(run):
+    """`argmax` of NaN is class 0, which is right now and then: such a model is within no tolerance."""
+    kept = Snapshots()
+
+    def blow_up(masked):
+        kept.take(masked)
+        masked.compile(keras.optimizers.SGD(1e30), "sparse_categorical_crossentropy", run_eagerly=True)
+
+    masked, callback, history = run(tolerance=1.0, epochs=2, before=blow_up)
+    assert history["prune_val_score"] == [-np.inf] * 2
+    assert [(report.accepted, report.interval) for report in callback.reports] == [(False, None)]
+    assert equal(masked.get_weights(), kept.all[0])
 
 
 def test_score_at_the_tolerance_is_accepted(run, scores):

@@ -114,9 +114,8 @@ def test_stopped_candidates_rank_behind_the_winner_and_near_their_score():
 def test_infinitely_bad_scores_lose():
     scores = np.full((3, 1000), -np.inf)
     scores[1] = -1.0
-    with np.errstate(invalid="ignore"):
-        raced = run(Table(scores))
-    assert raced.scores.argmax() == 1
+    raced = run(Table(scores))
+    assert raced.scores.tolist() == [-np.inf, -1.0, -np.inf]
 
 
 def test_enough_stops_the_others():
@@ -220,3 +219,26 @@ def test_a_score_equal_to_enough_ends_the_race(enough, seen):
     found = raced(scores, batches=3, enough=enough)
     assert found.scores[0] == -0.25
     assert found.samples.tolist() == [384, 128 if seen == 256 else 384]
+
+
+def test_one_sample_without_a_score_stops_a_candidate():
+    """However good it is on all others, and long before the end."""
+    found = table([0.1, 0.3, 0.3])
+    found.scores[0, 60] = -np.inf
+    raced = run(found)
+    assert raced.scores[0] == -np.inf and raced.samples[0] < 1000
+    assert raced.scores.argmax() != 0 and np.isfinite(raced.scores[1:]).all()
+
+
+def test_candidates_that_lost_to_one_without_a_score_are_scored_after_all():
+    """The leader stops the others, then shows a sample whose outputs are not finite: it cannot have won."""
+    found = table([0.05, 0.9, 0.8])
+    found.scores[0, 990] = -np.inf
+    raced = run(found)
+    assert raced.scores.tolist() == [-np.inf, *found.scores[1:].mean(axis=1)]
+    assert raced.samples.tolist() == [1000] * 3
+
+
+def test_nobody_wins_where_no_candidate_has_a_score():
+    found = Table(np.full((3, 400), -np.inf))
+    assert run(found).scores.tolist() == [-np.inf] * 3

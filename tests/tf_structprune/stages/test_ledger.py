@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
-from tf_structprune.stages import Begun, Judge, Ledger, StageReport, run_stages
-from tf_structprune.task import SampleScore, Validation
+from tf_structprune.stages import Begun, Judge, Judgement, Ledger, StageReport, run_stages
+from tf_structprune.task import Interval, SampleScore, Validation, check_validation
 
 
 class Model:
@@ -17,8 +18,8 @@ class Model:
 
 
 class Validated(Validation):
-    def of(self, model):
-        return float(model.says)
+    def outputs_of(self, model):
+        return np.full((4, 1), model.says)
 
 
 def judge(given=-0.1, tolerance=0.05):
@@ -83,5 +84,35 @@ def test_tolerance_itself_is_accepted_and_anything_below_is_not():
 
 def test_closing_without_an_open_stage_says_nothing():
     ledger = Ledger(judge(), kept=None)
-    ledger.close(-0.1, accepted=True)
+    ledger.close(Judgement(-0.1, accepted=True, interval=None))
     assert ledger.reports == ()
+
+
+def test_reports_say_what_the_samples_tell_of_the_loss():
+    samples = np.zeros((4, 1))
+    validation = Validated(samples, samples, SampleScore(lambda y, p: p))
+    given = Judge(validation, -0.1, 0.05, np.full(4, -0.1))
+    ledger = Ledger(given, kept=-0.1)
+    run_stages(ledger, [Adding("0", -0.02)], train)
+    (report,) = ledger.reports
+    wanted = Interval.of_loss(np.full(4, -0.1), np.full(4, -0.12), unit=0.02)
+    assert dataclasses.astuple(report.interval) == pytest.approx(dataclasses.astuple(wanted))
+    assert report.interval.low < 0.02 < report.interval.high
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_has_no_interval(score):
+    samples = np.zeros((4, 1))
+    judge = Judge(Validated(samples, samples, SampleScore(lambda y, p: p)), -0.1, 0.05, np.full(4, -0.1))
+    assert judge.judge(Model(score)) == Judgement(-float("inf"), accepted=False, interval=None)
+
+
+def test_model_whose_own_score_is_not_finite_is_refused():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs), name="blown_up")
+    model.layers[-1].kernel.assign(np.full((2, 3), np.nan))
+    x, y = np.ones((4, 2), np.float32), np.zeros(4, np.int64)
+    with pytest.raises(
+        ValueError, match=r"Model 'blown_up' must have a finite score .* Received: inf %\. Look for NaN"
+    ):
+        Judge.of(model, check_validation((x, y), "mcr", 4), 0.01)

@@ -170,3 +170,31 @@ def test_loss_whose_configuration_does_not_describe_it_is_used_as_it_is():
     y_true, y_pred = np.zeros((4, 2)), np.arange(8.0).reshape(4, 2)
     assert score.samples(y_true, y_pred) == pytest.approx(-(y_pred**3).mean(axis=1))
     assert score(y_true, y_pred) == pytest.approx(-(y_pred**3).mean())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "score",
+    ["mcr", "sparse_categorical_crossentropy", keras.metrics.SparseCategoricalAccuracy(), lambda y, p: 1.0],
+    ids=["mcr", "loss", "metric", "function"],
+)
+def test_no_score_is_read_out_of_outputs_that_are_not_finite(score, bad):
+    """`argmax` finds class 0 in a row of NaN."""
+    judge, outputs = as_score(score), OUTPUTS.copy()
+    outputs[1, 2] = bad
+    assert np.isfinite(judge(LABELS, OUTPUTS))
+    assert judge(LABELS, outputs) == -np.inf
+    if judge.by_sample:
+        assert judge.samples(LABELS, outputs).tolist() == [
+            -np.inf if index == 1 else value for index, value in enumerate(judge.samples(LABELS, OUTPUTS))
+        ]
+        assert judge.samples(LABELS, np.full_like(outputs, bad)).tolist() == [-np.inf] * 4
+
+
+def test_one_output_that_is_not_finite_is_enough():
+    judge = as_score(["mcr", "mse"])
+    good, bad = np.zeros((4, 2)), np.array([[0.0, 0.0], [0.0, np.nan], [0.0, 0.0], [0.0, 0.0]])
+    assert judge([LABELS, good], [OUTPUTS, bad]) == -np.inf
+    values = judge.samples([LABELS, good], [OUTPUTS, bad])
+    assert np.isneginf(values).tolist() == [False, True, False, False]
+    assert as_score(["mcr", None])([LABELS, good], [OUTPUTS, bad]) == -np.inf  # also where nobody scores it
