@@ -9,12 +9,12 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 from tflite_export.file._constants import constant_values
 from tflite_export.file._describe import ModelDescription, describe
 from tflite_export.file._scores import ends_in_softmax, without_softmax
+from tflite_export.file._slim import written_once
 
 _IDENTIFIER = b"TFL3"  # flatbuffer file identifier of the TFLite schema, bytes 4 to 8
 _REMEDY = "Export the model again, or pass the path of another .tflite file."
@@ -82,11 +82,11 @@ class TFLiteFile:
         return self.edited(without_softmax) if ends_in_softmax(self.description, self.parsed) else self
 
     def edited(self, *edits: Callable[[Any], None]) -> "TFLiteFile":
-        """A file with changes, which are made one after the other on a copy of `parsed`."""
+        """A file with changes, which are made one after the other on a copy of `parsed`, see `written_once`."""
         model = schema.ModelT.InitFromPackedBuf(self.data)
         for edit in edits:
             edit(model)
-        return TFLiteFile(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+        return TFLiteFile(written_once(model))
 
 
 TFLiteModel = str | os.PathLike[str] | bytes | TFLiteFile

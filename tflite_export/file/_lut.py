@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tflite_export.file._file import TFLiteFile
+from tflite_export.file._slim import slim
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _MOST_BITS = 7  # of an index, which TFLite Micro's DECODE operator takes
@@ -45,6 +46,6 @@ def lut_compressed(file: TFLiteFile) -> TFLiteFile:
         if bits <= _MOST_BITS and bits * constants[index].size / 8 + len(values) < constants[index].size:
             builder.add_tensor(subgraph=0, tensor=index).with_lut(index_bitwidth=bits, mode=spec.PerTensor())
     try:
-        return TFLiteFile(bytes(compress(file.data, builder.build())))
+        return TFLiteFile(bytes(compress(file.data, builder.build()))).edited(slim)
     except compressor.CompressionError as error:
         raise ValueError(f"TFLite Micro's compression tool refuses the file. Received: {error}.") from error

@@ -54,23 +54,6 @@ def packed(model: Any) -> None:
     _edit(model, halved)
 
 
-def slim(model: Any) -> None:
-    """Edit of a file: away with what no runtime reads, names of inner tensors and notes of the converter.
-
-    Args:
-        model: a parsed file with one subgraph; inputs and outputs keep their names, and the signature, which LiteRT's
-            callers use.
-    """
-    (graph,) = model.subgraphs
-    kept = {int(at) for at in (*graph.inputs, *graph.outputs)}
-    for index, tensor in enumerate(graph.tensors):
-        if index not in kept:
-            tensor.name = None
-    for note in model.metadata or []:
-        model.buffers[note.buffer].data = None
-    model.metadata = []
-
-
 @dataclass(frozen=True)
 class _Stored:
     """A constant tensor and the buffer that holds its values."""

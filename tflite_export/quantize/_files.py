@@ -19,6 +19,7 @@ from tflite_export.file import (
     open_file,
     packed,
     slim,
+    slim_with_names,
     without_ties,
 )
 from tflite_export.quantize._fixed_point import convert_fixed_point, float_form
@@ -44,12 +45,15 @@ class FixedPointFiles:
     int4: TFLiteFile | None
 
 
-def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = None) -> FixedPointFiles:
+def fixed_point_files(
+    model: keras.Model, *, computing: keras.Model | None = None, names: bool = False
+) -> FixedPointFiles:
     """Converts a model from `to_fixed_point` and checks what was written.
 
     Args:
         model: calibrated throughout, not masked.
         computing: see `convert_fixed_point`.
+        names: whether inputs, outputs and the signature keep their names.
 
     Returns:
         The files.
@@ -58,12 +62,13 @@ def fixed_point_files(model: keras.Model, *, computing: keras.Model | None = Non
         RuntimeError: Keras runs on another backend than TensorFlow, or a file does not hold the model's grids.
         ValueError: see `convert_fixed_point`.
     """
+    last = slim_with_names if names else slim
     int8 = convert_fixed_point(model, computing=computing, guard_bits=True)
-    int8 = int8.edited(without_ties, least_memory_order, slim)
+    int8 = int8.edited(without_ties, least_memory_order, last)
     check_file(int8, model, computing=computing)
     if all(layer.weight_bits > _INT4_BITS for layer in quantized_layers(model).values()):
         return FixedPointFiles(int8, None)
-    int4 = convert_fixed_point(model, computing=computing).edited(packed, least_memory_order, slim)
+    int4 = convert_fixed_point(model, computing=computing).edited(packed, least_memory_order, last)
     check_file(int4, model, computing=computing)
     return FixedPointFiles(int8, int4)
 

@@ -53,11 +53,13 @@ def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", thread
 
 def _remedy(file: TFLiteFile) -> str:
     """What to do about a file that LiteRT does not take."""
-    for signal in file.description.tensors:
+    makers = {index: operator.name for operator in file.description.operators for index in operator.outputs}
+    for index, signal in enumerate(file.description.tensors):
         is_signal = signal.dtype == "int8" and not signal.constant and signal.scales
         if is_signal and max(signal.scales) <= _NO_RANGE:
+            told = signal.name or makers.get(index, "input")
             return (
-                f"The signal '{signal.name}' is zero for all representative samples, for which int8 has no scale: "
+                f"The signal '{told}' is zero for all representative samples, for which int8 has no scale: "
                 "give samples as the model will see them, take the dead layer out, or export with "
                 "quantize=FixedPoint(8, 8)."
             )

@@ -16,8 +16,8 @@ from tests.marks import sweep_but
 from tf_structprune.fixed_point import word_range
 from tf_structprune.layers import quantized_layers
 from tf_structprune.shrink import shrink
-from tflite_export.file import TFLiteFile, packed, slim, without_ties
-from tflite_export.quantize import check_file, convert_fixed_point, fixed_point_files, float_form
+from tflite_export.file import TFLiteFile, packed, without_ties
+from tflite_export.quantize import check_file, fixed_point_files, float_form
 from tflite_export.quantize._scales import guard_factor
 from tflite_export.runtime import run_litert, run_reference, run_tflm
 
@@ -382,17 +382,6 @@ def test_no_runtime_rounds_otherwise_once_ties_are_gone(shift):
     exact = np.clip(np.floor((4 * x.astype(int) + biases) / 2.0**shift + 0.5), -128, 127)
     for kernels in ("reference", "xnnpack"):
         np.testing.assert_array_equal(run_litert(data.edited(without_ties), x, kernels=kernels), exact)
-
-
-def test_slim_file_computes_the_same_and_keeps_its_ends():
-    data = convert_fixed_point(made("residual_projection", "8-8 a step a layer")[0])
-    small = data.edited(slim)
-    assert len(small.data) < len(data.data)
-    np.testing.assert_array_equal(run_litert(small, X[:50]), run_litert(data, X[:50]))
-    before, after = data.description, small.description
-    assert [t.name for t in (*after.inputs, *after.outputs)] == [t.name for t in (*before.inputs, *before.outputs)]
-    assert {t.name for t in after.tensors} - {t.name for t in (*after.inputs, *after.outputs)} == {""}
-    assert small.edited(slim) == small
 
 
 def test_same_model_gives_the_same_bytes():
