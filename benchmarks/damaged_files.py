@@ -419,7 +419,8 @@ class Good:
         """Give a file to the program."""
         if kind == "state":
             return self._state(file)
-        out = ("--out", str(file.parent / "out"), "--keep", _NOTHING)  # what is read is refused for the layer's name
+        # What is read is refused for the layer's name.
+        out = ("--out", str(file.parent / "out"), "--keep", _NOTHING, "--min-validation", "1")
         model, data = str(self.folder / "good.keras"), str(self.folder / "good.npz")
         commands = {"npz": ["compress", model, "--data", str(file), *out]}
         commands["recipe.json"] = ["compress", model, "--data", data, "--recipe", str(file), *out]

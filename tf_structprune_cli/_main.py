@@ -96,7 +96,7 @@ def _compress(arguments: argparse.Namespace) -> None:
 
     settings = _settings(arguments)
     model = load_model(arguments.model)
-    data, task = check_data(load_data(arguments.data, seed=settings.seed), model, augment=settings.augment)
+    data, task = check_data(load_data(arguments.data, seed=settings.seed), model, settings)
     length = settings.retraining(len(data.x_train))
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     report = compress(

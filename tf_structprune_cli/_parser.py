@@ -81,6 +81,9 @@ def _add_setting(parser: Any, field: Field) -> None:
         flag, told = _OPPOSITES[field.name]
         parser.add_argument(flag, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=told)
         return
+    if field.kind == "bool":
+        parser.add_argument(f"--{field.name}", action="store_true", default=argparse.SUPPRESS, help=_help_of(field))
+        return
     read, metavar = _reader_of(field.kind)
     parser.add_argument(
         f"--{field.name.replace('_', '-')}", type=read, default=argparse.SUPPRESS, metavar=metavar, help=_help_of(field)
@@ -101,7 +104,7 @@ def _help_of(field: Field) -> str:
     told = re.sub(r'`(\w+)="(\w+)"`', lambda match: f"--{match[1].replace('_', '-')} {match[2]}", field.told)
     told = re.sub('[`"]', "", told).removesuffix(".").replace("%", "%%")
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    return told if default in (None, "") else f"{told} (default: {default})"
+    return told if default in (None, "", False) else f"{told} (default: {default})"
 
 
 def _add_budget(amount: Any) -> None:

@@ -27,6 +27,7 @@ def print_report(report: CompressReport, console: Console) -> None:
                 f"{metric.told(stage.after)}, beyond the tolerance; it was undone.", highlight=False
             )  # fmt: skip
     _print_fixed_point(report, console)
+    _print_validation(report, console)
     _print_memory(report.memory, console)
     _print_npu(report.npu, console)
     if report.multiplications is not None:
@@ -72,6 +73,26 @@ def _print_fixed_point(report: CompressReport, console: Console) -> None:
         if file is not None:
             arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,} bytes"
             console.print(f"{title}: {file.size_bytes:,} bytes, TFLM arena {arena}.", highlight=False)
+
+
+def _print_validation(report: CompressReport, console: Console) -> None:
+    """How the integer file was judged, and what it took to make it."""
+    found, metric = report.validation, report.metric
+    if len(found.attempts) > 1:
+        for attempt in found.attempts:
+            told = attempt.reason if attempt.value is None else f"validation {metric.name} {metric.told(attempt.value)}"
+            console.print(f"Integer file, {attempt.name}: {told}", highlight=False, markup=False)
+    line = (
+        f"The integer file's validation {metric.name} is {metric.told(found.compressed_int8)}, the given model's "
+        f"{metric.told(found.dense_float)}"
+    )
+    if found.interval is not None:
+        low, high = (metric.signed(end) for end in (found.interval.low, found.interval.high))
+        line += f": {metric.loss} {low} to {high} with 95 % confidence, from {found.interval.samples:,} samples"
+        if found.samples_to_tell is not None and found.samples_to_tell > found.interval.samples:
+            needed = f"about {found.samples_to_tell:,}"
+            line += f"; {needed} would tell a tolerance of {metric.difference(report.tolerance)}"
+    console.print(f"{line}.", highlight=False, markup=False)
 
 
 _MEMORY_ROWS = {

@@ -75,7 +75,16 @@ def compress(files, tmp_path, capsys):
 
     def run(*options, model="good.keras", data="good.npz", out=tmp_path / "out"):
         capsys.readouterr()  # what was printed before
-        arguments = ["compress", str(files / model), "--data", str(files / data), "--out", str(out), *options]
+        arguments = [
+            "compress",
+            str(files / model),
+            "--data",
+            str(files / data),
+            "--out",
+            str(out),
+            "--min-validation=8",
+        ]
+        arguments += options
         return (main(arguments), *capsys.readouterr())
 
     return run
@@ -563,7 +572,7 @@ def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
         --search=random --candidates=9 --tolerance=0.1 --epochs=3 --finetune-batch=8 --finetune-rate=0.1 --distill=0.5
         --augment=flip,shift --keep=a*,b --prune-first --round-to=8 --min-channels=2 --lower=none --target=micro
-        --executor=ray --workers=3 --weight-bits=4 --seed=5"""
+        --names --min-validation=7 --executor=ray --workers=3 --weight-bits=4 --seed=5"""
     settings = _main._settings(parsed(*options.split()))
     assert settings == CompressSettings(
         sparsity=0.25,
@@ -583,8 +592,10 @@ def test_every_setting_has_an_option():
         keep_first=False,
         round_to=8,
         min_channels=2,
+        min_validation=7,
         lower="none",
         target="micro",
+        names=True,
         executor="ray",
         workers=3,
         fixed_point=FixedPoint(4, 8, power_of_two=False),
@@ -605,7 +616,8 @@ HELP = {
         (
             *("MODEL", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
-            *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro"),
+            *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro", "--names"),
+            *("--min-validation N", "quantization-aware training"),
             *("--executor local|ray", "--workers N"),
             *("--kernel-groups N|auto|any", "--strides N[,N...]|columns|auto|any", "--patterns N|auto|any"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
@@ -630,7 +642,7 @@ def test_help_shows_the_defaults(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for default in (
         "in [0, 1) (default: 0.5)",
-        "as a fraction (default: 0.01)",
+        "or refused (default: 0.01)",
         "if not given 10, or on small data as many as make 500 steps",
     ):
         assert default in text

@@ -9,10 +9,13 @@ from tflite_export.compress._demo import train_digits as train_digits
 from tflite_export.compress._figures import Figure as Figure
 from tflite_export.compress._figures import figures_of as figures_of
 from tflite_export.compress._fixed_point_stage import FixedPointStage as FixedPointStage
+from tflite_export.compress._hand_over import file_score as file_score
+from tflite_export.compress._hand_over import int8_accuracy as int8_accuracy
 from tflite_export.compress._job import Job as Job
 from tflite_export.compress._load import load_model as load_model
 from tflite_export.compress._prune_stage import Present as Present
 from tflite_export.compress._prune_stage import PruneStage as PruneStage
+from tflite_export.compress._report import AttemptFigures as AttemptFigures
 from tflite_export.compress._report import CompressReport as CompressReport
 from tflite_export.compress._report import FixedPointFigures as FixedPointFigures
 from tflite_export.compress._report import MemoryFigures as MemoryFigures
@@ -23,7 +26,6 @@ from tflite_export.compress._report import PruningFigures as PruningFigures
 from tflite_export.compress._report import ValidationFigures as ValidationFigures
 from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
-from tflite_export.compress._run import file_score as file_score
 from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
 from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings

@@ -1,7 +1,6 @@
 """The user's data file as checked arrays, with validation data split off the training part."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from tf_structprune.graph import trace
 from tf_structprune.resume import read_arrays
 from tf_structprune.task import Task, task_of
+from tflite_export.compress._settings import CompressSettings
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")
@@ -74,12 +74,17 @@ def split(
     return Data(x_train[training], y_train[training], x_train[validation], y_train[validation], x_test, y_test)
 
 
-def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -> tuple[Data, Task]:
+def check_data(data: Data, model: keras.Model, settings: CompressSettings | None = None) -> tuple[Data, Task]:
     """The data with targets in the form that the model's task takes, and the task.
+
+    Args:
+        data: as they were loaded.
+        model: the trained model.
+        settings: of the run; None where no model is compressed, and any number of validation samples will do.
 
     Raises:
         ValueError: a model that has several inputs or outputs or takes samples of no fixed size, samples or targets
-            that do not fit it, or `augment` names changes of images and the samples are none.
+            that do not fit it, too few validation samples, or changes of images where the samples are none.
     """
     trace(model)  # refuses a subclassed model and one that is not built
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -93,10 +98,10 @@ def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -
             f"Model '{model.name}' must take samples of one size, TFLite plans memory for it. Received: input shape "
             f"{shape}. Rebuild it with e.g. keras.Input({tuple(data.x_train.shape[1:])}) and the same weights."
         )
-    if augment and len(shape) != 3:
+    if settings and settings.augment and len(shape) != 3:
         raise ValueError(
-            f"augment changes images of height x width x channels. Received: augment={','.join(augment)}, samples of "
-            f"shape {shape}. Leave it out."
+            "augment changes images of height x width x channels. Received: augment="
+            f"{','.join(settings.augment)}, samples of shape {shape}. Leave it out."
         )
     for part in ("train", "val", "test"):
         name, x = f"x_{part}", getattr(data, f"x_{part}")
@@ -105,6 +110,11 @@ def check_data(data: Data, model: keras.Model, *, augment: Sequence[str] = ()) -
                 f"{name} does not fit the model's input. Received: samples of shape {x.shape[1:]}. Use shape {shape}"
                 + (" (add the channel axis)." if x.shape[1:] + (1,) == shape else ".")
             )
+    if settings and len(data.x_val) < settings.min_validation:
+        raise ValueError(
+            f"Too few validation samples to judge a tolerance by. Received: {len(data.x_val)}, least "
+            f"{settings.min_validation}. Give more as x_val and y_val, or lower min_validation (--min-validation)."
+        )
     task = task_of(model, data.x_val, data.y_train)
     names = ("y_train", "y_val", "y_test")
     return replace(data, **{name: task.targets(getattr(data, name), name) for name in names}), task

@@ -1,5 +1,6 @@
 """Epochs of a retraining in files, so that it goes on with the next one after the process was killed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -62,3 +63,19 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
 
 def _array(variable: Any) -> Any:
     return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+def epoch_rows(number: int, granularity: str, figures: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+    """Figures of a retraining, one value an epoch by name, as one row an epoch.
+
+    Args:
+        number: of the stage, from 1.
+        granularity: what the stage is about.
+        figures: of `fit`; without any there are no rows.
+    """
+    epochs = range(len(next(iter(figures.values()), ())))
+    return [
+        {"stage": number, "granularity": granularity, "epoch": epoch + 1}
+        | {name: values[epoch] for name, values in figures.items()}
+        for epoch in epochs
+    ]

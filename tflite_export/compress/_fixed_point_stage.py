@@ -25,11 +25,12 @@ class FixedPointStage:
     Attributes:
         job: the run.
         recipe: word lengths of weights and signals.
+        name: tells its files from those of other stages.
     """
 
     job: Job
     recipe: FixedPoint
-    name: ClassVar[str] = "fixed_point"
+    name: str = "fixed_point"
     granularity: ClassVar[str] = "fixed_point"
 
     def begin(self, present: Present) -> Begun:
@@ -44,7 +45,7 @@ class FixedPointStage:
         calibrate(at_once, self._samples())
         before = self.job.judge.score(at_once)
         model = to_fixed_point(present.small.model, self.recipe)
-        report = StageReport(self.name, "", present.sparsity, before, before, accepted=False, recipe=self.recipe)
+        report = StageReport(self.granularity, "", present.sparsity, before, before, accepted=False, recipe=self.recipe)
         return Begun(model, report)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:

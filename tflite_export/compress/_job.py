@@ -57,7 +57,7 @@ class Job:
         Raises:
             ValueError: data and model do not fit each other.
         """
-        data, task = check_data(data, dense, augment=settings.augment)
+        data, task = check_data(data, dense, settings)
         validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
         judge = Judge.of(dense, validation, settings.tolerance)
         return cls(dense, data, task, judge, settings, work, verbose, device)

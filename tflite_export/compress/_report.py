@@ -12,6 +12,7 @@ from tf_structprune.channels import Skipped
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel
 from tf_structprune.search import Metric
+from tf_structprune.task import Interval
 from tflite_export.bench import Multiplications, NpuEstimate
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.file import MEMORY_NOTE, MemoryTable
@@ -59,6 +60,7 @@ class PruningFigures:
         after: score after retraining.
         accepted: whether that is within the tolerance; if not, the stage was undone.
         allocation: how many maps each group was left, where a budget was asked for.
+        interval: as for `ValidationFigures`, of the model that was retrained.
     """
 
     granularity: str
@@ -69,6 +71,7 @@ class PruningFigures:
     after: float = field(metadata={"key": "{metric}_after_retraining"})
     accepted: bool
     allocation: Allocation | None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class FixedPointFigures:
         int4: the file with two weights in a byte, or None.
         lut: the file with weights as indices into tables, or None.
         lut_reason: why there is none; None with one.
+        interval: as for `PruningFigures`.
     """
 
     recipe: FixedPoint
@@ -105,6 +109,22 @@ class FixedPointFigures:
     int4: PackedFigures | None
     lut: PackedFigures | None
     lut_reason: str | None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class AttemptFigures:
+    """One way in which the integer file was made; the last one that could be verified with the best score was taken.
+
+    Attributes:
+        name: what was done.
+        value: validation score of the file, told as the report's `metric`; None without one.
+        reason: why there is none; None with one.
+    """
+
+    name: str
+    value: float | None = field(metadata={"key": "{metric}"})
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +136,11 @@ class ValidationFigures:
         compressed_float: of the compressed Keras model.
         dense_int8: of the dense model's integer file.
         compressed_int8: of the compressed model's integer file.
-        int8_within_tolerance: whether the one integer file is within the tolerance of the other.
+        int8_within_tolerance: whether the compressed model's integer file is within the tolerance of the given model.
+        interval: the 95 % confidence interval of its loss of score against the given model, in units of the score;
+            None where samples have no score by themselves.
+        samples_to_tell: with how many samples the interval would be as narrow as the tolerance on either side.
+        attempts: how the integer file was made; several where the usual way lost too much.
     """
 
     dense_float: float = field(metadata={"key": "{metric}_dense_float"})
@@ -124,6 +148,9 @@ class ValidationFigures:
     dense_int8: float = field(metadata={"key": "{metric}_dense_int8"})
     compressed_int8: float = field(metadata={"key": "{metric}_compressed_int8"})
     int8_within_tolerance: bool
+    interval: Interval | None = None
+    samples_to_tell: int | None = None
+    attempts: tuple[AttemptFigures, ...] = ()
 
 
 @dataclass(frozen=True)

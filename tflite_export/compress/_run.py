@@ -3,24 +3,24 @@
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from absl import logging
-from numpy.typing import NDArray
 
 from tf_structprune.graph import trace
-from tf_structprune.layers import is_fixed_point
+from tf_structprune.layers import is_fixed_point, keep_everything
 from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
-from tf_structprune.task import as_score
 from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
+from tflite_export.compress._epochs import epoch_rows
+from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integers_of, loss_told
 from tflite_export.compress._job import Job
 from tflite_export.compress._report import (
+    AttemptFigures,
     CompressReport,
     FixedPointFigures,
     MemoryFigures,
@@ -33,14 +33,11 @@ from tflite_export.compress._report import (
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
-from tflite_export.export import ExportSettings, ExportSummary, FileSummary, write_artifacts
-from tflite_export.file import TFLiteFile, TFLiteModel, open_file
+from tflite_export.export import ExportSummary, FileSummary
+from tflite_export.file import TFLiteFile, open_file
 from tflite_export.quantize import float_form
-from tflite_export.runtime import dequantize, run_litert
 from tflite_export.write import staged_directory
 
-_CALIBRATION = 200
-_VERIFIED = 1000
 _RUNS = 200
 
 
@@ -78,10 +75,11 @@ def compress(
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
         ValueError: data, model or settings that do not fit, or the folder of a run with others.
-        RefusedError: no stage stayed within the tolerance, or fixed point alone did not.
+        RefusedError: no stage stayed within the tolerance, or fixed point alone did not, or the integer file does not
+            and nothing mends it.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
-    check_data(data, dense, augment=settings.augment)  # before anything is made
+    check_data(data, dense, settings)  # before anything is made
     settings = settings.settled(len(data.x_train))
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings, device))
@@ -105,17 +103,22 @@ def compress_into(
     settings = settings.settled(len(data.x_train))
     job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
     logging.info("Task: %s", job.task)
-    done = run_job(job)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
-    baseline = _export(dense, baseline_folder, job)
-    compressed = _export(done.model, folder, job)
+    before = hand_over(dense, baseline_folder, job, given=True)  # what TFLite cannot do is refused before any search
+    if not before.judgement.accepted:
+        told = loss_told(before.attempts, job, "given model's own int8 file")
+        logging.warning("%s Pruning goes on: training in int8 may mend it.", told)
+    done = run_job(job)
+    masked = not done.masks.equals(keep_everything(done.masks))
+    after = hand_over(done.model, folder, job, lowered=masked and settings.lower == "auto")
+    baseline, compressed = before.summary, after.summary
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
     graph = trace(dense, **settings.demands)
     report = CompressReport(
-        baseline=_figures(dense, baseline, times[:2], files[1], job),
-        compressed=_figures(done.model, compressed, times[2:], files[3], job),
+        baseline=_figures(before.model, baseline, times[:2], files[1], job),
+        compressed=_figures(after.model, compressed, times[2:], files[3], job),
         task=str(job.task),
         figure=job.task.figure,
         metric=job.judge.metric,
@@ -124,7 +127,7 @@ def compress_into(
         skipped_layers=graph.skipped,
         settings=settings,
         fixed_point=_fixed_point(done, compressed, job),
-        validation=_validation(done, files[1], files[3], job),
+        validation=_validation(done, before, after, job),
         memory=_memory(baseline, compressed),
         npu=NpuFigures(baseline.npu, compressed.npu, compressed.npu_reason or baseline.npu_reason),
         lowered=compressed.lowered,
@@ -133,15 +136,15 @@ def compress_into(
         exact=compressed.exact,
         versions=compressed.versions,
     )
-    _write_history(done.history, folder / "history.csv")
+    rows = (*done.history, *epoch_rows(len(done.reports) + 1, "int8", after.figures))
+    _write_history(rows, folder / "history.csv")
     (folder / "summary.json").write_text(report.to_json())
     return report
 
 
 def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile]:
     """The float and the integer file."""
-    integers = summary.float32 if summary.int8 is None else summary.int8
-    return open_file(folder / summary.float32.file), open_file(folder / integers.file)
+    return open_file(folder / summary.float32.file), integers_of(folder, summary)
 
 
 def _fixed_point(done: Done, files: ExportSummary, job: Job) -> FixedPointFigures | None:
@@ -150,45 +153,14 @@ def _fixed_point(done: Done, files: ExportSummary, job: Job) -> FixedPointFigure
         if report.recipe is not None:
             before, after = (job.judge.metric.value(score) for score in (report.score_before, report.score_after))
             int4, lut = (_packed(file) for file in (files.int4, files.lut))
-            return FixedPointFigures(report.recipe, before, after, report.accepted, int4, lut, files.lut_reason)
+            return FixedPointFigures(
+                report.recipe, before, after, report.accepted, int4, lut, files.lut_reason, report.interval
+            )
     return None
 
 
 def _packed(file: FileSummary | None) -> PackedFigures | None:
     return None if file is None else PackedFigures(file.size_bytes, file.arena_bytes)
-
-
-def file_outputs(file: TFLiteModel, x: NDArray[Any]) -> NDArray[Any]:
-    """Outputs of a `.tflite` file in LiteRT as real numbers."""
-    parsed = open_file(file)
-    outputs = run_litert(parsed, x)
-    return outputs if outputs.dtype.kind == "f" else dequantize(outputs, parsed.description.outputs[0])
-
-
-def file_score(file: TFLiteModel, x: NDArray[Any], y: NDArray[Any], score: Any = "mcr") -> float:
-    """Score of a `.tflite` file in LiteRT, higher is better.
-
-    Args:
-        file: the file.
-        x: samples.
-        y: their targets.
-        score: as `task.as_score` takes it.
-    """
-    outputs = file_outputs(file, x)
-    return as_score(score)(y, outputs.reshape(len(x), -1) if y.ndim < 3 else outputs)
-
-
-def _export(model: keras.Model, folder: Path, job: Job) -> ExportSummary:
-    data, settings = job.data, job.settings
-    rng = np.random.default_rng(settings.seed)
-    chosen = rng.choice(len(data.x_train), min(_CALIBRATION, len(data.x_train)), replace=False)
-    return write_artifacts(
-        model,
-        folder,
-        ExportSettings(lower=settings.lower, target=settings.target, device=job.device),
-        representative_data=data.x_train[chosen],
-        verify_data=data.x_val[:_VERIFIED],
-    )
 
 
 def _figures(
@@ -227,27 +199,28 @@ def _stage(report: StageReport, job: Job) -> PruningFigures:
         after=job.judge.metric.value(report.score_after),
         accepted=report.accepted,
         allocation=report.allocation,
+        interval=report.interval,
     )
 
 
-def _validation(done: Done, dense_int8: TFLiteFile, small_int8: TFLiteFile, job: Job) -> ValidationFigures:
-    """Validation scores, and whether the int8 file too is within the tolerance of the dense int8 file."""
-    metric, tolerance = job.judge.metric, job.settings.tolerance
-    x, y = job.data.x_val, job.data.y_val
-    dense, small = (file_score(file, x, y, job.task.score) for file in (dense_int8, small_int8))
-    within = replace(job.judge, given=dense).accepts(small)
-    if not within:
-        logging.warning(
-            "The int8 file's validation %s is %s, more than the tolerance of %s from the dense int8 file's %s.",
-            metric.name, metric.text(small), metric.difference(tolerance), metric.text(dense)
-        )  # fmt: skip
+def _validation(done: Done, before: HandedOver, after: HandedOver, job: Job) -> ValidationFigures:
+    metric, interval = job.judge.metric, after.judgement.interval
     return ValidationFigures(
         dense_float=metric.value(job.judge.given),
         compressed_float=metric.value(done.score),
-        dense_int8=metric.value(dense),
-        compressed_int8=metric.value(small),
-        int8_within_tolerance=within,
+        dense_int8=metric.value(before.judgement.score),
+        compressed_int8=metric.value(after.judgement.score),
+        int8_within_tolerance=after.judgement.accepted,
+        interval=interval,
+        samples_to_tell=interval.samples_to_tell(job.judge.tolerance) if interval and job.judge.tolerance else None,
+        attempts=tuple(_attempt(attempt, job) for attempt in after.attempts),
     )
+
+
+def _attempt(attempt: Attempt, job: Job) -> AttemptFigures:
+    judgement = attempt.judgement
+    value = None if judgement is None else job.judge.metric.value(judgement.score)
+    return AttemptFigures(attempt.name, value, attempt.reason or None)
 
 
 def _write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -54,7 +54,10 @@ class CompressSettings:
             `lower="none"`, "any".
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random.
         candidates: candidates that a searching selector scores in each stage.
-        tolerance: accepted rise of the validation error over the dense model's, as a fraction.
+        tolerance: accepted rise of the validation error over the given model's, as a fraction: of every stage, and of
+            the integer file, which is mended as far as that helps (calibration, equalized channels,
+            quantization-aware training) or refused.
+        min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps.
         finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
@@ -70,6 +73,7 @@ class CompressSettings:
         lower: "auto": layers with removed kernels or patterns compute only what is left, where that is measured to be
             faster; "none": they compute zeros.
         target: what the files are lowered for: latency on a CPU, or a small arena.
+        names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same.
         workers: with `executor="ray"`, processes that score; if not given 2.
@@ -90,6 +94,7 @@ class CompressSettings:
     search: str = "best_of_n"
     candidates: int = 50
     tolerance: float = 0.01
+    min_validation: int = 50
     epochs: int | None = None
     finetune_batch: int | None = None
     finetune_rate: float = 1e-3
@@ -101,6 +106,7 @@ class CompressSettings:
     min_channels: int = 1
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
+    names: bool = False
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
     fixed_point: FixedPoint | None = None
@@ -132,7 +138,7 @@ class CompressSettings:
         _check_workers(self.executor, self.workers)
         _check_range("tolerance", self.tolerance, 0, 1)
         _check_range("distill", self.distill, 0, 1)
-        for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels"):
+        for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels", "min_validation"):
             if (count := getattr(self, name)) is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
         if self.fixed_point is not None and None in (self.fixed_point.weight_bits, self.fixed_point.signal_bits):

@@ -7,6 +7,7 @@ import keras
 
 from tf_structprune.masks import MaskSet
 from tf_structprune.stages import Ledger, Stage, StageReport, run_stages
+from tflite_export.compress._epochs import epoch_rows
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present, prune_stages
@@ -45,7 +46,7 @@ class _Training:
     def __call__(self, stage: Stage, model: keras.Model) -> None:
         figures = self.job.retrain(model, stage.callbacks(), name=stage.name)
         self.stages += 1
-        self.rows += _epoch_rows(self.stages, stage.granularity, figures)
+        self.rows += epoch_rows(self.stages, stage.granularity, figures)
 
 
 def run_job(job: Job) -> Done:
@@ -72,16 +73,6 @@ def run_job(job: Job) -> Done:
         score=accepted[-1] if accepted else job.judge.given,
         history=tuple(training.rows),
     )
-
-
-def _epoch_rows(number: int, granularity: str, figures: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """Figures of a retraining, one value an epoch by name, as one row an epoch."""
-    epochs = range(len(next(iter(figures.values()))))
-    return [
-        {"stage": number, "granularity": granularity, "epoch": epoch + 1}
-        | {name: values[epoch] for name, values in figures.items()}
-        for epoch in epochs
-    ]
 
 
 def _refusal(reports: tuple[StageReport, ...], job: Job) -> RefusedError:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.layers import clone, copy_layer, renew_copies
+from tf_structprune.layers import copy_model
 from tf_structprune.resume import StateFolder
 from tf_structprune.task import Task
 from tflite_export.compress._data import Data
@@ -52,7 +52,7 @@ def retrain(
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
         trained = keras.distillation.Distiller(
-            teacher=_copy(teacher),  # it will be frozen
+            teacher=copy_model(teacher),  # it will be frozen
             student=model,
             distillation_losses=task.teacher_loss,
             student_loss_weight=1 - settings.distill,
@@ -108,10 +108,3 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
             change.generator.state.assign(rng.integers(2**31, size=2))
             x = keras.ops.convert_to_numpy(change(x.astype(np.float32), training=True))
         return x, self._y[chosen]
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    copy = clone(model, lambda _, layer: copy_layer(layer))
-    copy.set_weights(model.get_weights())
-    renew_copies(copy)
-    return copy

@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 from absl import logging
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
-from tflite_export.export._integer_files import IntegerFiles, for_micro, write_integer_files
+from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, write_integer_files
 from tflite_export.export._settings import ExportSettings
 from tflite_export.export._source import Source, keras_model_of, source_of
 from tflite_export.export._summary import (
@@ -118,8 +118,22 @@ def write_artifacts(
     given = keras_model_of(model)
     samples = check_samples(representative_data, given, name="representative_data")
     checked = samples if verify_data is None else check_samples(verify_data, given, name="verify_data")
-    source = source_of(given, settings.quantize, samples)
-    plain, folder, name, micro = source.plain, Path(directory), settings.name, settings.micro
+    return write_source(source_of(given, settings.quantize, samples), Path(directory), settings, samples, checked)
+
+
+def write_source(
+    source: Source, folder: Path, settings: ExportSettings, samples: NDArray[Any], checked: NDArray[Any]
+) -> ExportSummary:
+    """`write_artifacts` of models that are made.
+
+    Args:
+        source: the models.
+        folder: an existing directory.
+        settings: how to export, but for the number format, which the source tells.
+        samples: real samples for calibration, from `check_samples`.
+        checked: samples on which the files are compared with Keras.
+    """
+    plain, name, micro = source.plain, settings.name, settings.micro
     in_float = _lowered(source, "none", settings)
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
     float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
@@ -127,15 +141,16 @@ def write_artifacts(
     if source.quantize != "none":
         in_int8 = _lowered(source, "int8", settings)
         lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
-        files = write_integer_files(folder, name, in_int8.model, samples, fixed=source.fixed, micro=micro)
-    if source.fixed is not None:
+        stem = folder / f"{name}_{source.quantize}"
+        files = write_integer_files(stem, in_int8.model, samples, fixed=source.fixed, micro=micro, names=settings.names)
+    if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     verification = verify(
         plain,
         float_file.file,
         None if files is None else files.int8.file,
         samples=checked,
-        int8_model=source.fixed,
+        int8_model=source.given,
         top1_agreement=settings.top1_agreement,
         tflm_steps=settings.tflm_steps if source.fixed is None else 0,
         micro=micro,
@@ -143,7 +158,7 @@ def write_artifacts(
     exact = {} if files is None else files.verified(checked, micro=micro)
     source.keras_model.save(folder / f"{name}.keras")
     return ExportSummary(
-        directory=os.fspath(directory),
+        directory=os.fspath(folder),
         quantize=source.quantize,
         representative_samples=0 if files is None else len(samples),
         **_figures(float_file, files, settings),
@@ -153,6 +168,21 @@ def write_artifacts(
         exact=exact,
         versions=runtime_versions(),
     )
+
+
+def converted_integers(source: Source, settings: ExportSettings, samples: NDArray[Any]) -> TFLiteFile:
+    """The int8 file that `write_source` writes, not verified and not written.
+
+    Args:
+        source: the models, not for a float file alone.
+        settings: how to export.
+        samples: real samples for calibration, from `check_samples`.
+
+    Raises:
+        ValueError: a model that TFLite cannot express.
+    """
+    model = _lowered(source, "int8", settings).model
+    return integer_file(model, samples, fixed=source.fixed, names=settings.names)
 
 
 def _figures(float_file: Written, files: IntegerFiles | None, settings: ExportSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.layers import quantized_layers
 from tflite_export.export._summary import FileSummary, Written, written
-from tflite_export.file import TFLiteFile, lut_compressed
+from tflite_export.file import TFLiteFile, least_memory_order, lut_compressed, slim, slim_with_names
 from tflite_export.quantize import convert, fixed_point_files
 from tflite_export.runtime import run_tflm, tflm_available
 from tflite_export.verify import ExactAgreement, verify_exact
@@ -47,32 +47,50 @@ class IntegerFiles:
         return {each.path.name: verify_exact(each.file, samples, alike=self.fixed, micro=micro) for each in files}
 
 
+def integer_file(
+    model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None, names: bool = False
+) -> TFLiteFile:
+    """The int8 file alone, see `write_integer_files`."""
+    if fixed is not None:
+        return fixed_point_files(fixed, computing=model, names=names).int8
+    file = TFLiteFile(convert(model, quantize="int8", representative_data=samples))
+    return file.edited(least_memory_order, slim_with_names if names else slim)
+
+
 def write_integer_files(
-    folder: Path, name: str, model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None, micro: bool
+    stem: Path,
+    model: keras.Model,
+    samples: NDArray[Any],
+    *,
+    fixed: keras.Model | None,
+    micro: bool,
+    names: bool = False,
 ) -> IntegerFiles:
     """Converts and writes.
 
     Args:
-        folder: where to.
-        name: stem of the file names.
+        stem: what the paths of the files begin with.
         model: the float model that says what is computed, perhaps lowered.
         samples: real samples that set the ranges of the signals, where there are no grids.
         fixed: the model with the grids; None for TensorFlow's int8.
         micro: whether TFLite Micro may be run, without which no file for it alone is verified and written.
+        names: whether inputs, outputs and the signature keep their names.
 
     Raises:
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
     if fixed is None:
-        file = TFLiteFile(convert(model, quantize="int8", representative_data=samples))
-        return IntegerFiles(
-            written(folder / f"{name}_int8.tflite", file), None, None, "It is for fixed point.", fixed=False
-        )
-    files = fixed_point_files(fixed, computing=model)
-    int8 = written(folder / f"{name}_fixed.tflite", files.int8)
-    int4 = None if files.int4 is None else written(folder / f"{name}_fixed_int4.tflite", files.int4)
-    lut, reason = _write_lut(folder / f"{name}_fixed_lut.tflite", files.int8, fixed, samples, micro=micro)
+        file = integer_file(model, samples, fixed=None, names=names)
+        return IntegerFiles(written(_at(stem, ".tflite"), file), None, None, "It is for fixed point.", fixed=False)
+    files = fixed_point_files(fixed, computing=model, names=names)
+    int8 = written(_at(stem, ".tflite"), files.int8)
+    int4 = None if files.int4 is None else written(_at(stem, "_int4.tflite"), files.int4)
+    lut, reason = _write_lut(_at(stem, "_lut.tflite"), files.int8, fixed, samples, micro=micro)
     return IntegerFiles(int8, int4, lut, reason, fixed=True)
+
+
+def _at(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
 
 
 def _write_lut(

@@ -34,6 +34,8 @@ class ExportSettings:
             `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
         device: what times the forms of layers for target "cpu"; by default this machine with one thread.
+        names: whether integer files name their inputs and outputs and have a signature, as some hosts want; runtimes on
+            devices read neither.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 
@@ -49,6 +51,7 @@ class ExportSettings:
     lower: Lower = "auto"
     target: Target = "cpu"
     device: Device = HOST
+    names: bool = False
     npu: str | None = "ethos-u55-128"
 
     def __post_init__(self) -> None:

@@ -20,12 +20,15 @@ class Source:
         plain: the float model, to which the float file is held.
         fixed: the model with grids for weights and signals, from which the integer file is made; None for
             TensorFlow's own int8 quantization, or none.
-        quantize: "int8", "fixed" or "none".
+        quantize: what was asked for, "int8", "fixed" or "none", after which files are named. With a `fixed` beside it,
+            "int8" has grids that suit better than TensorFlow's.
+        given: the model that was given, to which the integer file is held.
     """
 
     plain: keras.Model
     fixed: keras.Model | None
     quantize: str
+    given: keras.Model
 
     @property
     def keras_model(self) -> keras.Model:
@@ -50,14 +53,13 @@ def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_d
                 f"Model '{model.name}' is in fixed point already, with grids of its own. Received: a recipe beside "
                 "it. Leave quantize out, or give the float model."
             )
-        return Source(
-            float_form(model), None if quantize == "none" else model, "none" if quantize == "none" else "fixed"
-        )
+        plain = float_form(model)
+        return Source(plain, None, "none", plain) if quantize == "none" else Source(plain, model, "fixed", model)
     if not isinstance(quantize, FixedPoint):
-        return Source(model, None, quantize)
+        return Source(model, None, quantize, model)
     fixed = to_fixed_point(model, quantize)
     calibrate(fixed, calibration_data)
-    return Source(model, fixed, "fixed")
+    return Source(model, fixed, "fixed", model)
 
 
 def keras_model_of(model: keras.Model | ShrunkModel) -> keras.Model:

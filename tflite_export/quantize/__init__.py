@@ -2,6 +2,7 @@
 
 from tflite_export.quantize._convert import Quantize as Quantize
 from tflite_export.quantize._convert import convert as convert
+from tflite_export.quantize._equalize import equalize as equalize
 from tflite_export.quantize._files import FixedPointFiles as FixedPointFiles
 from tflite_export.quantize._files import check_file as check_file
 from tflite_export.quantize._files import fixed_point_files as fixed_point_files

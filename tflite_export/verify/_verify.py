@@ -87,7 +87,7 @@ def verify(
         float32: float `.tflite` file made from it.
         int8: full-integer `.tflite` file made from it, or None.
         samples: `(n, *input shape)` real samples.
-        int8_model: the Keras model in fixed point that the integer file was made from; by default `model`.
+        int8_model: the Keras model that the integer file is held to; by default `model`.
         top1_agreement: smallest fraction of samples, in [0, 1], where int8 and Keras must name the same
             class. Holds for models with one vector of two or more outputs.
         int8_error: largest root mean square error of int8, as a fraction of the range of Keras's outputs.
@@ -176,7 +176,7 @@ def _failures(result: Verification) -> Iterator[str]:
         yield (
             f"Int8 file against Keras: top-1 agreement must be at least {result.int8_top1_bound:g}. "
             f"Received: {result.int8_top1:.3g}. Calibrate with more representative_data of the same "
-            "preprocessing, or lower top1_agreement."
+            "preprocessing, give words more bits or train in fixed point, or lower top1_agreement."
         )
     # Class scores may differ as long as the class is the same.
     judged = result.int8_error if result.int8_top1 is None else None
@@ -184,7 +184,7 @@ def _failures(result: Verification) -> Iterator[str]:
         yield (
             f"Int8 file against Keras: error must be at most {result.int8_error_bound:g} of the output "
             f"range. Received: {judged:.3g}. Calibrate with more representative_data of the same "
-            "preprocessing, or raise int8_error."
+            "preprocessing, give words more bits or train in fixed point, or raise int8_error."
         )
     if result.tflm_steps is not None and result.tflm_steps > result.tflm_steps_bound:
         yield (

@@ -5,8 +5,10 @@ from tf_structprune.channels import Skipped
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel
 from tf_structprune.search import Metric
+from tf_structprune.task import Interval
 from tflite_export.bench import LayerMultiplications, Multiplications, NpuEstimate
 from tflite_export.compress import (
+    AttemptFigures,
     CompressReport,
     CompressSettings,
     FixedPointFigures,
@@ -57,13 +59,16 @@ MEMORY = MemoryTable(1000, 2000, 3000, 4000, 10, 20, 30, {"CONV_2D": 3000}, 5000
 NPU = NpuEstimate("ethos-u55-128", "system", "memory", 5e8, 4096, 0, 8192, 1234, 123_456, 246.912, {}, "5.9")
 MULTIPLICATIONS = Multiplications("a [model]", (LayerMultiplications("conv", 1200, 2000, 3000, 4000, 5000),))
 ALLOCATION = Allocation({"a": 4}, {"a": 8}, Budget("macs", 0.6), 100, 55.5, "greedy", -0.2, -0.1, MCR)
+INTERVAL = Interval(-0.01, 0.03, 400)
 FULL = CompressReport(
     **{name: getattr(EMPTY, name) for name in ("figure", "metric", "task", "sparsity", "verification")},
     baseline=ModelFigures(0.75, 0.5, 900, 5000, 4000, 1000, 80.5, 40.25, 2048),
     compressed=NOTHING,
     stages=(
         PruningFigures("feature_map", FeatureMap(), "best_of_n", 0.3, 0.4, 0.1, accepted=True, allocation=ALLOCATION),
-        PruningFigures("kernel", Kernel(2), "magnitude", 0.4, 0.5, 0.1, accepted=True, allocation=None),
+        PruningFigures(
+            "kernel", Kernel(2), "magnitude", 0.4, 0.5, 0.1, accepted=True, allocation=None, interval=INTERVAL
+        ),
         PruningFigures(
             "intra_kernel",
             IntraKernelStrided("columns", 2),
@@ -88,7 +93,16 @@ FULL = CompressReport(
         fixed_point=FixedPoint(4, 6, layers={"a": LayerBits(None, 4)}),
     ),
     fixed_point=FIXED_POINT,
-    validation=ValidationFigures(0.125, 0.25, 0.5, 0.75, int8_within_tolerance=False),
+    validation=ValidationFigures(
+        0.125,
+        0.25,
+        0.5,
+        0.75,
+        int8_within_tolerance=False,
+        interval=INTERVAL,
+        samples_to_tell=1600,
+        attempts=(AttemptFigures("int8", None, "it [disagrees]"), AttemptFigures("trained", 0.75, None)),
+    ),
     memory=MemoryFigures(MEMORY, None),
     npu=NpuFigures(NPU, NPU, None),
     lowered=("int8: a: dense",),

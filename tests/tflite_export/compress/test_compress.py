@@ -14,8 +14,20 @@ import pytest
 import tf_structprune as sp
 from tests.devices import ByMacs, Scripted
 from tests.tflite_export.compress import tiny
+from tf_structprune.stages import Judgement
 from tflite_export.bench import estimate_npu
-from tflite_export.compress import CompressReport, CompressSettings, RefusedError, _job, _run, compress, file_score
+from tflite_export.compress import (
+    CompressReport,
+    CompressSettings,
+    RefusedError,
+    _hand_over,
+    _job,
+    _run,
+    check_data,
+    compress,
+    file_score,
+)
+from tflite_export.compress._hand_over import HandedOver
 from tflite_export.file import MEMORY_NOTE, memory_table, open_file
 from tflite_export.runtime import arena_bytes, run_litert
 from tflite_export.verify import VerificationError
@@ -57,6 +69,7 @@ REST = {
     "versions": dict,
 }
 STAGE = {
+    "interval": dict,
     "granularity": str,
     "demands": dict,
     "search": str,
@@ -217,8 +230,8 @@ def test_validation_figures_are_measured_again(run):
         assert figures[f"{key}_float"] == pytest.approx(1 - tiny.accuracy(model, data.x_val, data.y_val))
         int8 = file_score(out / name / "model_int8.tflite", data.x_val, data.y_val)
         assert figures[f"{key}_int8"] == pytest.approx(-int8)
-    within = figures["compressed_int8"] <= figures["dense_int8"] + 0.05
-    assert figures["int8_within_tolerance"] is within
+    assert figures["compressed_int8"] <= figures["dense_float"] + 0.05
+    assert figures["int8_within_tolerance"] is True and report.validation.interval.samples == 60
 
 
 def test_history_has_one_row_an_epoch(run):
@@ -271,7 +284,7 @@ def test_unwritable_place_is_refused(tmp_path, parts, error, message):
 FAILURES = {
     "Ctrl-C in retraining": (_job, "retrain", KeyboardInterrupt()),
     "no memory in retraining": (_job, "retrain", MemoryError()),
-    "disagreement of the files": (_run, "write_artifacts", VerificationError("wrong")),
+    "disagreement of the files": (_hand_over, "write_source", VerificationError("wrong")),
     "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
     "Ctrl-C in measuring": (Scripted, "latencies_us", KeyboardInterrupt()),
 }
@@ -291,7 +304,7 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
     out = run[0] if existing else tmp_path / "deep" / "out"
     watched = out.parent if existing else tmp_path
     before, names = tiny.tree(watched), tiny.entries(watched)
-    if name != "write_artifacts":  # quick: what was exported does not matter here
+    if name != "write_source":  # quick: what was exported does not matter here
         exported = SimpleNamespace(
             verification=SETTINGS,
             versions={},
@@ -303,7 +316,8 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
             npu=None,
             npu_reason=None,
         )
-        monkeypatch.setattr(_run, "_export", lambda *_: exported)
+        files = HandedOver(tiny.trained(), exported, Judgement(0.0, accepted=True, interval=None), ())
+        monkeypatch.setattr(_run, "hand_over", lambda *_, **__: files)
         monkeypatch.setattr(_run, "_figures", lambda *_: {})
         monkeypatch.setattr(_run, "_validation", lambda *_: {})
         monkeypatch.setattr(_run, "_files", lambda *_: (None, None))
@@ -321,6 +335,36 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
         out.parent.rmdir()  # which only held the work
     assert tiny.tree(watched) == before
     assert tiny.entries(watched) == names
+
+
+def test_dense_model_is_exported_and_judged_before_any_search(tmp_path, monkeypatch, caplog):
+    """A loss that only training can mend is told before the search; nothing mends it here, and nothing is written."""
+    lossy = Judgement(-0.5, accepted=False, interval=None)
+    ways = _hand_over._ways
+    monkeypatch.setattr(_hand_over, "judge_file", lambda *_: lossy)
+    monkeypatch.setattr(_hand_over, "_ways", lambda *a, **k: list(ways(*a, **k))[:1])
+    monkeypatch.setattr(_run, "run_job", lambda job: pytest.fail("stop"))
+    with pytest.raises(pytest.fail.Exception, match="stop"):
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", settings=CompressSettings(lower="none"))
+    (record,) = [record for record in caplog.records if "own int8 file" in record.getMessage()]
+    assert record.getMessage().startswith(
+        "The given model's own int8 file is not within the tolerance of 1.00 points of the given model's validation MCR"
+    )
+    assert record.getMessage().endswith("Received: int8: 50.00 %. Pruning goes on: training in int8 may mend it.")
+
+
+@pytest.mark.parametrize("count, fine", [(8, False), (49, False), (50, True)])
+def test_few_validation_samples_are_refused(count, fine):
+    data = tiny.data()
+    few = dataclasses.replace(data, x_val=data.x_val[:count], y_val=data.y_val[:count])
+    if fine:
+        check_data(few, tiny.trained(), CompressSettings())
+        return
+    with pytest.raises(
+        ValueError, match=rf"Too few validation samples .* Received: {count}, least 50\. Give more as x"
+    ):
+        check_data(few, tiny.trained(), CompressSettings())
+    check_data(few, tiny.trained(), CompressSettings(min_validation=count))
 
 
 def test_refused_run_writes_nothing(tmp_path, monkeypatch):

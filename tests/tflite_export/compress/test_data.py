@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tflite_export.compress import tiny
-from tflite_export.compress import load_data
+from tflite_export.compress import CompressSettings, load_data
 from tflite_export.compress._data import check_data, split
 
 
@@ -256,7 +256,7 @@ def test_data_that_do_not_fit_the_model_are_refused(changes, message):
 
 
 def test_data_that_fit_the_model_pass():
-    check_data(tiny.data(), tiny.trained(), augment=("flip", "shift"))
+    check_data(tiny.data(), tiny.trained(), CompressSettings(augment=("flip", "shift")))
 
 
 def two_inputs():
@@ -293,4 +293,4 @@ def test_changes_of_images_need_images():
     flat = with_part(**{f"x_{part}": getattr(tiny.data(), f"x_{part}").reshape(-1, 64) for part in PARTS})
     check_data(flat, model)
     with pytest.raises(ValueError, match=r"augment changes images of .* augment=flip, samples of shape \(64,\)"):
-        check_data(flat, model, augment=("flip",))
+        check_data(flat, model, CompressSettings(augment=("flip",)))

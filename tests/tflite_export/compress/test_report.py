@@ -34,6 +34,12 @@ def test_json_names_the_scores():
         "mean_error_dense_int8": 0.5,
         "mean_error_compressed_int8": 0.75,
         "int8_within_tolerance": False,
+        "interval": {"low": -0.01, "high": 0.03, "samples": 400},
+        "samples_to_tell": 1600,
+        "attempts": [
+            {"name": "int8", "mean_error": None, "reason": "it [disagrees]"},
+            {"name": "trained", "mean_error": 0.75, "reason": None},
+        ],
     }
 
 
