@@ -61,6 +61,7 @@ def compress(folder: pathlib.Path) -> str:
     err = io.StringIO()
     command = ["compress", str(folder.parent / "model.keras"), "--data", str(folder.parent / "data.npz")]
     command += "--granularity feature_map,kernel --candidates 3 --epochs 2 --tolerance 1 --augment flip".split()
+    command += ["--min-validation", "1"]
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         status = main([*command, "--finetune-batch", "32", "--out", str(folder / "out")])
     return err.getvalue() if status else ""
