@@ -1,4 +1,12 @@
-"""The order of the modules: those that take longest first, so that no worker waits for one that began last."""
+"""The order of the modules: those that take longest first, so that no worker waits for one that began last.
+
+Workers and the processes that they start compute in one thread each: more wait for each other.
+"""
+
+import os
+
+for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 LONGEST_FIRST = (
     "test_cli_demo.py",

@@ -78,8 +78,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     settings = CompressSettings(
         sparsity=0.75,
         granularity=("feature_map", "kernel", "intra_kernel"),
+        candidates=20,
         tolerance=0.02,
-        epochs=12,
+        epochs=8,
         finetune_batch=64,
         finetune_rate=2e-3,
         seed=arguments.seed,

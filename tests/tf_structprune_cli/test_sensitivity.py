@@ -96,6 +96,7 @@ def test_every_task_is_measured_by_its_own_score(run, files, tmp_path, outputs, 
     assert report.rows and all(np.isfinite(row.score) for row in report.rows)
 
 
+@pytest.mark.sweep
 def test_stopped_command_says_where_it_goes_on_and_ends_the_same(run, tmp_path, monkeypatch):
     assert run()[0] == 0
     whole = tiny.tree(tmp_path / "out")

@@ -54,14 +54,12 @@ class Judge:
             ValueError: its score is not finite, for nothing is within a tolerance of that.
         """
         validation = validation.for_model(model)
-        outputs = validation.outputs_of(model)
-        given = validation.score_of(outputs)
+        given, samples = _scored(validation, validation.outputs_of(model))
         if not math.isfinite(given):
             raise ValueError(
                 f"Model '{model.name}' must have a finite score on the validation data. Received: "
                 f"{validation.score.metric.text(given)}. Look for NaN in its weights and outputs."
             )
-        samples = validation.score.samples(validation.y, outputs) if validation.score.by_sample else None
         return cls(validation, given, tolerance, samples)
 
     @property
@@ -84,16 +82,23 @@ class Judge:
 
     def judge_outputs(self, outputs: Any) -> Judgement:
         """The judgement of outputs on the samples, in the order of the model's outputs."""
-        score = self.validation.score_of(outputs)
-        return Judgement(score, self.accepts(score), self._interval(outputs) if math.isfinite(score) else None)
+        score, samples = _scored(self.validation, outputs)
+        return Judgement(score, self.accepts(score), self._interval(samples) if math.isfinite(score) else None)
 
     def accepts(self, score: float) -> bool:
         """Whether a score is within the tolerance; one that is not finite never is."""
         return math.isfinite(score) and score >= self.least
 
-    def _interval(self, outputs: Any) -> Interval | None:
-        if self.samples is None:
+    def _interval(self, found: NDArray[np.float64] | None) -> Interval | None:
+        if self.samples is None or found is None:
             return None
-        found = self.validation.score.samples(self.validation.y, outputs)
         unit = 1.0 if self.metric.percent else float(np.abs(self.samples - found).max())
         return Interval.of_loss(self.samples, found, unit=unit)
+
+
+def _scored(validation: Validation, outputs: Any) -> tuple[float, NDArray[np.float64] | None]:
+    """The score of outputs, and of each sample where samples have one by themselves, whose mean it is."""
+    if validation.y is None or not validation.score.by_sample:
+        return validation.score_of(outputs), None
+    samples = validation.score.samples(validation.y, outputs)
+    return float(samples.mean()), samples

@@ -139,6 +139,7 @@ def test_stages_stopped_between_epochs_end_the_same(pruned, tmp_path, monkeypatc
     assert len(searched) == (1 if epochs == 2 else 0)  # only what had not been found yet
 
 
+@pytest.mark.sweep
 def test_stages_stopped_in_a_search_end_the_same(pruned, tmp_path, monkeypatch):
     work = Work(tmp_path, {"run": 1})
     find_masks, calls = _prune_stage.find_masks, []
