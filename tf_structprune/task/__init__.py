@@ -1,9 +1,12 @@
 """What a model is for: samples and targets, the score of outputs, the loss, how two outputs are compared."""
 
 from tf_structprune.task._agreement import Agreement as Agreement
+from tf_structprune.task._agreement import Reading as Reading
+from tf_structprune.task._agreement import component_error as component_error
 from tf_structprune.task._agreement import range_error as range_error
 from tf_structprune.task._agreement import relative_error as relative_error
 from tf_structprune.task._agreement import same_class_fraction as same_class_fraction
+from tf_structprune.task._collect import collected as collected
 from tf_structprune.task._interval import Interval as Interval
 from tf_structprune.task._predict import batch_shares as batch_shares
 from tf_structprune.task._predict import predict as predict

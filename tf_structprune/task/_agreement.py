@@ -1,10 +1,55 @@
 """How well two sets of outputs agree."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
+
+_SUM_ERROR = 1e-2  # outputs whose rows add up to one within this are probabilities
+_NUMBER_LOSSES = ("squared", "absolute", "huber", "cosh", "cosine", "poisson")
+_NO_SPREAD = 1e-6  # of the whole: a component that varies less is a constant
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a decision is read from outputs.
+
+    Attributes:
+        kind: "classes": the largest of a row; "labels": each by itself; "numbers": none.
+        threshold: of a label.
+    """
+
+    kind: Literal["classes", "labels", "numbers"]
+    threshold: float = 0.5
+
+    @classmethod
+    def of(cls, model: keras.Model, outputs: NDArray[Any]) -> Self:
+        """The reading of a model's outputs, from the loss that it was compiled with, else from the outputs.
+
+        One row of two or more numbers a sample are classes, unless the loss is one of numbers or of labels. Without a
+        loss, numbers between 0 and 1 whose rows do not add up to 1 are labels.
+
+        Args:
+            model: the model.
+            outputs: its outputs on some samples, shape (samples, ...).
+        """
+        loss = compiled_loss(model)
+        inside = bool(((outputs >= 0) & (outputs <= 1)).all())
+        if "binary" in loss:
+            return cls("labels", 0.5 if inside else 0.0)
+        if outputs.ndim != 2 or outputs.shape[1] < 2 or any(name in loss for name in _NUMBER_LOSSES):
+            return cls("numbers")
+        sums_to_one = np.allclose(outputs.sum(axis=1), 1, atol=_SUM_ERROR)
+        return cls("labels" if inside and not sums_to_one and not loss else "classes")
+
+
+def compiled_loss(model: keras.Model) -> str:
+    """Name of the loss that a model was compiled with, "" without one."""
+    loss = getattr(model, "loss", None)
+    found = keras.losses.get(loss) if isinstance(loss, str) else loss
+    return str(getattr(found, "name", None) or getattr(found, "__name__", None) or "")
 
 
 @dataclass(frozen=True)
@@ -12,21 +57,50 @@ class Agreement:
     """How far the outputs of one model are those of another.
 
     Attributes:
-        same_class: fraction of the samples for which both name the same class; None where outputs are no class scores.
-        error: root mean square difference as a fraction of the range of the reference outputs.
+        same_class: fraction of the samples for which both name the same class, or of the labels on which both decide
+            alike; None where no decision is read from the outputs.
+        error: root mean square difference as a fraction of the range of the reference outputs: of the component, one
+            place of the last axis, for which that is worst.
     """
 
     same_class: float | None
     error: float
 
     @classmethod
-    def between(cls, outputs: NDArray[Any], reference: NDArray[Any]) -> Self:
+    def between(cls, outputs: NDArray[Any], reference: NDArray[Any], reading: Reading | None = None) -> Self:
         """The agreement of outputs with reference outputs of the same shape.
 
-        One vector of two or more numbers a sample counts as class scores.
+        Args:
+            outputs: of the one model.
+            reference: of the other one.
+            reading: how decisions are read; without one, a row of two or more numbers a sample are classes.
         """
-        classes = reference.ndim == 2 and reference.shape[1] > 1
-        return cls(same_class_fraction(outputs, reference) if classes else None, range_error(outputs, reference))
+        if reading is None:
+            reading = Reading("classes" if reference.ndim == 2 and reference.shape[1] > 1 else "numbers")
+        same = None
+        if reading.kind == "classes":
+            same = same_class_fraction(outputs, reference)
+        elif reading.kind == "labels":
+            same = float(np.mean((outputs > reading.threshold) == (reference > reading.threshold)))
+        return cls(same, component_error(outputs, reference))
+
+
+def component_error(outputs: NDArray[Any], reference: NDArray[Any]) -> float:
+    """The largest `range_error` of a component, one place of the last axis, each against its own range.
+
+    Scores beside boxes in pixels do not vanish in it. A component that never varies counts with the range of all.
+
+    Args:
+        outputs: shape (samples, ..., components), or (samples,).
+        reference: same shape.
+    """
+    if reference.ndim < 2:
+        return range_error(outputs, reference)
+    rows, wanted = (array.reshape(-1, array.shape[-1]).astype(np.float64) for array in (outputs, reference))
+    whole = float(np.ptp(wanted)) or float(np.abs(wanted).max(initial=0.0)) or 1.0
+    spread = np.ptp(wanted, axis=0)
+    error = np.sqrt(np.mean(np.square(rows - wanted), axis=0))
+    return float((error / np.where(spread > _NO_SPREAD * whole, spread, whole)).max())
 
 
 def relative_error(outputs: NDArray[Any], reference: NDArray[Any]) -> float:

@@ -189,6 +189,7 @@ def _wrong(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.bool_]:
     if y_pred.shape[1] == 1:
         positive = y_true[:, 0] if y_true.shape[1:] == (1,) else y_true if y_true.ndim == 1 else class_labels(y_true)
         return np.asarray((y_pred[:, 0] > 0.5) != (positive > 0.5))
+    _check_one_class(y_true)
     labels = class_labels(y_true)
     if len(labels) and not 0 <= labels.min() <= labels.max() < y_pred.shape[1]:
         raise ValueError(
@@ -196,6 +197,18 @@ def _wrong(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.bool_]:
             f"{labels.max()}. Number the classes from 0."
         )
     return np.asarray(y_pred.argmax(axis=1) != labels)
+
+
+def _check_one_class(y_true: NDArray[Any]) -> None:
+    rows = np.asarray(y_true)
+    if rows.ndim != 2 or rows.shape[1] < 2 or not ((rows == 0) | (rows == 1)).all():
+        return
+    counts = rows.sum(axis=1)
+    if (counts != 1).any():
+        raise ValueError(
+            f"The MCR needs one class for each sample. Received: rows of {int(counts.min())} to {int(counts.max())} "
+            "ones. For several labels a sample use score='binary_crossentropy', or a SampleScore of your own."
+        )
 
 
 def class_labels(y: NDArray[Any]) -> NDArray[np.int64]:

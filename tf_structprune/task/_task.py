@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.search import Metric
+from tf_structprune.task._agreement import compiled_loss
 from tf_structprune.task._predict import predict
 from tf_structprune.task._score import SampleScore, Score, as_score, class_labels
 from tf_structprune.task._teacher import SameOutputs, SoftTargets
@@ -85,9 +86,9 @@ def task_of(model: keras.Model, x: NDArray[Any], y: Targets) -> Task:
         )
     outputs = np.asarray(predict(model, x[:_SEEN], _SEEN), np.float64)
     y = np.asarray(y)
-    if _is_classification(outputs, y, _compiled_loss(model)):
+    if _is_classification(outputs, y, compiled_loss(model)):
         return _classes(outputs)
-    if _is_of_labels(outputs, y, _compiled_loss(model)):
+    if _is_of_labels(outputs, y, compiled_loss(model)):
         return _labels(outputs)
     if y.size // len(y) == outputs.size // len(outputs) and y.dtype.kind in "buif":
         return _numbers(outputs, model)
@@ -96,13 +97,6 @@ def task_of(model: keras.Model, x: NDArray[Any], y: Targets) -> Task:
         f"shape {tuple(model.output_shape)}, targets of shape {y.shape}, dtype {y.dtype}. Use class indices from 0 or "
         "one-hot rows for classes, rows of 0 and 1 for labels, or numbers in the shape of the outputs."
     )
-
-
-def _compiled_loss(model: keras.Model) -> str:
-    """Name of the loss that a model was compiled with, "" without one."""
-    loss = getattr(model, "loss", None)
-    found = keras.losses.get(loss) if isinstance(loss, str) else loss
-    return str(getattr(found, "name", None) or getattr(found, "__name__", None) or "")
 
 
 def _is_classification(outputs: NDArray[np.float64], y: Targets, loss: str) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.graph import input_arrays
 from tf_structprune.task import predict
+from tf_structprune.task._collect import collected
 from tf_structprune.task._score import Score, as_score
 
 
@@ -96,7 +97,7 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
 
     Args:
         validation_data: pair (x, y) of arrays, or of lists or dictionaries of arrays as the model takes and gives
-            them; y None for targets that are the dense model's outputs.
+            them; y None for targets that are the dense model's outputs; or a data set of such batches, see `collected`.
         score: how outputs are scored, as `as_score` takes it.
         batch_size: samples a prediction step.
         model: gives the shapes of inputs and the order of outputs by name; None where it is not known yet.
@@ -106,10 +107,11 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
         ValueError: no samples, lengths that differ, shapes that the model does not take, values that are not numbers,
             or what `for_model` refuses.
     """
+    validation_data = collected(validation_data, "validation_data")
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise TypeError(
             "validation_data must be a pair of arrays (x, y). Received: "
-            f"{type(validation_data).__name__}. Collect a data set into arrays first."
+            f"{type(validation_data).__name__}. Give samples and targets, or a data set of both."
         )
     x = _arrays(validation_data[0])
     y = None if validation_data[1] is None else _targets(validation_data[1])

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tflite_export.quantize._float32 import call_model, float32_model
 from tflite_export.quantize._quiet import quiet
-from tflite_export.quantize._samples import check_samples, input_shape
+from tflite_export.quantize._samples import check_samples, input_dtype, input_shape
+from tflite_export.quantize._unrolled import unrolled
 
 Quantize = Literal["none", "int8"]
 """Number format of the file: "none" keeps float32, "int8" is full integer, input and output included."""
@@ -25,7 +26,7 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
     """Converts a Keras model to a `.tflite` file of batch size 1.
 
     The same model and data give the same bytes. A model in mixed precision is converted as its float32
-    copy. The caller's model is not changed.
+    copy, one with recurrent layers step by step. The caller's model is not changed.
 
     Args:
         model: a built Sequential or functional model with one input and one output.
@@ -52,7 +53,7 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
                 "quantize='int8' needs representative_data. Received: None. Pass some hundred training samples."
             )
         samples = check_samples(representative_data, model, name="representative_data")
-    return converted(float32_model(model), samples)
+    return converted(unrolled(float32_model(model)), samples)
 
 
 def check_backend() -> None:
@@ -125,7 +126,7 @@ def _converted(model: keras.Model, samples: NDArray[np.float32] | None, *, integ
 
 def _serving_module(model: keras.Model) -> tf.Module:
     """The model's inference at batch size 1, which TFLM needs, with the variables that it reads."""
-    signature = tf.TensorSpec((1, *input_shape(model)), tf.float32, name="input")
+    signature = tf.TensorSpec((1, *input_shape(model)), input_dtype(model), name="input")
     module = tf.Module()
     module.serve = tf.function(lambda sample: call_model(model, sample), input_signature=[signature])
     # Without these references the converter takes the weights for variables that change.

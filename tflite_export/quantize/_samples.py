@@ -6,9 +6,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import collected
+
+_INTEGERS = ("uint8", "int8", "int32")
+
 
 def input_shape(model: keras.Model) -> tuple[int, ...]:
-    """Shape of one sample of a model with one fixed-shape float input and one output.
+    """Shape of one sample of a model with one fixed-shape input and one output.
 
     Args:
         model: a built Keras model.
@@ -18,7 +22,8 @@ def input_shape(model: keras.Model) -> tuple[int, ...]:
 
     Raises:
         TypeError: not a Keras model.
-        ValueError: not built, several inputs or outputs, an open axis, or an integer input.
+        ValueError: not built, several inputs or outputs, an open axis, or an input of another type than floats, uint8,
+            int8 and int32.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -42,31 +47,39 @@ def input_shape(model: keras.Model) -> tuple[int, ...]:
             f"Model '{model.name}': every input axis but the batch must be fixed. Received: shape={shape}. "
             "Rebuild the model with keras.Input(shape=(height, width, channels))."
         )
-    if "float" not in dtype:
+    if "float" not in dtype and dtype not in _INTEGERS:
         raise ValueError(
-            f"Model '{model.name}': the input must be of a floating type. Received: dtype={dtype}. Use a "
-            "float32 Input; it takes raw pixels 0..255 as they are."
+            f"Model '{model.name}': the input must be of a floating type, {', '.join(_INTEGERS)}. Received: "
+            f"dtype={dtype}. Use a float32 Input, which takes raw pixels 0..255 as they are, or int32 for tokens."
         )
     return tuple(shape)
 
 
+def input_dtype(model: keras.Model) -> str:
+    """Type of what a model takes: float32 for every floating type, or integers as they are."""
+    dtype = str(model.inputs[0].dtype)
+    return dtype if dtype in _INTEGERS else "float32"
+
+
 def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArray[Any]:
-    """Checks real samples for a model and casts them to float32.
+    """Checks real samples for a model and casts them to what its input takes.
 
     Args:
-        samples: `(n, *input shape)` numbers.
+        samples: `(n, *input shape)` numbers; a pair of them and targets, of which the first counts; or a data set or
+            generator of batches of either, see `task.collected`.
         model: the Keras model that takes them.
         name: what to call the samples in messages, such as "representative_data".
 
     Returns:
-        The samples in float32.
+        The samples in float32, or in the integers of the model's input.
 
     Raises:
         TypeError: the samples are not numbers.
-        ValueError: wrong shape, no sample, NaN or infinite values.
+        ValueError: wrong shape, no sample, NaN or infinite values, or integers that the model's input has not.
     """
-    shape = input_shape(model)
-    array = np.asarray(samples)
+    shape, dtype = input_shape(model), input_dtype(model)
+    given = collected(samples, name)
+    array = np.asarray(given[0] if isinstance(given, tuple) and len(given) == 2 else given)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must be an array of numbers. Received: dtype={array.dtype}. Pass the images or features "
@@ -78,6 +91,8 @@ def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArr
             f"'{model.name}'. Received: shape={array.shape}. Add the batch or channel axis, or resize the "
             "samples."
         )
+    if dtype in _INTEGERS:
+        return _integers(array, dtype, name)
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(
@@ -85,3 +100,14 @@ def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArr
             f"the first in sample {int(np.argwhere(~np.isfinite(array))[0][0])}. Clean the data first."
         )
     return array
+
+
+def _integers(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
+    limits = np.iinfo(dtype)
+    fits = np.isfinite(array) & (array == np.floor(array)) & (array >= limits.min) & (array <= limits.max)
+    if not fits.all():
+        raise ValueError(
+            f"{name} must be whole numbers of {dtype}, as the model's input. Received: {array.dtype} from "
+            f"{array.min()} to {array.max()}. Pass them as the model takes them."
+        )
+    return array.astype(dtype)

@@ -6,6 +6,7 @@ from tflite_export.runtime._litert import run_litert as run_litert
 from tflite_export.runtime._reference import reference_lacks as reference_lacks
 from tflite_export.runtime._reference import run_reference as run_reference
 from tflite_export.runtime._samples import dequantize as dequantize
+from tflite_export.runtime._samples import describe as describe
 from tflite_export.runtime._samples import model_inputs as model_inputs
 from tflite_export.runtime._samples import quantize as quantize
 from tflite_export.runtime._samples import single_input as single_input

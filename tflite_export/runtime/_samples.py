@@ -5,7 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tflite_export.file import ModelDescription, TensorDescription
+from tflite_export.file import ModelDescription, TensorDescription, TFLiteModel, open_file
+
+
+def describe(model: TFLiteModel) -> ModelDescription:
+    """Operators and tensors of a model.
+
+    Args:
+        model: path of the file, its bytes, or the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: damaged file, or several subgraphs.
+    """
+    return open_file(model).description
 
 
 def quantize(values: ArrayLike, tensor: TensorDescription) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.task import Agreement, relative_error
+from tf_structprune.task import Agreement, Reading, relative_error
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import call_model, check_samples, float32_model
 from tflite_export.runtime import dequantize, run_litert, run_tflm, tflm_available
@@ -35,9 +35,11 @@ class Verification:
         runtime_samples: number of samples compared between runtimes.
         float_error: float file against Keras, largest difference relative to max(1, largest output).
         float_bound: largest `float_error` allowed.
-        int8_top1: fraction of samples where int8 and Keras name the same class.
+        int8_top1: fraction of samples where int8 and Keras name the same class; of labels where they decide alike, for
+            a model of several labels or one yes or no.
         int8_top1_bound: smallest `int8_top1` allowed.
-        int8_error: int8 against Keras, root mean square difference as a fraction of the output range.
+        int8_error: int8 against Keras, root mean square difference as a fraction of the output range, of the worst
+            component of the last axis.
         int8_error_bound: largest `int8_error` allowed where there is no class to compare.
         xnnpack_steps: largest difference of XNNPACK from the reference kernels, in int8 steps (recorded).
         xnnpack_top1: fraction of samples where XNNPACK and reference kernels name the same class (recorded).
@@ -114,7 +116,8 @@ def verify(
     reference = _keras_outputs(model, array)
     few = array[:runtime_samples]
     wanted = reference if int8_model is None else _keras_outputs(int8_model, array)
-    int8_figures = _int8_against_keras(int8, array, wanted) if int8 is not None else (None, None)
+    reading = Reading.of(model, reference)
+    int8_figures = _int8_against_keras(int8, array, wanted, reading) if int8 is not None else (None, None)
     xnnpack = _xnnpack_against_reference(int8, few) if int8 is not None else (None, None)
     micro_figures = _tflm_against_reference(float32 if int8 is None else int8, few, micro)
     result = Verification(
@@ -174,7 +177,8 @@ def _failures(result: Verification) -> Iterator[str]:
         )
     if result.int8_top1 is not None and not result.int8_top1 >= result.int8_top1_bound:
         yield (
-            f"Int8 file against Keras: top-1 agreement must be at least {result.int8_top1_bound:g}. "
+            "Int8 file against Keras: top-1 agreement (of labels: where both decide alike) must be at least "
+            f"{result.int8_top1_bound:g}. "
             f"Received: {result.int8_top1:.3g}. Calibrate with more representative_data of the same "
             "preprocessing, give words more bits or train in fixed point, or lower top1_agreement."
         )
@@ -208,9 +212,10 @@ def _keras_outputs(model: keras.Model, samples: NDArray[np.float32]) -> NDArray[
 
 
 def _int8_against_keras(
-    int8: TFLiteFile, samples: NDArray[np.float32], reference: NDArray[np.float32]
+    int8: TFLiteFile, samples: NDArray[np.float32], reference: NDArray[np.float32], reading: Reading
 ) -> tuple[float | None, float]:
-    agreement = Agreement.between(dequantize(run_litert(int8, samples), int8.description.outputs[0]), reference)
+    outputs = dequantize(run_litert(int8, samples), int8.description.outputs[0])
+    agreement = Agreement.between(outputs, reference, reading)
     return agreement.same_class, agreement.error
 
 
@@ -224,7 +229,7 @@ def _tflm_against_reference(file: TFLiteFile, samples: NDArray[np.float32], micr
     """The fields of `Verification` about TFLite Micro: figures, or the reason why there are none."""
     fields = dict.fromkeys(("tflm_steps", "tflm_output_steps", "tflm_float_error", "tflm_skipped"))
     if not micro:
-        return fields | {"tflm_skipped": "not asked for (micro=False)"}
+        return fields | {"tflm_skipped": "not asked for, or it lacks an operator"}
     if not tflm_available():
         return fields | {"tflm_skipped": "tflite-micro is not installed (pip install 'tf-structprune[micro]')"}
     outputs, reference = run_tflm(file, samples), run_litert(file, samples, kernels="reference")

@@ -7,7 +7,10 @@ import numpy as np
 from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription, activation_peak_bytes
 from tflite_export.write._c_array import check_identifier
 
-_C_TYPES = {"float32": "float", "int8": "std::int8_t", "uint8": "std::uint8_t", "int16": "std::int16_t"}
+_C_TYPES = {
+    "float32": "float",
+    **{f"{sign}int{bits}": f"std::{sign}int{bits}_t" for sign, bits in (("", 8), ("u", 8), ("", 16), ("", 32))},
+}
 _KIB = 1024
 _MVE_CHANNELS = 124  # CH_IN_BLOCK_MVE of CMSIS-NN
 
@@ -119,8 +122,8 @@ inline float FromOutput(OutputType value) {
 }
 """
 _TAKE_REAL = """\
-// The model takes real numbers as they are.
-inline InputType ToInput(float real) { return real; }
+// The model takes numbers as they are.
+inline InputType ToInput(float real) { return static_cast<InputType>(real); }
 """
 _GIVE_REAL = """\
 // The model gives real numbers.

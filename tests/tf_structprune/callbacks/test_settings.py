@@ -63,7 +63,7 @@ def test_bad_settings_are_refused(settings, message):
     [
         ({"schedule": "gradual"}, r"schedule must be a schedule or a tfmot PruningSchedule\. Received"),
         ({"score": 3}, r"score must be a name, a Keras loss or metric, or a function\. Received: score=3\. Use e\.g"),
-        ({"validation_data": X}, r"must be a pair of arrays \(x, y\)\. Received: ndarray\. Collect a data set"),
+        ({"validation_data": X}, r"must be a pair of arrays \(x, y\)\. Received: ndarray\. Give samples and targ"),
         ({"validation_data": (X, Y, Y)}, r"must be a pair of arrays \(x, y\)\. Received: tuple"),
     ],
 )

@@ -1,10 +1,11 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_structprune.task import Agreement, range_error, relative_error, same_class_fraction
+from tf_structprune.task import Agreement, Reading, component_error, range_error, relative_error, same_class_fraction
 
 outputs = arrays(np.float32, (6, 4), elements=st.floats(-100, 100, width=32))
 
@@ -49,3 +50,60 @@ def test_same_class_fraction_counts_samples():
 @pytest.mark.parametrize(("shape", "told"), [((3, 2), True), ((3, 1), False), ((3, 4, 4, 2), False), ((3,), False)])
 def test_only_a_vector_of_scores_names_a_class(shape, told):
     assert (Agreement.between(np.zeros(shape), np.zeros(shape)).same_class is not None) is told
+
+
+def test_labels_agree_label_by_label():
+    """Several labels are near 1 in int8, and which is the largest says nothing."""
+    reference = np.array([[0.9, 0.8, 0.1], [0.2, 0.6, 0.55]])
+    found = np.array([[0.8, 0.9, 0.2], [0.1, 0.55, 0.45]])
+    assert Agreement.between(found, reference, Reading("labels")).same_class == pytest.approx(5 / 6)
+    assert Agreement.between(found, reference, Reading("classes")).same_class == 0.5
+    assert Agreement.between(found, reference, Reading("numbers")).same_class is None
+
+
+def test_logits_of_labels_decide_at_zero():
+    reference, found = np.array([[0.3], [-0.3]]), np.array([[0.1], [0.1]])
+    assert Agreement.between(found, reference, Reading("labels", 0.0)).same_class == 0.5
+
+
+def test_scores_beside_boxes_in_pixels_do_not_vanish():
+    """Scores that are all 0 are a fortieth of the range of all, and wrong by a half of their own."""
+    rng = np.random.default_rng(0)
+    reference = np.concatenate([rng.uniform(0, 300, (50, 6, 4)), rng.uniform(0, 1, (50, 6, 1))], axis=-1)
+    found = reference.copy()
+    found[..., 4] = 0
+    assert range_error(found, reference) < 0.005
+    assert component_error(found, reference) > 0.5
+    assert Agreement.between(found, reference).error == component_error(found, reference)
+
+
+def test_component_that_never_varies_counts_with_the_range_of_all():
+    reference = np.array([[0.0, 5.0], [10.0, 5.0]])
+    assert component_error(reference + [[0.0, 0.1]], reference) == pytest.approx(0.01)
+
+
+ROWS = {
+    "probabilities": (np.array([[0.2, 0.8], [0.5, 0.5]]), None, Reading("classes")),
+    "logits": (np.array([[2.0, -1.0], [0.5, 3.0]]), None, Reading("classes")),
+    "sigmoids": (np.array([[0.9, 0.8], [0.1, 0.2]]), None, Reading("labels")),
+    "sigmoids, compiled": (np.array([[0.9, 0.1], [0.1, 0.9]]), "binary_crossentropy", Reading("labels")),
+    "label logits": (
+        np.array([[2.0, -1.0], [0.5, 3.0]]),
+        keras.losses.BinaryCrossentropy(True),
+        Reading("labels", 0.0),
+    ),
+    "one sigmoid": (np.array([[0.9], [0.2]]), "binary_crossentropy", Reading("labels")),
+    "one number": (np.array([[0.9], [0.2]]), None, Reading("numbers")),
+    "regression": (np.array([[2.0, -1.0], [0.5, 3.0]]), "mse", Reading("numbers")),
+    "maps": (np.zeros((2, 3, 3, 2)), None, Reading("numbers")),
+    "classes, compiled": (np.array([[0.2, 0.9], [0.9, 0.9]]), "categorical_crossentropy", Reading("classes")),
+    "classes by a loss of one's own": (np.array([[0.2, 0.9], [0.9, 0.9]]), lambda y, p: 0.0, Reading("classes")),
+}
+
+
+@pytest.mark.parametrize("rows, loss, wanted", ROWS.values(), ids=ROWS)
+def test_reading_follows_from_the_loss_else_from_the_outputs(rows, loss, wanted):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    if loss is not None:
+        model.compile("sgd", loss)
+    assert Reading.of(model, rows) == wanted

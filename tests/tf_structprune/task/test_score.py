@@ -198,3 +198,12 @@ def test_one_output_that_is_not_finite_is_enough():
     values = judge.samples([LABELS, good], [OUTPUTS, bad])
     assert np.isneginf(values).tolist() == [False, True, False, False]
     assert as_score(["mcr", None])([LABELS, good], [OUTPUTS, bad]) == -np.inf  # also where nobody scores it
+
+
+@pytest.mark.parametrize("rows", [[[1, 1, 0], [0, 1, 0]], [[0, 0, 0], [0, 0, 1]]], ids=["two", "none"])
+def test_mcr_refuses_several_labels_or_none_a_sample(rows):
+    """`argmax` would take the first of two, and class 0 for none."""
+    with pytest.raises(
+        ValueError, match=r"needs one class for each sample\. Received: rows of \d to \d ones\. For seve"
+    ):
+        misclassification_rate(np.array(rows, float), OUTPUTS[:2])

@@ -71,6 +71,7 @@ open(sys.argv[3], "wb").write(data)
 """
 
 
+@pytest.mark.sweep
 def test_same_model_and_data_give_the_same_bytes_in_another_process(build, samples, tmp_path):
     model = build()
     model.save(tmp_path / "model.keras")
@@ -189,10 +190,10 @@ BAD_MODELS = {
         ValueError,
         r"every input axis but the batch must be fixed. Received: shape=\(None, None, 3\)",
     ),
-    "integer_input": (
-        lambda: keras.Sequential([keras.Input((4,), dtype="uint8"), keras.layers.Rescaling(1 / 255)]),
+    "input_of_another_type": (
+        lambda: keras.Sequential([keras.Input((4,), dtype="bool"), keras.layers.Embedding(2, 3)]),
         ValueError,
-        "input must be of a floating type. Received: dtype=uint8",
+        "input must be of a floating type, uint8, int8, int32. Received: dtype=bool",
     ),
 }
 
@@ -211,3 +212,39 @@ def test_input_in_a_list_is_converted_without_a_warning(build, samples):
     expected = np.asarray(inner(samples))
     np.testing.assert_allclose(run_litert(convert(model), samples), expected, atol=1e-6)
     np.testing.assert_allclose(np.asarray(call_model(model, samples)), expected, atol=1e-6)
+
+
+PIXELS, TOKENS = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 2)), np.arange(80).reshape(20, 4)
+INTEGERS = {
+    "pixels": (
+        "uint8",
+        PIXELS,
+        lambda: [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(3, 3, activation="relu"), keras.layers.Flatten()],
+    ),
+    "tokens": (
+        "int32",
+        TOKENS,
+        lambda: [keras.layers.Embedding(80, 6), keras.layers.Conv1D(4, 3), keras.layers.GlobalMaxPooling1D()],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype, x, layers", INTEGERS.values(), ids=INTEGERS)
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_integers_are_taken_as_they_are(dtype, x, layers, quantize):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input(x.shape[1:], dtype=dtype), *layers(), keras.layers.Dense(3)])
+    file = open_file(convert(model, quantize=quantize, representative_data=x))
+    assert (file.description.inputs[0].dtype, file.description.inputs[0].scales) == (dtype, ())
+    found = dequantize(run_litert(file, x), file.description.outputs[0])
+    wanted = model.predict(x, verbose=0)
+    assert np.abs(found - wanted).max() < (1e-4 if quantize == "none" else 0.05) * np.ptp(wanted)
+
+
+@pytest.mark.parametrize(
+    "x", [TOKENS + 0.5, TOKENS.astype(float) * np.nan, TOKENS + 2.0**40], ids=["half", "nan", "large"]
+)
+def test_other_numbers_for_an_input_of_integers_are_refused(x):
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(80, 6), keras.layers.Flatten()])
+    with pytest.raises(ValueError, match="representative_data must be whole numbers of int32, as the model's input"):
+        convert(model, quantize="int8", representative_data=x)

@@ -51,7 +51,7 @@ def test_wrong_float_file_is_an_error(exported, other, samples):
 
 
 def test_wrong_int8_file_is_an_error_unless_the_bound_allows_it(exported, other, samples):
-    message = r"Int8 file against Keras: top-1 agreement must be at least 0.9. Received: 0"
+    message = r"Int8 file against Keras: top-1 agreement .* must be at least 0.9. Received: 0"
     with pytest.raises(VerificationError, match=message):
         verify(exported[0], exported[1], other[1], samples=samples)
     assert verify(exported[0], exported[1], other[1], samples=samples, top1_agreement=0.0).int8_top1 < 0.9
@@ -88,12 +88,12 @@ def test_missing_tflm_is_recorded_with_the_reason(exported, samples, monkeypatch
 
 def test_tflm_runs_only_when_asked_for(exported, samples):
     result = verify(*exported, samples=samples, micro=False)
-    assert (result.tflm_steps, result.tflm_skipped) == (None, "not asked for (micro=False)")
+    assert (result.tflm_steps, result.tflm_skipped) == (None, "not asked for, or it lacks an operator")
 
 
 BEYOND = {
     "float_error": (2e-4, "Float file against Keras: .* at most 0.0001. Received: 0.0002"),
-    "int8_top1": (0.89, "top-1 agreement must be at least 0.9. Received: 0.89.*lower top1_agreement"),
+    "int8_top1": (0.89, "top-1 agreement .* must be at least 0.9. Received: 0.89.*lower top1_agreement"),
     "tflm_steps": (3, "TFLite Micro against LiteRT's reference kernels: .* Received: 3 steps. Raise tflm_steps"),
     "tflm_float_error": (1e-2, "TFLite Micro against LiteRT's reference kernels: relative error .* Received: 0.01"),
 }
