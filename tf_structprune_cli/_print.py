@@ -29,6 +29,8 @@ def print_report(report: CompressReport, console: Console) -> None:
     _print_fixed_point(report, console)
     _print_validation(report, console)
     _print_memory(report.memory, console)
+    if report.micro_reason is not None:
+        console.print(f"No files for microcontrollers: {report.micro_reason}", highlight=False, markup=False)
     _print_npu(report.npu, console)
     if report.multiplications is not None:
         _print_multiplications(report.multiplications, console)

@@ -13,7 +13,7 @@ from tf_structprune.shrink._fold import Folding, fold_dead_maps
 from tf_structprune.shrink._plan import ShrinkPlan, plan_shrink
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ShrunkModel:
     """A smaller model and what is left of its masks.
 
@@ -28,6 +28,10 @@ class ShrunkModel:
     model: keras.Model
     masks: MaskSet
     plan: ShrinkPlan
+
+    def __repr__(self) -> str:
+        masked = len(self.masks.to_arrays())
+        return f"ShrunkModel('{self.model.name}', {self.model.count_params():,} parameters, {masked} masks left)"
 
 
 def shrink(masked: keras.Model) -> ShrunkModel:

@@ -161,7 +161,9 @@ class _Bench:
     @property
     def _settings(self) -> ExportSettings:
         asked = self.job.settings
-        return ExportSettings(lower=asked.lower, target=asked.target, device=self.job.device, names=asked.names)
+        return ExportSettings(
+            lower=asked.lower, target=asked.target, device=self.job.device, names=asked.names, micro=asked.micro
+        )
 
 
 def loss_told(attempts: Sequence[Attempt], job: Job, what: str) -> str:

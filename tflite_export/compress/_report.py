@@ -202,6 +202,7 @@ class CompressReport:
         fixed_point: what became of the recipe; None where none was asked for.
         validation: scores of the validation data.
         memory: flash and RAM of the integer files.
+        micro_reason: why there are no files for microcontrollers; None with them.
         npu: Vela's estimates of them.
         lowered: what became of each layer with masked-out work, by file, in words.
         multiplications: modelled work of the layers with removed kernels; None where there are none.
@@ -224,6 +225,7 @@ class CompressReport:
     fixed_point: FixedPointFigures | None
     validation: ValidationFigures
     memory: MemoryFigures
+    micro_reason: str | None
     npu: NpuFigures
     lowered: tuple[str, ...]
     multiplications: Multiplications | None

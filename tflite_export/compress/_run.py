@@ -129,6 +129,7 @@ def compress_into(
         fixed_point=_fixed_point(done, compressed, job),
         validation=_validation(done, before, after, job),
         memory=_memory(baseline, compressed),
+        micro_reason=compressed.micro_reason,
         npu=NpuFigures(baseline.npu, compressed.npu, compressed.npu_reason or baseline.npu_reason),
         lowered=compressed.lowered,
         multiplications=multiplications_section(compressed.multiplications),

@@ -73,6 +73,8 @@ class CompressSettings:
         lower: "auto": layers with removed kernels or patterns compute only what is left, where that is measured to be
             faster; "none": they compute zeros.
         target: what the files are lowered for: latency on a CPU, or a small arena.
+        micro: "auto": files for microcontrollers too, unless TFLite Micro lacks an operator of the model; "require": it
+            must not lack one; "none": without them.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same.
@@ -94,7 +96,7 @@ class CompressSettings:
     search: str = "best_of_n"
     candidates: int = 50
     tolerance: float = 0.01
-    min_validation: int = 50
+    min_validation: int = 16
     epochs: int | None = None
     finetune_batch: int | None = None
     finetune_rate: float = 1e-3
@@ -106,6 +108,7 @@ class CompressSettings:
     min_channels: int = 1
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
+    micro: Literal["auto", "require", "none"] = "auto"
     names: bool = False
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
@@ -134,6 +137,7 @@ class CompressSettings:
         _check_choice("augment", self.augment, AUGMENTATIONS)
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))
+        _check_choice("micro", (self.micro,), ("auto", "require", "none"))
         _check_choice("executor", (self.executor,), ("local", "ray"))
         _check_workers(self.executor, self.workers)
         _check_range("tolerance", self.tolerance, 0, 1)

@@ -62,7 +62,7 @@ def export(
         verify_data: samples on which the files are compared with Keras; `representative_data` by default.
         overwrite: replace a directory that an earlier export wrote.
         settings: how to export.
-        **options: instead of `settings`, fields of `ExportSettings` by name, e.g. `quantize="none"`, `micro=False`.
+        **options: instead of `settings`, fields of `ExportSettings` by name, e.g. `quantize="none"`, `micro="none"`.
 
     Returns:
         What was written and measured, as in `summary.json`.
@@ -71,7 +71,7 @@ def export(
         FileExistsError, NotADirectoryError, PermissionError: see `staged_directory`.
         RuntimeError: Keras runs on another backend than TensorFlow.
         TypeError: not a Keras model, data that are not numbers, an unknown option, or options beside `settings`.
-        ValueError: wrong argument or data, a model that TFLite cannot express, or (with `micro`) an
+        ValueError: wrong argument or data, a model that TFLite cannot express, or with `micro="require"` an
             operator that TFLite Micro lacks.
         VerificationError: a file disagrees with Keras, or the runtimes with each other.
     """
@@ -133,7 +133,7 @@ def write_source(
         samples: real samples for calibration, from `check_samples`.
         checked: samples on which the files are compared with Keras.
     """
-    plain, name, micro = source.plain, settings.name, settings.micro
+    plain, name, micro = source.plain, settings.name, settings.runs_micro
     in_float = _lowered(source, "none", settings)
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
     float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
@@ -145,6 +145,8 @@ def write_source(
         files = write_integer_files(stem, in_int8.model, samples, fixed=source.fixed, micro=micro, names=settings.names)
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
+    figures, reason = _figures(float_file, files, settings)
+    micro = micro and reason is None
     verification = verify(
         plain,
         float_file.file,
@@ -161,7 +163,8 @@ def write_source(
         directory=os.fspath(folder),
         quantize=source.quantize,
         representative_samples=0 if files is None else len(samples),
-        **_figures(float_file, files, settings),
+        **figures,
+        micro_reason=reason,
         lowered=tuple(lines),
         multiplications=_multiplications(plain),
         verification=verification,
@@ -185,9 +188,29 @@ def converted_integers(source: Source, settings: ExportSettings, samples: NDArra
     return integer_file(model, samples, fixed=source.fixed, names=settings.names)
 
 
-def _figures(float_file: Written, files: IntegerFiles | None, settings: ExportSettings) -> dict[str, Any]:
-    """The fields of the summary about each file; the microcontroller's is chosen by them, and its bundle written."""
-    micro = settings.micro
+def _figures(
+    float_file: Written, files: IntegerFiles | None, settings: ExportSettings
+) -> tuple[dict[str, Any], str | None]:
+    """The fields of the summary about each file, with the microcontroller's bundle written; and why there is none."""
+    if not settings.runs_micro:
+        return _measured(float_file, files, settings, micro=False), "It was not asked for."
+    try:
+        return _measured(float_file, files, settings, micro=True), None
+    except ValueError as error:
+        if settings.micro != "auto":
+            raise
+        logging.info("There is no bundle for microcontrollers: %s", error)
+        return _measured(float_file, files, settings, micro=False), str(error)
+
+
+def _measured(
+    float_file: Written, files: IntegerFiles | None, settings: ExportSettings, *, micro: bool
+) -> dict[str, Any]:
+    """The figures, and with `micro` the bundle of the file that suits a microcontroller best.
+
+    Raises:
+        ValueError: with `micro`, TFLite Micro cannot run a file.
+    """
     float32 = summarize_file(float_file, micro=micro)
     given = (None, None, None) if files is None else (files.int8, files.int4, files.lut)
     int8, int4, lut = (None if each is None else summarize_file(each, micro=micro) for each in given)
@@ -228,7 +251,8 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
 
 
 def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None) -> None:
-    folder.mkdir(exist_ok=True)
     version = runtime_versions()["tflite_micro"]
-    for entry, text in micro_bundle(file, name, arena_bytes=arena_bytes, tflm_version=version).items():
+    bundle = micro_bundle(file, name, arena_bytes=arena_bytes, tflm_version=version)
+    folder.mkdir(exist_ok=True)
+    for entry, text in bundle.items():
         (folder / entry).write_text(text)

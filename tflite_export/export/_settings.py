@@ -12,6 +12,9 @@ from tflite_export.quantize import Quantize
 from tflite_export.verify import check_top1_agreement
 from tflite_export.write import check_identifier
 
+Micro = Literal["auto", "require", "none"]
+"""Whether the files are for microcontrollers too."""
+
 Lower = Literal["auto", "none"]
 """Whether masked-out work is left out of the files where that is measured to pay."""
 
@@ -27,7 +30,9 @@ class ExportSettings:
         name: stem of the file names and of the C++ names; a C++ identifier.
         top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
         tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
-        micro: write `micro/` and run TFLite Micro, when it is installed.
+        micro: "require" writes `micro/` and runs TFLite Micro, when it is installed, and refuses a model with operators
+            that it lacks; "auto" then writes the files for phones alone, and `micro_reason` of the summary says why;
+            "none" does neither. True stands for "require", False for "none".
         lower: "auto" turns what kernel and strided masks left out into less work in the `.tflite` files, layer
             by layer where that is measured to pay in that file's number format, see `lower.lower`; "none"
             leaves zeros, and so do dense layers in fixed point, and all layers with a weight step a channel. The
@@ -47,7 +52,7 @@ class ExportSettings:
     name: str = "model"
     top1_agreement: float = 0.9
     tflm_steps: int = 1
-    micro: bool = True
+    micro: Micro | bool = "auto"
     lower: Lower = "auto"
     target: Target = "cpu"
     device: Device = HOST
@@ -59,11 +64,17 @@ class ExportSettings:
             raise ValueError(f"quantize must be 'none', 'int8' or a FixedPoint. Received: quantize={self.quantize!r}.")
         if self.lower not in ("auto", "none"):
             raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={self.lower!r}.")
+        check_micro(self.micro)
         check_identifier(self.name)
         check_top1_agreement(self.top1_agreement)
         check_target(self.target)
         if self.npu is not None:
             check_accelerator(self.npu)
+
+    @property
+    def runs_micro(self) -> bool:
+        """Whether TFLite Micro is asked for at all."""
+        return self.micro not in ("none", False)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -79,3 +90,13 @@ class ExportSettings:
                 near = difflib.get_close_matches(name, known)
                 raise TypeError(f"Unknown option of an export. Received: {name}. Use {' or '.join(near or known)}.")
         return cls(**options)
+
+
+def check_micro(micro: Micro | bool) -> None:
+    """Refuse another choice.
+
+    Raises:
+        ValueError: it is none of `Micro`, True or False.
+    """
+    if micro not in ("auto", "require", "none", True, False):
+        raise ValueError(f"micro must be 'auto', 'require' or 'none'. Received: micro={micro!r}.")

@@ -81,6 +81,7 @@ class ExportSummary:
         int4: the fixed-point file with packed weights, or None.
         lut: the fixed-point file with weights as indices into tables, for TFLite Micro alone, or None.
         lut_reason: why there is none; None with one.
+        micro_reason: why there is no bundle for microcontrollers, and TFLite Micro did not run; None with one.
         npu: Vela's estimate of the int8 file on an Ethos-U, or None.
         npu_reason: why there is no estimate; None with one.
         lowered: what became of each layer with masked-out work, by file, in words.
@@ -99,6 +100,7 @@ class ExportSummary:
     int4: FileSummary | None
     lut: FileSummary | None
     lut_reason: str | None
+    micro_reason: str | None
     npu: NpuEstimate | None
     npu_reason: str | None
     lowered: tuple[str, ...]
@@ -106,6 +108,23 @@ class ExportSummary:
     verification: Verification
     exact: dict[str, ExactAgreement]
     versions: dict[str, str | None]
+
+    def __str__(self) -> str:
+        """The files and their figures as a table, and how well they agree with Keras."""
+        rows = [("file", "bytes", "parameters", "MACs", "TFLM arena (bytes)")]
+        for file in (self.float32, self.int8, self.int4, self.lut):
+            if file is not None:
+                arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,}"
+                rows.append((file.file, f"{file.size_bytes:,}", f"{file.parameters:,}", f"{file.macs:,}", arena))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+        found = self.verification
+        told = f"Float file against Keras: relative error {found.float_error:.2g} on {found.samples:,} samples."
+        if found.int8_top1 is not None:
+            told += f" Integer file: the same decision on {100 * found.int8_top1:.1f} %."
+        elif found.int8_error is not None:
+            told += f" Integer file: error {100 * found.int8_error:.2g} % of the range."
+        return "\n".join([f"Written to {self.directory}", *lines, told])
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as nested dicts of plain values, ready for `json.dumps`."""

@@ -165,3 +165,8 @@ def test_shrunk_model_survives_saving(tmp_path):
     small = shrink(masked_at(zoo.build("residual_projection"), {"feature_map": 0.4})).model
     small.save(tmp_path / "small.keras")
     assert zoo.largest_difference(small, keras.models.load_model(tmp_path / "small.keras"), zoo.batch()) == 0
+
+
+def test_shrunk_model_is_told_in_one_line():
+    small = shrink(sp.wrap(zoo.build("chain")))
+    assert repr(small) == f"ShrunkModel('{small.model.name}', {small.model.count_params():,} parameters, 0 masks left)"

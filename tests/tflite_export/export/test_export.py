@@ -167,15 +167,23 @@ def test_quantize_none_writes_the_float_file_alone(model, data, tmp_path):
     assert f"net_data_size = {size};" in (tmp_path / "out" / "micro" / "net_data.h").read_text()
 
 
-def test_micro_false_writes_no_sources_and_takes_operators_that_tflm_lacks(tmp_path):
+def test_operators_that_tflm_lacks_are_refused_only_where_it_is_required(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Activation(keras.ops.sign)])
     arguments = {"representative_data": np.eye(4), "quantize": "none"}
-    with pytest.raises(ValueError, match="TFLite Micro .*SIGN"):
-        export(model, tmp_path / "out", **arguments)
+    for required in ("require", True):
+        with pytest.raises(ValueError, match="TFLite Micro .*SIGN"):
+            export(model, tmp_path / "out", **arguments, micro=required)
     assert os.listdir(tmp_path) == []
-    summary = export(model, tmp_path / "out", **arguments, micro=False)
-    assert visible(tmp_path / "out") == FILES - {"micro", "model_int8.tflite"}
-    assert summary.float32.arena_bytes is None
+    for name, choice in {"auto": "auto", "none": "none", "false": False}.items():
+        summary = export(model, tmp_path / name, **arguments, micro=choice)
+        assert visible(tmp_path / name) == FILES - {"micro", "model_int8.tflite"}
+        assert summary.float32.arena_bytes is None
+        assert ("SIGN" in summary.micro_reason) == (choice == "auto")
+
+
+def test_other_choices_for_micro_are_refused(model, data, tmp_path):
+    with pytest.raises(ValueError, match="micro must be 'auto', 'require' or 'none'. Received: micro='never'"):
+        export(model, tmp_path / "out", representative_data=data, micro="never")
 
 
 def test_verify_data_take_the_place_of_representative_data(model, data, tmp_path):
@@ -349,3 +357,14 @@ def test_export_takes_settings_as_a_value(model, data, tmp_path):
     settings = ExportSettings(quantize="none", name="net", micro=False)
     summary = export(model, tmp_path / "out", representative_data=data[:8], settings=settings)
     assert (summary.quantize, summary.float32.file, summary.float32.arena_bytes) == ("none", "net_float32.tflite", None)
+
+
+def test_summary_prints_as_a_table(exported):
+    out, summary = exported
+    first, head, *files, last = str(summary).splitlines()
+    assert first == f"Written to {out}"
+    assert head.split() == ["file", "bytes", "parameters", "MACs", "TFLM", "arena", "(bytes)"]
+    assert [line.split()[:2] for line in files] == [
+        [file.file, f"{file.size_bytes:,}"] for file in (summary.float32, summary.int8)
+    ]
+    assert f"the same decision on {100 * summary.verification.int8_top1:.1f} %." in last
