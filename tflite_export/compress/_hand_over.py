@@ -96,22 +96,22 @@ def hand_over(model: keras.Model, folder: Path, job: Job, *, given: bool = False
         VerificationError: a file disagrees with the model that it was made from, or the runtimes with each other, and
             no other way to make it is left.
     """
-    bench = _Bench(folder, job, check_samples(job.data.x_val[:_VERIFIED], model, name="x_val"))
+    mending = _Mending(folder, job, check_samples(job.data.x_val[:_VERIFIED], model, name="x_val"))
     for name, make in _ways(model, job, lowered=lowered, train=not given):
-        if (done := bench.tried(name, make)) is not None:
+        if (done := mending.tried(name, make)) is not None:
             return done
-    if not bench.judged:
-        raise bench.errors[0]
+    if not mending.judged:
+        raise mending.errors[0]
     if not given:
-        told = loss_told(bench.attempts, job, "integer file")
+        told = loss_told(mending.attempts, job, "integer file")
         raise RefusedError(
             f"{told} Use a lower --sparsity, more bits, more --epochs, or a larger --tolerance. Nothing was written."
         )
-    return bench.best()
+    return mending.best()
 
 
 @dataclass
-class _Bench:
+class _Mending:
     """Makes, judges and writes files, and remembers what became of them."""
 
     folder: Path
@@ -130,7 +130,8 @@ class _Bench:
         try:
             made = make()
             files = None if self.attempts else self._written(made)
-            found = judge_file(self._converted(made) if files is None else integers_of(self.folder, files), self.job)
+            judged = [self._converted(made)] if files is None else integer_files(self.folder, files)
+            found = min((judge_file(file, self.job) for file in judged), key=lambda each: each.score)
             if found.accepted and files is None:
                 files = self._written(made)
         except (ValueError, VerificationError) as error:
@@ -215,9 +216,13 @@ def _trained(model: keras.Model, grids: FixedPoint, samples: NDArray[Any], job: 
     return _Made(Source(float_form(fixed), fixed, "int8", fixed), samples, figures)
 
 
-def integers_of(folder: Path, summary: ExportSummary) -> TFLiteFile:
-    """The integer file of a folder, the float file where there is no other."""
-    return open_file(folder / (summary.float32 if summary.int8 is None else summary.int8).file)
+def integer_files(folder: Path, summary: ExportSummary) -> list[TFLiteFile]:
+    """The integer files of a folder that every runtime takes; the float file where there are none.
+
+    A file with tables, for TFLite Micro alone, was verified to give the integers of the first.
+    """
+    integers = [file for file in (summary.int8, summary.int4) if file is not None]
+    return [open_file(folder / file.file) for file in integers or [summary.float32]]
 
 
 def judge_file(file: TFLiteModel, job: Job) -> Judgement:

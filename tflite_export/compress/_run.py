@@ -17,7 +17,7 @@ from tf_structprune.stages import StageReport
 from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows
-from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integers_of, loss_told
+from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integer_files, loss_told
 from tflite_export.compress._job import Job
 from tflite_export.compress._report import (
     AttemptFigures,
@@ -145,7 +145,7 @@ def compress_into(
 
 def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile]:
     """The float and the integer file."""
-    return open_file(folder / summary.float32.file), integers_of(folder, summary)
+    return open_file(folder / summary.float32.file), integer_files(folder, summary)[0]
 
 
 def _fixed_point(done: Done, files: ExportSummary, job: Job) -> FixedPointFigures | None:

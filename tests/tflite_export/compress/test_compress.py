@@ -386,3 +386,16 @@ def test_data_are_checked_before_anything_is_made(tmp_path):
     with pytest.raises(ValueError, match="x_train does not fit the model's input"):
         compress(tiny.trained(), wrong, tmp_path / "deep" / "out", settings=SETTINGS)
     assert tiny.entries(tmp_path) == []
+
+
+@pytest.mark.sweep
+def test_equal_runs_write_equal_summaries_apart_from_timings(tmp_path, monkeypatch):
+    """Nothing of one process gets into them, such as the address of an object."""
+    settings = CompressSettings(search="magnitude", epochs=1, tolerance=1.0, finetune_batch=64)
+    texts = []
+    for name in ("one", "other"):
+        keras.utils.set_random_seed(len(texts))
+        compress(tiny.fresh(), tiny.data(), tmp_path / name, settings=settings, device=ByMacs())
+        texts.append((tmp_path / name / "summary.json").read_text())
+    assert texts[0] == texts[1]
+    assert not re.search(r"0x[0-9a-f]{6,}|<\w", texts[0])

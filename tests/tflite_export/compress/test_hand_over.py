@@ -96,7 +96,7 @@ def made(monkeypatch):
         left = iter(scores)
         monkeypatch.setattr(_hand_over, "converted_integers", lambda source, *_: source)
         monkeypatch.setattr(_hand_over, "write_source", lambda source, *_: written.append(source) or "summary")
-        monkeypatch.setattr(_hand_over, "integers_of", lambda *_: written[-1])
+        monkeypatch.setattr(_hand_over, "integer_files", lambda *_: [written[-1]])
         monkeypatch.setattr(
             _hand_over, "judge_file", lambda _, job: Judgement(score := next(left), job.judge.accepts(score), None)
         )
@@ -187,3 +187,13 @@ def test_compress_hands_over_a_mended_file(loud, tmp_path, monkeypatch):
     assert found.int8_within_tolerance and found.compressed_int8 <= found.dense_float + 0.02
     assert len(found.attempts) > 1 and found.attempts[-1].value == found.compressed_int8
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["validation"]["attempts"][0]["name"] == "int8"
+
+
+def test_packed_file_is_judged_too(tmp_path, made, monkeypatch):
+    """Its biases are coarser: it may lose more than the int8 file beside it."""
+    made(0.0, -0.5)
+    monkeypatch.setattr(_hand_over, "integer_files", lambda *_: ["int8", "int4"])
+    fixed = to_fixed_point(tiny.trained(), FixedPoint(4, 8))
+    calibrate(fixed, tiny.data().x_train[:64])
+    with pytest.raises(RefusedError, match="int8: 50.00 %. Use a lower --sparsity"):
+        hand_over(fixed, tmp_path, job_for(tiny.trained()))
