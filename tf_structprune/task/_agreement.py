@@ -59,12 +59,14 @@ class Agreement:
     Attributes:
         same_class: fraction of the samples for which both name the same class, or of the labels on which both decide
             alike; None where no decision is read from the outputs.
-        error: root mean square difference as a fraction of the range of the reference outputs: of the component, one
-            place of the last axis, for which that is worst.
+        error: root mean square difference as a fraction of the range of the reference outputs.
+        component_error: the same for the component, one place of the last axis, for which it is worst, as a fraction of
+            that component's range.
     """
 
     same_class: float | None
     error: float
+    component_error: float
 
     @classmethod
     def between(cls, outputs: NDArray[Any], reference: NDArray[Any], reading: Reading | None = None) -> Self:
@@ -82,7 +84,7 @@ class Agreement:
             same = same_class_fraction(outputs, reference)
         elif reading.kind == "labels":
             same = float(np.mean((outputs > reading.threshold) == (reference > reading.threshold)))
-        return cls(same, component_error(outputs, reference))
+        return cls(same, range_error(outputs, reference), component_error(outputs, reference))
 
 
 def component_error(outputs: NDArray[Any], reference: NDArray[Any]) -> float:

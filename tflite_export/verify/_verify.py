@@ -17,6 +17,7 @@ from tflite_export.verify._steps import largest_steps
 FLOAT_BOUND = 1e-4
 TFLM_STEPS_BOUND = 1
 INT8_ERROR_BOUND = 0.1
+INT8_COMPONENT_ERROR_BOUND = 0.3  # an output that is always 0 has 0.6 and more
 _KERAS_BATCH = 64
 
 
@@ -38,8 +39,7 @@ class Verification:
         int8_top1: fraction of samples where int8 and Keras name the same class; of labels where they decide alike, for
             a model of several labels or one yes or no.
         int8_top1_bound: smallest `int8_top1` allowed.
-        int8_error: int8 against Keras, root mean square difference as a fraction of the output range, of the worst
-            component of the last axis.
+        int8_error: int8 against Keras, root mean square difference as a fraction of the output range.
         int8_error_bound: largest `int8_error` allowed where there is no class to compare.
         xnnpack_steps: largest difference of XNNPACK from the reference kernels, in int8 steps (recorded).
         xnnpack_top1: fraction of samples where XNNPACK and reference kernels name the same class (recorded).
@@ -50,6 +50,8 @@ class Verification:
         tflm_output_steps: the same difference in the outputs themselves (recorded).
         tflm_float_error: without an int8 file, TFLite Micro against the reference kernels, as `float_error`.
         tflm_skipped: why TFLite Micro did not run; None when it ran.
+        int8_component_error: as `int8_error`, of the component, one place of the last axis, for which that is worst, as
+            a fraction of its own range; at most 0.3 where there is no class to compare.
     """
 
     samples: int
@@ -67,6 +69,7 @@ class Verification:
     tflm_output_steps: int | None
     tflm_float_error: float | None
     tflm_skipped: str | None
+    int8_component_error: float | None = None
 
 
 def verify(
@@ -117,7 +120,7 @@ def verify(
     few = array[:runtime_samples]
     wanted = reference if int8_model is None else _keras_outputs(int8_model, array)
     reading = Reading.of(model, reference)
-    int8_figures = _int8_against_keras(int8, array, wanted, reading) if int8 is not None else (None, None)
+    found = None if int8 is None else _int8_against_keras(int8, array, wanted, reading)
     xnnpack = _xnnpack_against_reference(int8, few) if int8 is not None else (None, None)
     micro_figures = _tflm_against_reference(float32 if int8 is None else int8, few, micro)
     result = Verification(
@@ -125,9 +128,10 @@ def verify(
         runtime_samples=len(few),
         float_error=relative_error(run_litert(float32, array), reference),
         float_bound=FLOAT_BOUND,
-        int8_top1=int8_figures[0],
+        int8_top1=None if found is None else found.same_class,
         int8_top1_bound=top1_agreement,
-        int8_error=int8_figures[1],
+        int8_error=None if found is None else found.error,
+        int8_component_error=None if found is None else found.component_error,
         int8_error_bound=int8_error,
         xnnpack_steps=xnnpack[0],
         xnnpack_top1=xnnpack[1],
@@ -190,6 +194,13 @@ def _failures(result: Verification) -> Iterator[str]:
             f"range. Received: {judged:.3g}. Calibrate with more representative_data of the same "
             "preprocessing, give words more bits or train in fixed point, or raise int8_error."
         )
+    worst = result.int8_component_error if result.int8_top1 is None else None
+    if worst is not None and not worst <= INT8_COMPONENT_ERROR_BOUND:
+        yield (
+            f"Int8 file against Keras: the error of each component must be at most {INT8_COMPONENT_ERROR_BOUND:g} of "
+            f"its own range. Received: {worst:.3g}. Give components of other sizes an output of their own, or scale "
+            "them."
+        )
     if result.tflm_steps is not None and result.tflm_steps > result.tflm_steps_bound:
         yield (
             f"TFLite Micro against LiteRT's reference kernels: must differ by at most "
@@ -213,10 +224,9 @@ def _keras_outputs(model: keras.Model, samples: NDArray[np.float32]) -> NDArray[
 
 def _int8_against_keras(
     int8: TFLiteFile, samples: NDArray[np.float32], reference: NDArray[np.float32], reading: Reading
-) -> tuple[float | None, float]:
+) -> Agreement:
     outputs = dequantize(run_litert(int8, samples), int8.description.outputs[0])
-    agreement = Agreement.between(outputs, reference, reading)
-    return agreement.same_class, agreement.error
+    return Agreement.between(outputs, reference, reading)
 
 
 def _xnnpack_against_reference(int8: TFLiteFile, samples: NDArray[np.float32]) -> tuple[int, float | None]:

@@ -74,7 +74,7 @@ def test_scores_beside_boxes_in_pixels_do_not_vanish():
     found[..., 4] = 0
     assert range_error(found, reference) < 0.005
     assert component_error(found, reference) > 0.5
-    assert Agreement.between(found, reference).error == component_error(found, reference)
+    assert Agreement.between(found, reference).component_error == component_error(found, reference)
 
 
 def test_component_that_never_varies_counts_with_the_range_of_all():

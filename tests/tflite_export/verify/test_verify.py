@@ -1,5 +1,6 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -131,3 +132,17 @@ def test_no_runtime_samples_are_refused(exported, samples):
 def test_samples_of_another_shape_are_refused(exported):
     with pytest.raises(ValueError, match=r"verification samples must have shape \(n, 8, 8, 2\)"):
         verify(*exported, samples=np.zeros((3, 8, 8, 1)))
+
+
+def test_scores_that_vanish_beside_boxes_in_pixels_are_refused():
+    """Their error is small against the range of all outputs, and all of their own."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    inputs = keras.Input((6,))
+    boxes = keras.layers.Rescaling(300.0)(keras.layers.Dense(4, activation="sigmoid")(inputs))
+    scores = keras.layers.Dense(1, activation="sigmoid")(inputs)
+    model = keras.Model(inputs, keras.layers.Concatenate()([boxes, scores]))
+    model.compile("sgd", "mse")
+    files = [convert(model, quantize=kind, representative_data=x) for kind in ("none", "int8")]
+    with pytest.raises(VerificationError, match="error of each component must be at most 0.3 of its own range"):
+        verify(model, *files, samples=x, micro=False)
