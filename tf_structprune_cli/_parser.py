@@ -81,13 +81,12 @@ def _add_setting(parser: Any, field: Field) -> None:
         flag, told = _OPPOSITES[field.name]
         parser.add_argument(flag, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=told)
         return
+    flag = f"--{field.name.replace('_', '-')}"
     if field.kind == "bool":
-        parser.add_argument(f"--{field.name}", action="store_true", default=argparse.SUPPRESS, help=_help_of(field))
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=_help_of(field))
         return
     read, metavar = _reader_of(field.kind)
-    parser.add_argument(
-        f"--{field.name.replace('_', '-')}", type=read, default=argparse.SUPPRESS, metavar=metavar, help=_help_of(field)
-    )
+    parser.add_argument(flag, type=read, default=argparse.SUPPRESS, metavar=metavar, help=_help_of(field))
 
 
 def _reader_of(kind: str) -> tuple[Callable[[str], Any], str | None]:

@@ -41,8 +41,12 @@ class Reading:
             return cls("labels", 0.5 if inside else 0.0)
         if outputs.ndim != 2 or outputs.shape[1] < 2 or any(name in loss for name in _NUMBER_LOSSES):
             return cls("numbers")
-        sums_to_one = np.allclose(outputs.sum(axis=1), 1, atol=_SUM_ERROR)
-        return cls("labels" if inside and not sums_to_one and not loss else "classes")
+        return cls("labels" if inside and not are_probabilities(outputs) and not loss else "classes")
+
+
+def are_probabilities(outputs: NDArray[Any]) -> bool:
+    """Whether rows of outputs, shape (samples, classes), are never negative and add up to one."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=_SUM_ERROR))
 
 
 def compiled_loss(model: keras.Model) -> str:

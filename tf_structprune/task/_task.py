@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.search import Metric
-from tf_structprune.task._agreement import compiled_loss
+from tf_structprune.task._agreement import are_probabilities, compiled_loss
 from tf_structprune.task._predict import predict
 from tf_structprune.task._score import SampleScore, Score, as_score, class_labels
 from tf_structprune.task._teacher import SameOutputs, SoftTargets
 
 _SEEN = 64  # samples whose outputs tell probabilities from logits
-_SUM_ERROR = 1e-2  # outputs whose rows add up to one within this are probabilities
 
 _ACCURACY = Metric("accuracy", percent=True, best=1.0)
 
@@ -121,7 +120,7 @@ def _are_whole(y: Targets) -> bool:
 
 def _classes(outputs: NDArray[np.float64]) -> Task:
     count = outputs.shape[1]
-    probabilities = bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=_SUM_ERROR))
+    probabilities = are_probabilities(outputs)
     return Task(
         title=f"{count} classes",
         score=as_score("mcr"),

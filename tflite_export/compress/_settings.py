@@ -56,7 +56,7 @@ class CompressSettings:
         candidates: candidates that a searching selector scores in each stage.
         tolerance: accepted rise of the validation error over the given model's, as a fraction: of every stage, and of
             the integer file, which is mended as far as that helps (calibration, equalized channels,
-            quantization-aware training) or refused.
+            quantization-aware training, QAT) or refused.
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps.

@@ -24,9 +24,8 @@ def without_notes(model: Any) -> None:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.quantization = _read(tensor.quantization)
-            tensor.hasRank = bool(tensor.hasRank) and not _length(
-                tensor.shape
-            )  # only a shape without axes leaves it open
+            if _length(tensor.shape):  # only a shape without axes leaves the rank open
+                tensor.hasRank = False
             if tensor.shapeSignature is not None and not np.any(np.asarray(tensor.shapeSignature) < 0):
                 tensor.shapeSignature = None
         for operator in graph.operators:

@@ -79,7 +79,9 @@ def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArr
     """
     shape, dtype = input_shape(model), input_dtype(model)
     given = collected(samples, name)
-    array = np.asarray(given[0] if isinstance(given, tuple) and len(given) == 2 else given)
+    if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == len(shape) + 1:
+        given = given[0]  # and not two samples
+    array = np.asarray(given)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must be an array of numbers. Received: dtype={array.dtype}. Pass the images or features "

@@ -248,3 +248,10 @@ def test_other_numbers_for_an_input_of_integers_are_refused(x):
     model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(80, 6), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="representative_data must be whole numbers of int32, as the model's input"):
         convert(model, quantize="int8", representative_data=x)
+
+
+def test_pair_of_samples_and_targets_is_told_from_two_samples(build, samples):
+    model = build()
+    alone = convert(model, quantize="int8", representative_data=samples[:2])
+    assert convert(model, quantize="int8", representative_data=tuple(samples[:2])) == alone
+    assert convert(model, quantize="int8", representative_data=(samples[:2], np.zeros(2))) == alone
