@@ -18,7 +18,6 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 SUITES = [
     "tests/end_to_end/test_core.py",
     "tests/tf_structprune/task/test_score.py",
-    "tests/tf_structprune/layers/test_clone.py",
     "tests/tf_structprune/layers/test_masked_normalization.py",
 ]
 

@@ -23,6 +23,7 @@ SETTINGS = CompressSettings(
     epochs=2,
     finetune_batch=32,
     augment=("flip", "shift"),
+    micro="none",
 )
 
 

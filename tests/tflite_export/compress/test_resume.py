@@ -122,11 +122,8 @@ def check_same(found, wanted):
         assert row == pytest.approx(other, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "epochs",
-    [2, pytest.param(4, marks=SELDOM), pytest.param(6, marks=SELDOM)],
-    ids=["first stage", "second stage", "end"],
-)
+@pytest.mark.sweep  # the killed command below is stopped between epochs too
+@pytest.mark.parametrize("epochs", [2, 4, 6], ids=["first stage", "second stage", "end"])
 def test_stages_stopped_between_epochs_end_the_same(pruned, tmp_path, monkeypatch, epochs):
     work = Work(tmp_path, {"run": 1})
     with monkeypatch.context() as patch, pytest.raises(Killed):
