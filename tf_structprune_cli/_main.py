@@ -93,17 +93,24 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    from tflite_export.compress import check_data, compress, load_data, load_model
+    from tflite_export.compress import check_data, compress, load_model
 
     settings = _settings(arguments)
     model = load_model(arguments.model)
-    data, task = check_data(load_data(arguments.data, seed=settings.seed), model, settings)
-    length = settings.retraining(len(data.x_train))
+    data, task = check_data(_data(arguments, settings.seed, model), model, settings)
+    length = settings.retraining(data.samples)
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     report = compress(
         model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
     _print(report, arguments.out)
+
+
+def _data(arguments: argparse.Namespace, seed: int, model: Any) -> Any:
+    """The data that an option names."""
+    from tflite_export.compress import load_data
+
+    return load_data(arguments.data, seed=seed, model=model, skip_corrupt=arguments.skip_corrupt)
 
 
 def _print(report: Any, out: str) -> None:

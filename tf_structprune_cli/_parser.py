@@ -92,7 +92,8 @@ def _add_setting(parser: Any, field: Field) -> None:
 def _reader_of(kind: str) -> tuple[Callable[[str], Any], str | None]:
     """How the text of an option becomes a value of a type, and how the help calls it; a word that the type does not
     know is left to the settings to refuse."""
-    known, *_ = (part for part in (*re.sub(r"Literal\[.*\]", "", kind).split(" | "), "str") if part)
+    parts = [part for part in re.sub(r"Literal\[.*\]", "", kind).split(" | ") if part and part != "None"]
+    known = "float | str" if parts == ["float", "str"] else (*parts, "str")[0]
     words = re.findall(r"'(\w+)'", kind)
     read, name = _READERS[known, bool(words)]
     return read, "|".join([*([name] if name else []), *words]) or None
@@ -194,14 +195,17 @@ def _add_sensitivity(commands: Any) -> None:
 
 def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a trained Sequential or functional classifier: .keras, or .h5 of Keras 2")
+    add("model", metavar="MODEL", help="a trained Sequential or functional model: .keras, or .h5 of Keras 2")
     add(
         "--data",
         required=True,
         default=argparse.SUPPRESS,
-        metavar="DATA.npz",
-        help="x_train, y_train, x_test, y_test and perhaps x_val, y_val, as the model takes them",
+        metavar="DATA",
+        help="a .npz, or a folder of .npy files, with x_train, y_train, x_test, y_test and perhaps x_val, y_val, as "
+        "the model takes them (x_train_NAME for one of several inputs); a folder of images, one folder a class, in "
+        "train/, test/ and perhaps val/; or module:function, which returns what fit takes",
     )
+    add("--skip-corrupt", action="store_true", help="leave images out that cannot be read")
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
@@ -220,6 +224,14 @@ def _counts(text: str) -> tuple[int, ...]:
     return tuple(int(name) for name in _names(text))
 
 
+def _number_or_text(text: str) -> float | str:
+    """A number; a text that is none is left to the settings to read or refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _count_or_word(text: str) -> int | str:
     """A count; what is none is a word, which the settings know or refuse."""
     return int(text) if text.removeprefix("-").isdecimal() else text
@@ -234,6 +246,7 @@ _READERS: dict[tuple[str, bool], tuple[Callable[[str], Any], str]] = {
     ("str", False): (str, ""),
     ("str", True): (str, ""),
     ("float", False): (float, ""),
+    ("float | str", False): (_number_or_text, "T|N%"),
     ("int", False): (int, "N"),
     ("int", True): (_count_or_word, "N"),
     ("tuple[str, ...]", False): (_names, "NAME[,NAME...]"),

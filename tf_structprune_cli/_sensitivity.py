@@ -14,7 +14,7 @@ from rich.table import Table
 import tf_structprune as sp
 from tf_structprune.fixed_point import weight_bytes
 from tf_structprune.sensitivity import check_matplotlib
-from tf_structprune.task import Task
+from tf_structprune.task import Task, count_of, take
 from tflite_export.compress import Data, check_data, load_data, load_model
 from tflite_export.write import staged_directory
 
@@ -69,7 +69,9 @@ def run_sensitivity(arguments: argparse.Namespace) -> None:
     cache = _cache_path(arguments.out)
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
         model = load_model(arguments.model)
-        data, task = check_data(load_data(arguments.data, seed=arguments.seed), model)
+        data, task = check_data(
+            load_data(arguments.data, seed=arguments.seed, model=model, skip_corrupt=arguments.skip_corrupt), model
+        )
         try:
             result = _measured(model, data, task, arguments, cache)
             _write(folder, result)
@@ -83,10 +85,12 @@ def run_sensitivity(arguments: argparse.Namespace) -> None:
 
 def _measured(model: keras.Model, data: Data, task: Task, arguments: argparse.Namespace, cache: Path) -> _Result:
     rng = np.random.default_rng(arguments.seed)
-    shown, calibration = _drawn(rng, len(data.x_val), arguments.samples), _drawn(rng, len(data.x_train), _CALIBRATION)
+    shown, calibration = (
+        _drawn(rng, count_of(x), count) for x, count in ((data.x_val, arguments.samples), (data.x_train, _CALIBRATION))
+    )
     settings: dict[str, Any] = {
-        "validation_data": (data.x_val[shown], data.y_val[shown]),
-        "calibration_data": data.x_train[calibration],
+        "validation_data": (take(data.x_val, shown), take(data.y_val, shown)),
+        "calibration_data": take(data.x_train, calibration),
         "score": task.score,
     }
     report = sp.measure_sensitivity(

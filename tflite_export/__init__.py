@@ -9,6 +9,10 @@ from tflite_export.bench import Host as Host
 from tflite_export.bench import benchmark as benchmark
 from tflite_export.bench import benchmark_together as benchmark_together
 from tflite_export.bench import latency_cost as latency_cost
+from tflite_export.compress import CompressReport as CompressReport
+from tflite_export.compress import CompressSettings as CompressSettings
+from tflite_export.compress import RefusedError as RefusedError
+from tflite_export.compress import compress as compress
 from tflite_export.export import ExportSettings as ExportSettings
 from tflite_export.export import ExportSummary as ExportSummary
 from tflite_export.export import export as export

@@ -119,7 +119,7 @@ OPTIONS = {
     "granularity none": ("--granularity=", "granularity names each kind once. Received: ''."),
     "search unknown": ("--search=luck", "Unknown search. Received: search='luck'. Use one of: best_of_n,"),
     "augment unknown": ("--augment=rotate", "Unknown augment. Received: augment='rotate'. Use one of: flip, shift."),
-    "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1]. Received: tolerance=2.0."),
+    "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1] for the MCR. Received: tolerance=2.0."),
     "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
     "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
@@ -615,7 +615,7 @@ HELP = {
     "compress": (
         ["compress"],
         (
-            *("MODEL", "--data DATA.npz", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
+            *("MODEL", "--data DATA", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
             *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro", "--names"),
             *("--min-validation N", "quantization-aware training"),

@@ -217,7 +217,7 @@ def test_help_names_every_option(capsys):
         main(["sensitivity", "--help"])
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    options = "--data DATA.npz|--out DIR|--weight-bits B[,B...]|--signal-bits B[,B...]|--power-of-two|--free-steps"
+    options = "--data DATA|--out DIR|--weight-bits B[,B...]|--signal-bits B[,B...]|--power-of-two|--free-steps"
     options += "|--per-channel|--tolerance T|--size-bytes N|--samples N|--seed|--overwrite|--verbose|OUT.cache.jsonl"
     assert [option for option in options.split("|") if option not in text] == []
     assert "(default: 0.01)" in text and "None" not in text

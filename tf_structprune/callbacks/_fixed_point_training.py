@@ -4,11 +4,10 @@ from typing import Any
 
 import keras
 from absl import logging
-from numpy.typing import ArrayLike
 
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import quantized_layers, signal_quantizers
-from tf_structprune.stages import calibrate_signals, calibrate_weights, check_fixed_point, check_samples
+from tf_structprune.stages import calibrate_signals, calibrate_weights, check_finite, check_fixed_point
 
 
 class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -27,7 +26,8 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     signals that are rounded.
 
     Args:
-        calibration_data: samples, shape (images, ...), some hundred of the training data.
+        calibration_data: samples as the model takes them, an array or a list or dictionary of arrays; some hundred of
+            the training data.
         signal_epoch: epoch, from 0, at whose beginning the signals are rounded too.
         refit_epochs: fit the weights' steps anew at the beginning of each of the first so many epochs. It follows
             the weights while they still change a lot, under a high learning rate or while `StructuredPruning`
@@ -37,9 +37,10 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         ValueError: no samples, values that are not finite, or an epoch below 0.
     """
 
-    def __init__(self, *, calibration_data: ArrayLike, signal_epoch: int = 1, refit_epochs: int = 0) -> None:
+    def __init__(self, *, calibration_data: Any, signal_epoch: int = 1, refit_epochs: int = 0) -> None:
         super().__init__()
-        self.calibration_data = check_samples(calibration_data)
+        check_finite(calibration_data)
+        self.calibration_data = calibration_data
         if signal_epoch < 0:
             raise ValueError(f"signal_epoch must be 0 or more. Received: signal_epoch={signal_epoch}.")
         if refit_epochs < 0:

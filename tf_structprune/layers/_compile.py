@@ -6,6 +6,7 @@ import keras
 from absl import logging
 
 from tf_structprune.layers._copy import copy_of
+from tf_structprune.task import compile_arguments
 
 
 def compile_alike(new: keras.Model, model: keras.Model) -> None:
@@ -23,7 +24,7 @@ def compile_alike(new: keras.Model, model: keras.Model) -> None:
     if type(model).compile is not keras.Model.compile:  # only its own configuration knows what that takes
         new.compile_from_config(model.get_compile_config())
         return
-    given = _given(model)
+    given = compile_arguments(model)
     try:
         optimizer = None if given["optimizer"] is None else copy_of(given["optimizer"])
     except (NotImplementedError, TypeError, ValueError) as error:
@@ -37,12 +38,6 @@ def compile_alike(new: keras.Model, model: keras.Model) -> None:
     new.compile(**{**given, **metrics, "optimizer": optimizer})
     if new.built and new.optimizer is not None:
         new.optimizer.build(new.trainable_variables)
-
-
-def _given(model: keras.Model) -> dict[str, Any]:
-    """The arguments of `compile` as they were given; Keras itself gives back what can be written of them."""
-    kept = (getattr(value, "config", None) for value in vars(model).values())
-    return dict(next(config for config in kept if isinstance(config, dict) and {"optimizer", "loss"} <= set(config)))
 
 
 def _fresh(metrics: Any, model: str) -> Any:

@@ -21,13 +21,13 @@ _HEADERS: dict[tuple[int, int], Callable[[Any], tuple[Any, Any, Any]]] = {
 
 
 def read_arrays(
-    file: Path, *, names: Collection[str] | None = None, advice: str
+    file: Path, *, wanted: Callable[[str], bool] | None = None, advice: str
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Arrays of a `.npz` file.
 
     Args:
         file: the file.
-        names: which to read, if they are there; None for all.
+        wanted: whether an array of that name is read; None for all.
         advice: what to do about a damaged file, a sentence.
 
     Returns:
@@ -39,9 +39,9 @@ def read_arrays(
     """
     with file.open("rb") as opened, reading(file, ".npz", advice), zipfile.ZipFile(opened) as archive:
         entries = {info.filename.removesuffix(_SUFFIX): info for info in archive.infolist()}
-        wanted = [name for name in entries if names is None or name in names]
-        check_archive(archive, [entries[name] for name in wanted])
-        return {name: _array(archive, entries[name]) for name in wanted}, list(entries)
+        chosen = [name for name in entries if wanted is None or wanted(name)]
+        check_archive(archive, [entries[name] for name in chosen])
+        return {name: _array(archive, entries[name]) for name in chosen}, list(entries)
 
 
 def check_archive(archive: zipfile.ZipFile, entries: Collection[zipfile.ZipInfo] | None = None) -> None:

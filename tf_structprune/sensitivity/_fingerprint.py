@@ -4,10 +4,9 @@ import json
 from typing import Any
 
 import keras
-from numpy.typing import NDArray
 
 from tf_structprune.resume import digest, wiring
-from tf_structprune.task import Validation
+from tf_structprune.task import Samples, Validation
 
 _FORMAT = 1  # of the cache and of how scores come about; counted up when either changes
 
@@ -15,7 +14,7 @@ _FORMAT = 1  # of the cache and of how scores come about; counted up when either
 def fingerprint(
     model: keras.Model,
     validation: Validation,
-    samples: NDArray[Any],
+    samples: Samples,
     *,
     score: Any,
     power_of_two: bool,
@@ -36,7 +35,7 @@ def fingerprint(
         "format": _FORMAT,
         "model": wiring(model, *weights, names=True),
         "validation data": digest(validation.x, validation.y),
-        "calibration data": digest(samples),
+        "calibration data": digest(samples.arrays),
         "score": _score_identity(score),
         "power_of_two": power_of_two,
         "per_channel": per_channel,

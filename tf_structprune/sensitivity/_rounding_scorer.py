@@ -12,7 +12,7 @@ from tf_structprune.graph import kernel_variable
 from tf_structprune.layers import QuantizedLayer, SignalQuantizer, quantized_layers, signal_quantizers, to_fixed_point
 from tf_structprune.sensitivity._roundings import Rounding
 from tf_structprune.stages import fit_signals, sample_signals
-from tf_structprune.task import Validation
+from tf_structprune.task import Samples, Validation
 
 
 class RoundingScorer:
@@ -34,7 +34,7 @@ class RoundingScorer:
         self,
         model: keras.Model,
         validation: Validation,
-        samples: NDArray[Any],
+        samples: Samples,
         *,
         power_of_two: bool,
         per_channel: bool,

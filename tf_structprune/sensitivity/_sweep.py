@@ -17,7 +17,7 @@ from tf_structprune.sensitivity._fingerprint import fingerprint
 from tf_structprune.sensitivity._report import Measurement, SensitivityReport
 from tf_structprune.sensitivity._rounding_scorer import RoundingScorer
 from tf_structprune.sensitivity._roundings import Rounding, check_words, find_roundings
-from tf_structprune.stages import calibrate, check_samples
+from tf_structprune.stages import calibrate, check_finite, check_samples
 from tf_structprune.task import as_score, check_validation
 
 _FLOAT = ("float", "", 32)
@@ -27,7 +27,7 @@ def measure_sensitivity(
     model: keras.Model,
     *,
     validation_data: tuple[ArrayLike, ArrayLike],
-    calibration_data: ArrayLike,
+    calibration_data: Any,
     weight_bits: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
     signal_bits: Sequence[int] = (3, 4, 5, 6, 7, 8),
     power_of_two: bool = True,
@@ -69,8 +69,9 @@ def measure_sensitivity(
     if not weight_words and not signal_words:
         raise ValueError("There is nothing to measure. Received: no weight_bits, no signal_bits. Give one of them.")
     validation = check_validation(validation_data, as_score(score), batch_size)
-    samples = check_samples(calibration_data)
+    check_finite(calibration_data)
     roundings = find_roundings(model, weight_words, signal_words)
+    samples = check_samples(model, calibration_data)
     scorer = RoundingScorer(model, validation, samples, power_of_two=power_of_two, per_channel=per_channel)
     header = fingerprint(model, validation, samples, score=score, power_of_two=power_of_two, per_channel=per_channel)
     with open_cache(cache, header) as known:
@@ -85,7 +86,7 @@ def score_recipe(
     recipe: FixedPoint,
     *,
     validation_data: tuple[ArrayLike, ArrayLike],
-    calibration_data: ArrayLike,
+    calibration_data: Any,
     score: Any = "mcr",
     batch_size: int = 256,
 ) -> float:

@@ -4,6 +4,7 @@ from tf_structprune.stages._allocate import allocate as allocate
 from tf_structprune.stages._calibrate import calibrate as calibrate
 from tf_structprune.stages._calibrate import calibrate_signals as calibrate_signals
 from tf_structprune.stages._calibrate import calibrate_weights as calibrate_weights
+from tf_structprune.stages._calibrate import check_finite as check_finite
 from tf_structprune.stages._calibrate import check_fixed_point as check_fixed_point
 from tf_structprune.stages._calibrate import check_samples as check_samples
 from tf_structprune.stages._calibrate import fit_signals as fit_signals
@@ -16,6 +17,8 @@ from tf_structprune.stages._goals import check_sparsities as check_sparsities
 from tf_structprune.stages._goals import goals_of as goals_of
 from tf_structprune.stages._judge import Judge as Judge
 from tf_structprune.stages._judge import Judgement as Judgement
+from tf_structprune.stages._judge import check_tolerance as check_tolerance
+from tf_structprune.stages._judge import tolerated_loss as tolerated_loss
 from tf_structprune.stages._ledger import Begun as Begun
 from tf_structprune.stages._ledger import Ledger as Ledger
 from tf_structprune.stages._ledger import Stage as Stage

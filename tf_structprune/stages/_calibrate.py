@@ -1,11 +1,11 @@
 """Find the fixed-point grids of a model: of its weights from the weights, of its signals from samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tf_structprune.graph import layer_inputs, named_layers
 from tf_structprune.layers import (
@@ -17,20 +17,23 @@ from tf_structprune.layers import (
     signal_quantizers,
     tied_together,
 )
+from tf_structprune.task import Samples, as_arrays
 
 _BATCH = 64  # samples in memory at a time, with all their activations
 _VALUES = 2**18  # of a signal that its step is fitted to; more change the step by less than a per mille
 
 
-def calibrate(model: keras.Model, x: ArrayLike) -> None:
+def calibrate(model: keras.Model, x: Any) -> None:
     """Put weights, then signals, of a model from `to_fixed_point` on the grids with the least squared error.
 
     Args:
         model: the model, masked or not; its quantizers are changed.
-        x: samples, shape (images, ...); some hundred are enough.
+        x: samples as the model takes them: an array, shape (samples, ...), or a list or dictionary of arrays; some
+            hundred are enough.
 
     Raises:
-        ValueError: a model without quantizers, no samples, or values that are not finite.
+        ValueError: a model without quantizers, no samples, values that are not finite, or other inputs than the
+            model's.
     """
     check_fixed_point(model)
     calibrate_weights(model)
@@ -51,17 +54,17 @@ def calibrate_weights(model: keras.Model) -> None:
             quantizer.set_calibration(quantizer.fit(variable))
 
 
-def calibrate_signals(model: keras.Model, x: ArrayLike) -> None:
+def calibrate_signals(model: keras.Model, x: Any) -> None:
     """Fit the grids of all signals to what they are with the weights as they are rounded now.
 
     Args:
         model: the model, masked or not.
-        x: samples, shape (images, ...).
+        x: samples as the model takes them.
 
     Raises:
-        ValueError: no samples, or values that are not finite.
+        ValueError: no samples, values that are not finite, or other inputs than the model's.
     """
-    samples = check_samples(x)
+    samples = check_samples(model, x)
     layers = signal_quantizers(model)
     for layer in layers.values():
         layer.set_calibration(0)
@@ -90,19 +93,34 @@ def tell_input_steps(model: keras.Model) -> None:
         layer.set_input_step(steps.get(layer.input_signal, 0.0))
 
 
-def check_samples(x: ArrayLike) -> NDArray[Any]:
-    """Samples for calibration as an array.
+def check_samples(model: keras.Model, x: Any) -> Samples:
+    """Samples for calibration.
+
+    Args:
+        model: the model that takes them.
+        x: an array, shape (samples, ...), or a list or dictionary of arrays.
+
+    Raises:
+        ValueError: none, values that are not finite, or other inputs than the model's.
+    """
+    check_finite(x)
+    return Samples.of(model, x)
+
+
+def check_finite(x: Any) -> None:
+    """Refuses samples for calibration that no model could take.
 
     Raises:
         ValueError: none, or values that are not finite.
     """
-    samples = np.asarray(x)
-    if samples.ndim == 0 or len(samples) == 0 or not np.isfinite(samples).all():
+    arrays = keras.tree.flatten(x.arrays if isinstance(x, Samples) else as_arrays(x))
+    if not all(array.ndim and len(array) and np.isfinite(array).all() for array in arrays):
+        told = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(
-            f"calibration needs samples of finite numbers. Received: shape={samples.shape}"
-            f"{', with NaN or infinite values' if samples.size else ''}. Pass some hundred training samples."
+            f"calibration needs samples of finite numbers. Received: shape={told}"
+            f"{', with NaN or infinite values' if all(array.size for array in arrays) else ''}. Pass some hundred "
+            "training samples."
         )
-    return samples
 
 
 def check_fixed_point(model: keras.Model) -> None:
@@ -118,13 +136,13 @@ def check_fixed_point(model: keras.Model) -> None:
         )
 
 
-def sample_signals(model: keras.Model, names: Sequence[str], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+def sample_signals(model: keras.Model, names: Sequence[str], x: Samples) -> dict[str, NDArray[np.float32]]:
     """A sample of the values of each signal, as the model computes them now.
 
     Args:
         model: the model.
         names: paths of the quantizers of the signals.
-        x: samples, shape (images, ...).
+        x: samples.
 
     Returns:
         By name, what the quantizer reads, flat; up to `2**18` values or one an image, the same in each call.
@@ -132,15 +150,11 @@ def sample_signals(model: keras.Model, names: Sequence[str], x: NDArray[Any]) ->
     rng = np.random.default_rng(0)
     share = max(1, _VALUES * _BATCH // max(len(x), _BATCH))
     found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
-    for batch in _batches(x):
-        for name, tensors in layer_inputs(model, names, batch).items():
+    for start in range(0, len(x), _BATCH):
+        batch = x[start : start + _BATCH]
+        for name, tensors in layer_inputs(model, names, list(batch.arrays)).items():
             for tensor in tensors:
                 values = np.asarray(keras.ops.convert_to_numpy(tensor), np.float32).ravel()
                 few = values if values.size <= share else rng.choice(values, share, replace=False)
                 found[name].append(few)
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def _batches(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(samples), _BATCH):
-        yield samples[start : start + _BATCH]

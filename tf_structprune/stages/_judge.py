@@ -1,6 +1,7 @@
 """The tolerance as a value."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +13,52 @@ from tf_structprune.search import Metric
 from tf_structprune.task import Interval, Validation
 
 _ROUNDING = 1e-9  # scores that differ by less are the same
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def check_tolerance(tolerance: float | str) -> float | str:
+    """The tolerance itself: a loss of score of 0 or more, or a share of the given model's error such as "10%".
+
+    Raises:
+        ValueError: none of these.
+    """
+    if isinstance(tolerance, str):
+        if not (found := _SHARE.fullmatch(tolerance)) or not 0 <= float(found[1]) <= 100:
+            raise ValueError(
+                f"tolerance must be a number, or a share of the given model's error from 0% to 100%. Received: "
+                f"tolerance={tolerance!r}. Use e.g. 0.01 or '10%'."
+            )
+    elif not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance must be at least 0. Received: tolerance={tolerance}. Use e.g. 0.01.")
+    return tolerance
+
+
+def tolerated_loss(metric: Metric, given: float, tolerance: float | str) -> float:
+    """The loss of score that a tolerance allows.
+
+    Args:
+        metric: how scores are told: of one that falls the error is its value, of a fraction that rises what is missing
+            to 1.
+        given: score of the model that was given.
+        tolerance: as `check_tolerance` takes it.
+
+    Raises:
+        ValueError: a share of the error where scores are no errors, or more than 1 of a fraction.
+    """
+    if not isinstance(tolerance, str):
+        if metric.percent and tolerance > 1:
+            raise ValueError(
+                f"tolerance must be in [0, 1] for the {metric.name}. Received: tolerance={tolerance}. It is a "
+                "fraction, not a percentage."
+            )
+        return tolerance
+    share, value = float(tolerance[:-1]) / 100, metric.value(given)
+    if not metric.falls and not metric.percent:
+        raise ValueError(
+            f"A tolerance in percent is one of an error. Received: tolerance={tolerance!r} for the {metric.name}, "
+            "which is none. Give a number."
+        )
+    return share * abs(value if metric.falls else 1 - value)
 
 
 @dataclass(frozen=True)
@@ -47,11 +94,17 @@ class Judge:
     samples: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, model: keras.Model, validation: Validation, tolerance: float) -> Self:
+    def of(cls, model: keras.Model, validation: Validation, tolerance: float | str) -> Self:
         """The judge of a run that begins with a model.
 
+        Args:
+            model: the model that was given.
+            validation: held-out samples.
+            tolerance: as `check_tolerance` takes it.
+
         Raises:
-            ValueError: its score is not finite, for nothing is within a tolerance of that.
+            ValueError: its score is not finite, for nothing is within a tolerance of that; or what `tolerated_loss`
+                refuses.
         """
         validation = validation.for_model(model)
         given, samples = _scored(validation, validation.outputs_of(model))
@@ -60,7 +113,7 @@ class Judge:
                 f"Model '{model.name}' must have a finite score on the validation data. Received: "
                 f"{validation.score.metric.text(given)}. Look for NaN in its weights and outputs."
             )
-        return cls(validation, given, tolerance, samples)
+        return cls(validation, given, tolerated_loss(validation.score.metric, given, tolerance), samples)
 
     @property
     def metric(self) -> Metric:

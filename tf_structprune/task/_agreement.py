@@ -1,11 +1,14 @@
 """How well two sets of outputs agree."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from tf_structprune.task._samples import output_names
 
 _SUM_ERROR = 1e-2  # outputs whose rows add up to one within this are probabilities
 _NUMBER_LOSSES = ("squared", "absolute", "huber", "cosh", "cosine", "poisson")
@@ -14,10 +17,10 @@ _NO_SPREAD = 1e-6  # of the whole: a component that varies less is a constant
 
 @dataclass(frozen=True)
 class Reading:
-    """How a decision is read from outputs.
+    """How a decision is read from one output of a model.
 
     Attributes:
-        kind: "classes": the largest of a row; "labels": each by itself; "numbers": none.
+        kind: "classes": the largest along the last axis; "labels": each by itself; "numbers": none.
         threshold: of a label.
     """
 
@@ -25,33 +28,53 @@ class Reading:
     threshold: float = 0.5
 
     @classmethod
-    def of(cls, model: keras.Model, outputs: NDArray[Any]) -> Self:
-        """The reading of a model's outputs, from the loss that it was compiled with, else from the outputs.
+    def of(cls, loss: str, outputs: NDArray[Any]) -> Self:
+        """The reading of one output, from the loss that the model was compiled with, else from the values.
 
-        One row of two or more numbers a sample are classes, unless the loss is one of numbers or of labels. Without a
-        loss, numbers between 0 and 1 whose rows do not add up to 1 are labels.
+        Two or more numbers a sample are classes, unless the loss is one of numbers or of labels; of a map, a class for
+        each pixel, only where they are probabilities or the loss is one of classes. Without a loss, numbers between 0
+        and 1 that do not add up to 1 along the last axis of two are labels.
 
         Args:
-            model: the model.
-            outputs: its outputs on some samples, shape (samples, ...).
+            loss: its name, "" without one, see `output_losses`.
+            outputs: values on some samples, shape (samples, ...).
         """
-        loss = compiled_loss(model)
         inside = bool(((outputs >= 0) & (outputs <= 1)).all())
         if "binary" in loss:
             return cls("labels", 0.5 if inside else 0.0)
-        if outputs.ndim != 2 or outputs.shape[1] < 2 or any(name in loss for name in _NUMBER_LOSSES):
+        if outputs.ndim < 2 or outputs.shape[-1] < 2 or any(name in loss for name in _NUMBER_LOSSES):
             return cls("numbers")
+        if outputs.ndim > 2:
+            return cls("classes" if "categorical" in loss or are_probabilities(outputs) else "numbers")
         return cls("labels" if inside and not are_probabilities(outputs) and not loss else "classes")
 
 
+def readings_of(model: keras.Model, outputs: Sequence[NDArray[Any]]) -> list[Reading]:
+    """How decisions are read from each output of a model.
+
+    Args:
+        model: the model.
+        outputs: its outputs on some samples, in the order of `model.outputs`.
+    """
+    return [
+        Reading.of(loss, values) for loss, values in zip(map(_loss_name, output_losses(model)), outputs, strict=True)
+    ]
+
+
 def are_probabilities(outputs: NDArray[Any]) -> bool:
-    """Whether rows of outputs, shape (samples, classes), are never negative and add up to one."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=_SUM_ERROR))
+    """Whether outputs, shape (samples, ..., classes), are never negative and add up to one along the last axis."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=_SUM_ERROR))
 
 
-def compiled_loss(model: keras.Model) -> str:
-    """Name of the loss that a model was compiled with, "" without one."""
+def output_losses(model: keras.Model) -> list[Any]:
+    """The losses that a model was compiled with, one for each output as it was given; None where there is none."""
     loss = getattr(model, "loss", None)
+    if isinstance(loss, Mapping):
+        return [loss.get(name) for name in output_names(model)]
+    return list(loss) if isinstance(loss, list | tuple) else [loss] * len(model.outputs)
+
+
+def _loss_name(loss: Any) -> str:
     found = keras.losses.get(loss) if isinstance(loss, str) else loss
     return str(getattr(found, "name", None) or getattr(found, "__name__", None) or "")
 

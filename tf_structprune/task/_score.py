@@ -135,19 +135,20 @@ class _Function(Score):
 
 
 class _Outputs(Score):
-    """The mean over the outputs of a model, one score for each; None leaves an output out."""
+    """The weighted sum over the outputs of a model, one score for each; None leaves an output out."""
 
-    def __init__(self, scores: Sequence[Score | None]) -> None:
-        self.scores = scores
-        self.metric = Metric("mean of " + ", ".join(score.metric.name for score in scores if score is not None))
+    def __init__(self, scores: Sequence[Score | None], weights: Sequence[float], metric: Metric) -> None:
+        self.scores, self.metric = scores, metric
+        self.weights = [weight for weight, score in zip(weights, scores, strict=True) if score is not None]
         self.by_sample = all(score.by_sample for score in scores if score is not None)
 
     def of_all(self, y_true: Any, y_pred: Any) -> float:
-        return float(np.mean([score.of_all(*pair) for score, pair in self._pairs(y_true, y_pred)]))
+        return float(np.dot(self.weights, [score.of_all(*pair) for score, pair in self._pairs(y_true, y_pred)]))
 
     def of_each(self, y_true: Any, y_pred: Any) -> Values:
         """A score for each sample, shape (samples,)."""
-        return np.asarray(np.mean([score.of_each(*pair) for score, pair in self._pairs(y_true, y_pred)], axis=0))
+        each = [score.of_each(*pair) for score, pair in self._pairs(y_true, y_pred)]
+        return np.asarray(np.tensordot(self.weights, each, axes=1))
 
     def _pairs(self, y_true: Any, y_pred: Any) -> list[tuple[Score, tuple[Any, Any]]]:
         if not len(self.scores) == len(y_true) == len(y_pred):
@@ -275,12 +276,27 @@ def as_score(score: Any) -> Score:
     if isinstance(score, keras.metrics.Metric):
         return _Metric(score)
     if isinstance(score, Sequence) and score:
-        return _Outputs([None if each is None else as_score(each) for each in score])
+        return mean_of([None if each is None else as_score(each) for each in score])
     if callable(score) and not isinstance(score, type | Mapping):
         return _Function(score)
     raise TypeError(
         f"score must be a name, a Keras loss or metric, or a function. Received: score={score!r}. Use e.g. 'mcr'."
     )
+
+
+def mean_of(
+    scores: Sequence[Score | None], metric: Metric | None = None, *, weights: Sequence[float] | None = None
+) -> Score:
+    """The mean over the outputs of a model.
+
+    Args:
+        scores: one for each output, None to leave it out.
+        metric: how the mean is told; by default by the names of the scores.
+        weights: of a sum in place of the mean, one for each output.
+    """
+    used = [score for score in scores if score is not None]
+    told = Metric("mean of " + ", ".join(score.metric.name for score in used)) if metric is None else metric
+    return _Outputs(scores, [1 / max(1, len(used))] * len(scores) if weights is None else weights, told)
 
 
 def _named(name: str) -> Score:

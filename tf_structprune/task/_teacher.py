@@ -1,5 +1,6 @@
 """What a student learns from the outputs of the model that was given."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -30,6 +31,24 @@ class SoftTargets(keras.distillation.DistillationLoss):  # type: ignore[misc]  #
             teacher_outputs = keras.ops.log(keras.ops.maximum(teacher_outputs, least))
             student_outputs = keras.ops.log(keras.ops.maximum(student_outputs, least))
         return self._logits.compute_loss(teacher_outputs, student_outputs, **kwargs)
+
+
+class EachOutput(keras.distillation.DistillationLoss):  # type: ignore[misc]  # Keras is untyped
+    """The weighted sum of what a student learns from each of several outputs.
+
+    Args:
+        losses: one for each output, in the order of the model's.
+        weights: one for each.
+    """
+
+    def __init__(self, losses: Sequence[keras.distillation.DistillationLoss], weights: Sequence[float]) -> None:
+        self._losses, self._weights = losses, weights
+
+    def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
+        """The loss of one batch, a scalar."""
+        pairs = zip(keras.tree.flatten(teacher_outputs), keras.tree.flatten(student_outputs), strict=True)
+        found = [loss.compute_loss(*pair, **kwargs) for loss, pair in zip(self._losses, pairs, strict=True)]
+        return sum(weight * each for weight, each in zip(self._weights, found, strict=True))
 
 
 class SameOutputs(keras.distillation.DistillationLoss):  # type: ignore[misc]  # Keras is untyped

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tf_structprune.graph import input_arrays
 from tf_structprune.task import predict
 from tf_structprune.task._collect import collected
+from tf_structprune.task._samples import as_arrays, count_of, take, targets_by_output
 from tf_structprune.task._score import Score, as_score
 
 
@@ -35,7 +36,7 @@ class Validation:
     @property
     def size(self) -> int:
         """Number of samples."""
-        return len(keras.tree.flatten(self.x)[0])
+        return count_of(self.x)
 
     def of(self, model: keras.Model) -> float:
         """Score of a model as it is.
@@ -70,12 +71,12 @@ class Validation:
                 f"Model '{model.name}' has {len(model.outputs)} outputs, and each needs a score of its own. "
                 f"Received: one score for all. Use score=[...] with one for each of {names}, None to leave it out."
             )
-        return replace(self, y=_single(_by_output(model, self.y))) if isinstance(self.y, Mapping) else self
+        return replace(self, y=_single(targets_by_output(model, self.y))) if isinstance(self.y, Mapping) else self
 
     def outputs_of(self, model: keras.Model) -> Any:
         """Outputs of a model, an array or a list of them in the order of its outputs."""
         outputs = predict(model, self.x, self.batch_size)
-        return _single([np.asarray(output) for output in _by_output(model, outputs)])
+        return _single([np.asarray(output) for output in targets_by_output(model, outputs)])
 
     def with_outputs_of(self, dense: keras.Model) -> "Validation":
         """The same with that model's outputs as targets, if there are no others."""
@@ -87,9 +88,16 @@ class Validation:
 
     def first(self, count: int) -> "Validation":
         """The first samples only."""
-        part = lambda array: array[:count]  # noqa: E731
-        targets = None if self.y is None else keras.tree.map_structure(part, self.y)
-        return replace(self, x=keras.tree.map_structure(part, self.x), y=targets)
+        return self._some(slice(count))
+
+    def sample(self, count: int, seed: int) -> "Validation":
+        """The same with so many samples at most, drawn by a seed: the first ones may be of few classes."""
+        if self.size <= count:
+            return self
+        return self._some(np.sort(np.random.default_rng(seed).choice(self.size, count, replace=False)))
+
+    def _some(self, chosen: Any) -> "Validation":
+        return replace(self, x=take(self.x, chosen), y=take(self.y, chosen))
 
 
 def check_validation(validation_data: Any, score: Any, batch_size: int, model: keras.Model | None = None) -> Validation:
@@ -113,7 +121,7 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
             "validation_data must be a pair of arrays (x, y). Received: "
             f"{type(validation_data).__name__}. Give samples and targets, or a data set of both."
         )
-    x = _arrays(validation_data[0])
+    x = as_arrays(validation_data[0])
     y = None if validation_data[1] is None else _targets(validation_data[1])
     sizes = [len(array) for array in keras.tree.flatten(x)]
     targets = [len(array) for array in keras.tree.flatten(y)] if y is not None else []
@@ -158,32 +166,9 @@ def _told(sizes: list[int]) -> str:
     return ", ".join(str(size) for size in sizes) or "no"
 
 
-def _arrays(x: Any) -> Any:
-    """An array, or a list or dictionary of them: a list of numbers or images is one array."""
-    if isinstance(x, Mapping):
-        return {name: np.asarray(array) for name, array in x.items()}
-    if isinstance(x, (list, tuple)) and x and all(hasattr(array, "shape") and array.ndim for array in x):
-        return [np.asarray(array) for array in x]
-    return np.asarray(x)
-
-
 def _targets(y: Any) -> Any:
-    arrays = _arrays(y)
+    arrays = as_arrays(y)
     return _single(arrays) if isinstance(arrays, list) else arrays
-
-
-def _by_output(model: keras.Model, values: Any) -> list[Any]:
-    """Values of the outputs in the order of `model.outputs`."""
-    if not isinstance(values, Mapping):
-        return list(values) if isinstance(values, (list, tuple)) else [values]
-    structure = getattr(model, "output", None)
-    names = list(structure) if isinstance(structure, Mapping) else list(model.output_names)
-    if set(names) != set(values):
-        raise ValueError(
-            f"Targets must have the names of the model's outputs. Received: {', '.join(map(str, values))}. Use: "
-            f"{', '.join(names)}."
-        )
-    return [values[name] for name in (sorted(names) if isinstance(structure, Mapping) else names)]
 
 
 def _single(values: list[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from tflite_export.compress._data import Data as Data
 from tflite_export.compress._data import check_data as check_data
-from tflite_export.compress._data import load_data as load_data
 from tflite_export.compress._demo import digits_cnn as digits_cnn
 from tflite_export.compress._demo import load_digits as load_digits
 from tflite_export.compress._demo import train_digits as train_digits
@@ -29,6 +28,8 @@ from tflite_export.compress._run import compress_into as compress_into
 from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
 from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
+from tflite_export.compress._sources import data_of as data_of
+from tflite_export.compress._sources import load_data as load_data
 from tflite_export.compress._stages import Done as Done
 from tflite_export.compress._stages import run_job as run_job
 from tflite_export.compress._train import retrain as retrain

@@ -5,7 +5,7 @@ from absl import logging
 from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.layers import MaskedModel
 from tf_structprune.stages import allocate
-from tf_structprune.task import Validation
+from tf_structprune.task import Validation, take
 from tflite_export.bench import latency_cost
 from tflite_export.compress._job import Job
 
@@ -28,7 +28,7 @@ def allocate_budget(masked: MaskedModel, budget: Budget, samples: Validation, jo
             masked.model,
             device=job.device,
             quantize="int8",
-            representative_data=job.data.x_train[:_TIMED_SAMPLES],
+            representative_data=take(job.data.x_train, slice(_TIMED_SAMPLES)),
         )
     found = allocate(
         masked,

@@ -1,81 +1,91 @@
-"""The user's data file as checked arrays, with validation data split off the training part."""
+"""The user's data as checked arrays, with validation data split off the training part."""
 
-import os
+import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import trace
-from tf_structprune.resume import read_arrays
-from tf_structprune.task import Task, task_of
+from tf_structprune.graph import input_names, trace
+from tf_structprune.stages import tolerated_loss
+from tf_structprune.task import (
+    Samples,
+    Task,
+    count_of,
+    in_output_structure,
+    predict,
+    take,
+    targets_by_output,
+    task_of,
+)
 from tflite_export.compress._settings import CompressSettings
 
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
-_VALIDATION_KEYS = ("x_val", "y_val")
+PARTS = ("train", "val", "test")
 _VALIDATION_SHARE = 0.1
 _VALIDATION_MOST = 5_000
+_BATCH = 512
 
 
 @dataclass(frozen=True)
 class Data:
-    """Samples and targets, from `check_data` on in the form that the task takes.
+    """Samples and targets as `fit` takes them: arrays, or lists or dictionaries of arrays for several inputs, outputs.
+
+    From `check_data` on they are in the order of the model's inputs and outputs, and targets in the form that the task
+    takes.
 
     Attributes:
-        x_train, y_train: what is trained on.
+        x_train, y_train: what is trained on. Without labels y is None in all parts.
         x_val, y_val: what candidates and stages are judged on.
         x_test, y_test: what the final figures come from, used for nothing else.
+        w_train: weights of the training samples, shape (samples,), or None.
     """
 
-    x_train: NDArray[Any]
-    y_train: NDArray[Any]
-    x_val: NDArray[Any]
-    y_val: NDArray[Any]
-    x_test: NDArray[Any]
-    y_test: NDArray[Any]
+    x_train: Any
+    y_train: Any
+    x_val: Any
+    y_val: Any
+    x_test: Any
+    y_test: Any
+    w_train: Any = None
+
+    @property
+    def samples(self) -> int:
+        """Number of training samples."""
+        return count_of(self.x_train)
 
 
-def load_data(path: str | os.PathLike[str], *, seed: int) -> Data:
-    """Read a `.npz` with x_train, y_train, x_test and y_test, as in `keras.datasets`.
-
-    Validation data are x_val and y_val where the file has them; they should be images that the
-    model has not been trained on. Without them, a tenth of the training part, at most 5,000 samples
-    drawn by the seed, is split off.
+def split(x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, seed: int, w_train: Any = None) -> Data:
+    """The same from a training and a test part: some of the training part becomes validation data.
 
     Args:
-        path: the file.
-        seed: seed of the split.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a `.npz` of plain arrays, a key that is missing, lengths that differ, or
-            values that are no numbers.
+        x_train, y_train: the training part.
+        x_test, y_test: the test part.
+        seed: of the split.
+        w_train: weights of the training samples.
     """
-    arrays = _read(Path(path))
-    for part in ("train", "val", "test"):
-        if f"x_{part}" in arrays:
-            _check_part(arrays, part, path)
-    test = (arrays["x_test"], arrays["y_test"])
-    if "x_val" not in arrays:
-        return split(arrays["x_train"], arrays["y_train"], *test, seed=seed)
-    return Data(**{key: arrays[key] for key in (*_KEYS, *_VALIDATION_KEYS)})
+    training, validation = split_rows(count_of(x_train), seed)
+    return Data(
+        take(x_train, training),
+        take(y_train, training),
+        take(x_train, validation),
+        take(y_train, validation),
+        x_test,
+        y_test,
+        take(w_train, training),
+    )
 
 
-def split(
-    x_train: NDArray[Any], y_train: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any], *, seed: int
-) -> Data:
-    """The same from arrays."""
-    order = np.random.default_rng(seed).permutation(len(x_train))
-    held_out = min(_VALIDATION_MOST, max(1, int(len(x_train) * _VALIDATION_SHARE)))
-    validation, training = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return Data(x_train[training], y_train[training], x_train[validation], y_train[validation], x_test, y_test)
+def split_rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that are trained on, and rows held out: a tenth, at most 5,000, drawn by the seed; each in order."""
+    order = np.random.default_rng(seed).permutation(count)
+    held_out = min(_VALIDATION_MOST, max(1, int(count * _VALIDATION_SHARE)))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def check_data(data: Data, model: keras.Model, settings: CompressSettings | None = None) -> tuple[Data, Task]:
-    """The data with targets in the form that the model's task takes, and the task.
+    """The data in the order of the model's inputs and outputs, with targets in the form of its task, and the task.
 
     Args:
         data: as they were loaded.
@@ -83,79 +93,147 @@ def check_data(data: Data, model: keras.Model, settings: CompressSettings | None
         settings: of the run; None where no model is compressed, and any number of validation samples will do.
 
     Raises:
-        ValueError: a model that has several inputs or outputs or takes samples of no fixed size, samples or targets
-            that do not fit it, too few validation samples, or changes of images where the samples are none.
+        ValueError: a model that takes samples of no fixed size, samples or targets that do not fit it, too few
+            validation samples, or changes of images where the samples are none.
     """
     trace(model)  # refuses a subclassed model and one that is not built
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    _check_inputs(data, model, settings)
+    samples = {f"x_{part}": _samples(getattr(data, f"x_{part}"), f"x_{part}", model) for part in PARTS}
+    given = {f"y_{part}": getattr(data, f"y_{part}") for part in PARTS}
+    held_out = len(samples["x_val"])
+    if settings and held_out < settings.min_validation:
         raise ValueError(
-            f"Model '{model.name}' must have one input and one output. Received: {len(model.inputs)} inputs, "
-            f"{len(model.outputs)} outputs. Use the Python interface for other models."
-        )
-    shape = tuple(model.input_shape[1:])
-    if None in shape:
-        raise ValueError(
-            f"Model '{model.name}' must take samples of one size, TFLite plans memory for it. Received: input shape "
-            f"{shape}. Rebuild it with e.g. keras.Input({tuple(data.x_train.shape[1:])}) and the same weights."
-        )
-    if settings and settings.augment and len(shape) != 3:
-        raise ValueError(
-            "augment changes images of height x width x channels. Received: augment="
-            f"{','.join(settings.augment)}, samples of shape {shape}. Leave it out."
-        )
-    for part in ("train", "val", "test"):
-        name, x = f"x_{part}", getattr(data, f"x_{part}")
-        if x.shape[1:] != shape:
-            raise ValueError(
-                f"{name} does not fit the model's input. Received: samples of shape {x.shape[1:]}. Use shape {shape}"
-                + (" (add the channel axis)." if x.shape[1:] + (1,) == shape else ".")
-            )
-    if settings and len(data.x_val) < settings.min_validation:
-        raise ValueError(
-            f"Too few validation samples to judge a tolerance by. Received: {len(data.x_val)}, least "
+            f"Too few validation samples to judge a tolerance by. Received: {held_out}, least "
             f"{settings.min_validation}. Give more as x_val and y_val, or lower min_validation (--min-validation)."
         )
-    task = task_of(model, data.x_val, data.y_train)
-    names = ("y_train", "y_val", "y_test")
-    return replace(data, **{name: task.targets(getattr(data, name), name) for name in names}), task
+    inputs = {name: each.for_model(model) for name, each in samples.items()}
+    if all(y is None for y in given.values()):
+        task = task_of(model, inputs["x_val"])
+        given = {f"y_{part}": _outputs(model, inputs[f"x_{part}"]) for part in PARTS}
+    else:
+        _check_targets(given, samples)
+        given = {name: _by_output(model, y, name) for name, y in given.items()}
+        task = task_of(model, inputs["x_val"], given["y_train"])
+    if settings:
+        tolerated_loss(task.score.metric, 0.0, settings.tolerance)  # refuses one that says nothing of that metric
+    targets = {name: task.targets(y, name) for name, y in given.items()}
+    if len(model.outputs) > 1:
+        targets = {name: in_output_structure(model, y) for name, y in targets.items()}
+    return replace(data, **inputs, **targets, w_train=_weights(data.w_train, len(samples["x_train"]))), task
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}.")
-    arrays, names = read_arrays(path, names=_KEYS + _VALIDATION_KEYS, advice="Write it with numpy.savez.")
-    wanted = _KEYS + (_VALIDATION_KEYS if any(key in arrays for key in _VALIDATION_KEYS) else ())
-    missing = [key for key in wanted if key not in arrays]
-    if missing:
+def _check_inputs(data: Data, model: keras.Model, settings: CompressSettings | None) -> None:
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    for name, shape in zip(input_names(model), shapes, strict=True):
+        if None in shape:
+            told = "" if len(shapes) == 1 else f" of '{name}'"
+            found = getattr(data.x_train, "shape", (None, *(1 for _ in shape)))[1:]
+            raise ValueError(
+                f"Model '{model.name}' must take samples of one size, TFLite plans memory for it. Received: input "
+                f"shape{told} {shape}. Rebuild it with e.g. keras.Input({tuple(found)}) and the same weights."
+            )
+    if settings and settings.augment and (len(shapes) != 1 or len(shapes[0]) != 3):
+        told = ", ".join(map(str, shapes))
         raise ValueError(
-            f"{path} lacks {', '.join(missing)}. Received: {', '.join(names) or 'no arrays'}. "
-            f"Use the keys {', '.join(wanted)}."
+            "augment changes images of height x width x channels. Received: augment="
+            f"{','.join(settings.augment)}, samples of shape {told}. Leave it out."
         )
-    return arrays
 
 
-def _check_part(arrays: dict[str, NDArray[Any]], part: str, path: str | os.PathLike[str]) -> None:
-    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-    if x.ndim < 2 or y.ndim < 1:
-        raise ValueError(
-            f"{path}: x_{part} and y_{part} need one entry for each sample. Received: shapes {x.shape} and {y.shape}. "
-            "Give x as (samples, ...) and y as (samples,)."
-        )
-    if len(x) != len(y) or len(x) < 2:
-        raise ValueError(
-            f"{path}: x_{part} and y_{part} need the same length, at least 2. Received: {len(x)} and {len(y)}. "
-            "Give one label for each sample."
-        )
+def _samples(x: Any, part: str, model: keras.Model) -> Samples:
+    """The samples of a part, which fit the inputs."""
+    try:
+        samples = Samples.of(model, x)
+    except ValueError as error:
+        raise ValueError(f"{part} does not fit the model's inputs. {error}") from error
+    names = input_names(model)
+    for name, array, tensor in zip(names, samples.arrays, model.inputs, strict=True):
+        shape = tuple(tensor.shape[1:])
+        told = part if len(names) == 1 else f"{part} of input '{name}'"
+        if array.shape[1:] != shape:
+            raise ValueError(
+                f"{told} does not fit the model's input. Received: samples of shape {array.shape[1:]}. Use shape "
+                f"{shape}" + (" (add the channel axis)." if (*array.shape[1:], 1) == shape else ".")
+            )
+        check_samples_of_part(array, told)
+    return samples
+
+
+def check_samples_of_part(x: NDArray[Any], told: str) -> None:
+    """Refuses samples that are no finite real numbers.
+
+    Args:
+        x: the samples of one input.
+        told: what they are called in an error.
+
+    Raises:
+        ValueError: other values.
+    """
     if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_) or np.issubdtype(x.dtype, np.complexfloating):
-        raise ValueError(f"{path}: x_{part} must be real numbers. Received: dtype={x.dtype}. Convert it to float32.")
+        raise ValueError(f"{told} must be real numbers. Received: dtype={x.dtype}. Convert it to float32.")
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         raise ValueError(
-            f"{path}: x_{part} has {int((~np.isfinite(x)).sum())} values that are not finite. Received: NaN or "
-            "infinity. Clean the data."
+            f"{told} has {int((~np.isfinite(x)).sum())} values that are not finite. Received: NaN or infinity. Clean "
+            "the data."
         )
+
+
+def check_targets_of_part(y: NDArray[Any], told: str) -> None:
+    """Refuses targets that are no finite real numbers.
+
+    Args:
+        y: the targets of one output.
+        told: what they are called in an error.
+
+    Raises:
+        ValueError: other values.
+    """
     finite = y.dtype.kind in "bui" or (y.dtype.kind == "f" and bool(np.isfinite(y).all()))
     if not finite or y.size == 0:
         raise ValueError(
-            f"{path}: y_{part} must be finite real numbers. Received: dtype={y.dtype}, shape={y.shape}. Use e.g. class "
-            "indices from 0."
+            f"{told} must be finite real numbers. Received: dtype={y.dtype}, shape={y.shape}. Use e.g. class indices "
+            "from 0."
         )
+
+
+def _check_targets(given: dict[str, Any], samples: dict[str, Samples]) -> None:
+    for part in PARTS:
+        y, count = given[f"y_{part}"], len(samples[f"x_{part}"])
+        if y is None:
+            raise ValueError(
+                f"y_{part} is missing. Received: targets for other parts. Give them for all parts, or for none."
+            )
+        for array in keras.tree.flatten(y):
+            array = np.asanyarray(array)
+            if array.shape[:1] != (count,):
+                raise ValueError(
+                    f"x_{part} and y_{part} need the same length. Received: {count} samples, targets of shape "
+                    f"{array.shape}. Give one target for each sample."
+                )
+            check_targets_of_part(array, f"y_{part}")
+
+
+def _by_output(model: keras.Model, y: Any, name: str) -> Any:
+    """One array, or one for each of several outputs in their order."""
+    try:
+        targets = targets_by_output(model, y)
+    except ValueError as error:
+        raise ValueError(f"{name} does not fit the model's outputs. {error}") from error
+    return targets[0] if len(targets) == 1 else targets
+
+
+def _outputs(model: keras.Model, x: Any) -> Any:
+    found = targets_by_output(model, predict(model, x, _BATCH))
+    return found[0] if len(found) == 1 else found
+
+
+def _weights(weights: Any, samples: int) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    found = np.asarray(weights, np.float32)
+    if found.shape != (samples,) or not np.isfinite(found).all() or (found < 0).any() or not math.isfinite(found.sum()):
+        raise ValueError(
+            f"w_train must be one weight of 0 or more for each of {samples} samples. Received: shape={found.shape}. "
+            "Leave it out for equal weights."
+        )
+    return found

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from tf_structprune.callbacks import FixedPointTraining
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import to_fixed_point
 from tf_structprune.stages import Begun, StageReport, calibrate
+from tf_structprune.task import take
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present
 
@@ -50,7 +50,7 @@ class FixedPointStage:
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
         """What fits the grids while it trains."""
-        epochs = self.job.settings.retraining(len(self.job.data.x_train)).epochs
+        epochs = self.job.settings.retraining(self.job.data.samples).epochs
         return [
             FixedPointTraining(
                 calibration_data=self._samples(), signal_epoch=min(1, epochs - 1), refit_epochs=epochs // 2
@@ -61,7 +61,7 @@ class FixedPointStage:
         """The model in fixed point is what is exported."""
         return replace(present, small=replace(present.small, model=model))
 
-    def _samples(self) -> NDArray[Any]:
-        x = self.job.data.x_train
+    def _samples(self) -> Any:
+        size = self.job.data.samples
         rng = np.random.default_rng(self.job.settings.seed)
-        return np.asarray(x[rng.choice(len(x), min(_CALIBRATION, len(x)), replace=False)])
+        return take(self.job.data.x_train, rng.choice(size, min(_CALIBRATION, size), replace=False))

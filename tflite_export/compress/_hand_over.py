@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, to_fixed_point
 from tf_structprune.stages import Judgement, calibrate
-from tf_structprune.task import as_score
+from tf_structprune.task import Samples, as_score, count_of, take
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present
@@ -21,7 +21,7 @@ from tflite_export.compress._work import RefusedError
 from tflite_export.export import ExportSettings, ExportSummary, Source, converted_integers, source_of, write_source
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import check_samples, equalize, float_form
-from tflite_export.runtime import dequantize, run_litert
+from tflite_export.runtime import real_outputs, run_litert
 from tflite_export.verify import VerificationError
 
 _CALIBRATION = 200
@@ -68,7 +68,7 @@ class _Made:
     """What an integer file is made from, and the samples on which it is calibrated."""
 
     source: Source
-    samples: NDArray[Any]
+    samples: Samples
     figures: Mapping[str, list[float]] = field(default_factory=dict)
 
 
@@ -96,7 +96,7 @@ def hand_over(model: keras.Model, folder: Path, job: Job, *, given: bool = False
         VerificationError: a file disagrees with the model that it was made from, or the runtimes with each other, and
             no other way to make it is left.
     """
-    mending = _Mending(folder, job, check_samples(job.data.x_val[:_VERIFIED], model, name="x_val"))
+    mending = _Mending(folder, job, _drawn(model, job.data.x_val, _VERIFIED, job, "x_val"))
     for name, make in _ways(model, job, lowered=lowered, train=not given):
         if (done := mending.tried(name, make)) is not None:
             return done
@@ -116,7 +116,7 @@ class _Mending:
 
     folder: Path
     job: Job
-    checked: NDArray[Any]  # samples to verify on
+    checked: Samples  # samples to verify on
     attempts: list[Attempt] = field(default_factory=list)
     judged: list[tuple[_Made, Judgement]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -173,14 +173,14 @@ def loss_told(attempts: Sequence[Attempt], job: Job, what: str) -> str:
     scores = {each.name: metric.text(each.judgement.score) for each in attempts if each.judgement is not None}
     tried = "; ".join(f"{each.name}: {scores.get(each.name) or each.reason.rstrip('.')}" for each in attempts)
     return (
-        f"The {what} is not within the tolerance of {metric.difference(job.settings.tolerance)} of the given model's "
+        f"The {what} is not within the tolerance of {metric.difference(job.judge.tolerance)} of the given model's "
         f"validation {metric.name} of {metric.text(job.judge.given)}. Received: {tried}."
     )
 
 
 def _ways(model: keras.Model, job: Job, *, lowered: bool, train: bool) -> Iterator[_Way]:
     """Ways to make the integer file, the usual one first, then one after the other as long as it has to be mended."""
-    few, more = (_calibration(model, job, count) for count in (_CALIBRATION, _MORE_CALIBRATION))
+    few, more = (_drawn(model, job.data.x_train, count, job, "x_train") for count in (_CALIBRATION, _MORE_CALIBRATION))
     yield "int8", lambda: _Made(source_of(model, "int8", few), few)
     if is_fixed_point(model):
         return
@@ -197,19 +197,20 @@ def _ways(model: keras.Model, job: Job, *, lowered: bool, train: bool) -> Iterat
         yield f"quantization-aware training on {told}", lambda: _trained(equal, grids, more, job)
 
 
-def _calibration(model: keras.Model, job: Job, count: int) -> NDArray[Any]:
-    x = job.data.x_train
+def _drawn(model: keras.Model, x: Any, count: int, job: Job, name: str) -> Samples:
+    """Some samples, drawn by the seed."""
     rng = np.random.default_rng(job.settings.seed)
-    return check_samples(x[rng.choice(len(x), min(count, len(x)), replace=False)], model, name="x_train")
+    size = count_of(x)
+    return check_samples(take(x, rng.choice(size, min(count, size), replace=False)), model, name=name)
 
 
-def _on_grids(model: keras.Model, grids: FixedPoint, samples: NDArray[Any]) -> _Made:
+def _on_grids(model: keras.Model, grids: FixedPoint, samples: Samples) -> _Made:
     fixed = to_fixed_point(model, grids)
     calibrate(fixed, samples)
     return _Made(Source(model, fixed, "int8", model), samples)
 
 
-def _trained(model: keras.Model, grids: FixedPoint, samples: NDArray[Any], job: Job) -> _Made:
+def _trained(model: keras.Model, grids: FixedPoint, samples: Samples, job: Job) -> _Made:
     stage = FixedPointStage(job, grids, name="mending")
     fixed = stage.begin(Present.of(model)).model
     figures = job.retrain(fixed, stage.callbacks(), name=stage.name)
@@ -227,26 +228,34 @@ def integer_files(folder: Path, summary: ExportSummary) -> list[TFLiteFile]:
 
 def judge_file(file: TFLiteModel, job: Job) -> Judgement:
     """The judgement of a `.tflite` file in LiteRT on the validation data."""
-    return job.judge.judge_outputs(_shaped(file_outputs(file, job.data.x_val), job.data.y_val))
+    validation = job.judge.validation
+    return job.judge.judge_outputs(file_outputs(file, Samples.of(job.dense, validation.x), validation.y))
 
 
-def file_outputs(file: TFLiteModel, x: NDArray[Any]) -> NDArray[Any]:
-    """Outputs of a `.tflite` file in LiteRT as real numbers."""
+def file_outputs(file: TFLiteModel, x: Any, y: Any) -> Any:
+    """Outputs of a `.tflite` file in LiteRT as real numbers, an array or a list for several, as their targets are.
+
+    Args:
+        file: the file.
+        x: samples, as `run_litert` takes them.
+        y: their targets.
+    """
     parsed = open_file(file)
-    outputs = run_litert(parsed, x)
-    return outputs if outputs.dtype.kind == "f" else dequantize(outputs, parsed.description.outputs[0])
+    outputs = real_outputs(run_litert(parsed, x), parsed.description)
+    shaped = [_shaped(*pair) for pair in zip(outputs, keras.tree.flatten(y), strict=True)]
+    return shaped[0] if len(shaped) == 1 else shaped
 
 
-def file_score(file: TFLiteModel, x: NDArray[Any], y: NDArray[Any], score: Any = "mcr") -> float:
+def file_score(file: TFLiteModel, x: Any, y: Any, score: Any = "mcr") -> float:
     """Score of a `.tflite` file in LiteRT, higher is better.
 
     Args:
         file: the file.
-        x: samples.
-        y: their targets.
+        x: samples, as `run_litert` takes them.
+        y: their targets, an array or a list in the order of the outputs.
         score: as `task.as_score` takes it.
     """
-    return as_score(score)(y, _shaped(file_outputs(file, x), y))
+    return as_score(score)(y, file_outputs(file, x, y))
 
 
 def int8_accuracy(file: TFLiteModel, x: NDArray[Any], y: NDArray[Any]) -> float:

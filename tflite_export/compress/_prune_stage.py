@@ -114,7 +114,7 @@ class PruneStage:
         if (known := job.work.known(name)) is not None:
             text = known.values["allocation"]
             return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
-        samples = job.judge.validation.first(_SEARCH_SAMPLES)
+        samples = job.judge.validation.sample(_SEARCH_SAMPLES, job.settings.seed)
         allocation = None
         if isinstance(job.settings.sparsity, Budget):
             allocation = allocate_budget(masked, job.settings.sparsity, samples, job)

@@ -14,6 +14,7 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import is_fixed_point, keep_everything
 from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
+from tf_structprune.task import Samples, Validation
 from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows
@@ -31,6 +32,7 @@ from tflite_export.compress._report import (
     ValidationFigures,
 )
 from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
 from tflite_export.export import ExportSummary, FileSummary
@@ -39,17 +41,19 @@ from tflite_export.quantize import float_form
 from tflite_export.write import staged_directory
 
 _RUNS = 200
+_BATCH = 512
 
 
 def compress(
     dense: keras.Model,
-    data: Data,
+    data: Any,
     out: str | os.PathLike[str],
     *,
-    settings: CompressSettings,
+    settings: CompressSettings | None = None,
     overwrite: bool = False,
     verbose: int = 0,
     device: Device = HOST,
+    **options: Any,
 ) -> CompressReport:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
 
@@ -61,26 +65,37 @@ def compress(
     killed or interrupted goes on when it is started again with the same model, data and settings.
 
     Args:
-        dense: a trained model with one input and one output; it is not changed.
-        data: training, validation and test data; the test part gives the final figures only.
+        dense: a trained model; it is not changed.
+        data: training, validation and test data, see `data_of`: arrays, data sets, files or folders; the test part
+            gives the final figures only.
         out: the directory to make.
         settings: what to do.
         overwrite: replace a directory that an earlier run wrote.
         verbose: 1 shows progress.
         device: what times the files, for budgets, lowering and the figures; by default this machine with one thread.
+        **options: instead of `settings`, fields of `CompressSettings` by name, e.g. `sparsity=0.7`, or `budget` as a
+            text such as "macs=0.5".
 
     Returns:
         What `summary.json` holds.
 
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
+        TypeError: data in another form, an unknown option, or options beside `settings`.
         ValueError: data, model or settings that do not fit, or the folder of a run with others.
         RefusedError: no stage stayed within the tolerance, or fixed point alone did not, or the integer file does not
             and nothing mends it.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
     """
+    if settings is not None and options:
+        raise TypeError(
+            f"Options come in settings or by name. Received: settings beside {', '.join(options)}. "
+            "Use dataclasses.replace(settings, ...)."
+        )
+    settings = settings or CompressSettings.of(options)
+    data = data_of(data, seed=settings.seed, model=dense)
     check_data(data, dense, settings)  # before anything is made
-    settings = settings.settled(len(data.x_train))
+    settings = settings.settled(data.samples)
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings, device))
         with work.kept():
@@ -100,7 +115,7 @@ def compress_into(
     device: Device = HOST,
 ) -> CompressReport:
     """`compress` into a directory that exists, usually a staged one."""
-    settings = settings.settled(len(data.x_train))
+    settings = settings.settled(data.samples)
     job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
     logging.info("Task: %s", job.task)
     baseline_folder = folder / "baseline"
@@ -169,12 +184,12 @@ def _figures(
 ) -> ModelFigures:
     """The figures of one model; scores are of the test data."""
     plain = float_form(model) if is_fixed_point(model) else model
-    x, y, score, figure = job.data.x_test, job.data.y_test, job.task.score, job.task.figure
-    in_float = score(y, np.asarray(plain.predict(x, batch_size=512, verbose=0)))
+    score, figure = job.task.score, job.task.figure
+    tested = Validation(job.data.x_test, job.data.y_test, score, _BATCH).for_model(job.dense)
     integers = files.float32 if files.int8 is None else files.int8
     return ModelFigures(
-        score_float=figure.value(in_float),
-        score_int8=figure.value(file_score(int8_file, x, y, score)),
+        score_float=figure.value(tested.of(plain)),
+        score_int8=figure.value(file_score(int8_file, Samples.of(job.dense, tested.x), tested.y, score)),
         parameters=int(plain.count_params()),
         macs=integers.macs,
         float32_bytes=files.float32.size_bytes,

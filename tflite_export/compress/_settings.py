@@ -1,14 +1,17 @@
 """What a run of `compress` was asked to do."""
 
+import difflib
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 from tf_structprune.allocation import METHODS, Budget
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
+from tf_structprune.stages import check_tolerance
 
 AUGMENTATIONS = ("flip", "shift")
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
@@ -54,9 +57,10 @@ class CompressSettings:
             `lower="none"`, "any".
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random.
         candidates: candidates that a searching selector scores in each stage.
-        tolerance: accepted rise of the validation error over the given model's, as a fraction: of every stage, and of
-            the integer file, which is mended as far as that helps (calibration, equalized channels,
-            quantization-aware training, QAT) or refused.
+        tolerance: accepted rise of the validation error over the given model's, in the unit of the metric (0.01 is one
+            point of an error rate), or as a share of that error, e.g. 10%: of every stage, and of the integer file,
+            which is mended as far as that helps (calibration, equalized channels, quantization-aware training, QAT) or
+            refused.
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps.
@@ -95,7 +99,7 @@ class CompressSettings:
     patterns: int | Literal["auto", "any"] = "auto"
     search: str = "best_of_n"
     candidates: int = 50
-    tolerance: float = 0.01
+    tolerance: float | str = 0.01
     min_validation: int = 16
     epochs: int | None = None
     finetune_batch: int | None = None
@@ -140,7 +144,7 @@ class CompressSettings:
         _check_choice("micro", (self.micro,), ("auto", "require", "none"))
         _check_choice("executor", (self.executor,), ("local", "ray"))
         _check_workers(self.executor, self.workers)
-        _check_range("tolerance", self.tolerance, 0, 1)
+        check_tolerance(self.tolerance)
         _check_range("distill", self.distill, 0, 1)
         for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels", "min_validation"):
             if (count := getattr(self, name)) is not None and count < 1:
@@ -157,6 +161,29 @@ class CompressSettings:
                 f"finetune_rate must be positive and finite. Received: finetune_rate={self.finetune_rate}. "
                 "Use e.g. 0.001."
             )
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Settings from options by name; `budget`, a `Budget` or a text such as "macs=0.5", stands for `sparsity`.
+
+        Raises:
+            TypeError: an unknown name, or a budget beside a sparsity.
+            ValueError: a value out of its range.
+        """
+        given = dict(options)
+        if (budget := given.pop("budget", None)) is not None:
+            if "sparsity" in given:
+                raise TypeError(
+                    f"A run has a sparsity or a budget. Received: sparsity={given['sparsity']} beside "
+                    f"budget={budget}. Leave one of them out."
+                )
+            given["sparsity"] = Budget.parse(budget) if isinstance(budget, str) else budget
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, [*known, "budget"])
+                raise TypeError(f"Unknown option of compress. Received: {name}. Use {' or '.join(near or known)}.")
+        return cls(**given)
 
     def retraining(self, samples: int) -> Retraining:
         """How long each stage is retrained on so many samples.

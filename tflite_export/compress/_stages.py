@@ -82,7 +82,7 @@ def _refusal(reports: tuple[StageReport, ...], job: Job) -> RefusedError:
         for report in reports
     )
     return RefusedError(
-        f"No stage stayed within the tolerance of {metric.difference(job.settings.tolerance)}. Received: validation "
+        f"No stage stayed within the tolerance of {metric.difference(job.judge.tolerance)}. Received: validation "
         f"{metric.name} {metric.text(job.judge.given)} dense; {tried}. Use a lower --sparsity, more bits, more "
         "--epochs, --distill, or a larger --tolerance. Nothing was written."
     )

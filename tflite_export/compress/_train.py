@@ -6,11 +6,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from tf_structprune.layers import copy_model
 from tf_structprune.resume import StateFolder
-from tf_structprune.task import Task
+from tf_structprune.task import Task, count_of, in_output_structure, take
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import KeptEpochs
 from tflite_export.compress._settings import CompressSettings
@@ -46,8 +45,9 @@ def retrain(
         Figures by name, one an epoch.
     """
     keras.utils.set_random_seed(settings.seed)
-    length = settings.retraining(len(data.x_train))
-    batches = Batches(data.x_train, data.y_train, length.batch, settings.augment, settings.seed)
+    length = settings.retraining(data.samples)
+    given = (data.x_train, data.y_train) if data.w_train is None else (data.x_train, data.y_train, data.w_train)
+    batches = Batches(given, length.batch, settings.augment, settings.seed)
     rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, length.epochs * length.steps)
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
@@ -59,7 +59,7 @@ def retrain(
         )
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
-    trained.compile(optimizer, task.loss, metrics=list(task.metrics), jit_compile=False)
+    trained.compile(optimizer, **_compiled(model, task), jit_compile=False)
     validation = (data.x_val, data.y_val)
     trained.optimizer.build(trained.trainable_variables)
     kept = KeptEpochs(model, trained.optimizer, states)
@@ -75,12 +75,28 @@ def retrain(
     return kept.figures
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Shuffled, augmented training batches, which depend on seed, epoch and place in the epoch and on nothing else."""
+def _compiled(model: keras.Model, task: Task) -> dict[str, Any]:
+    """What a model is compiled with for a task, in the structure of its outputs."""
+    if not isinstance(task.loss, list):
+        return {"loss": task.loss, "metrics": list(task.metrics)}
+    loss, metrics, weights = (in_output_structure(model, part) for part in (task.loss, task.metrics, task.weights))
+    return {"loss": loss, "metrics": metrics, "loss_weights": weights}
 
-    def __init__(self, x: NDArray[Any], y: NDArray[Any], batch_size: int, augment: tuple[str, ...], seed: int) -> None:
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
+    """Shuffled, augmented training batches, which depend on seed, epoch and place in the epoch and on nothing else.
+
+    Args:
+        given: samples, targets and perhaps weights, as `fit` takes them.
+        batch_size: samples of a batch.
+        augment: random changes of the images, of which there is one input then.
+        seed: of order and changes.
+    """
+
+    def __init__(self, given: tuple[Any, ...], batch_size: int, augment: tuple[str, ...], seed: int) -> None:
         super().__init__()
-        self._x, self._y, self._batch_size, self._seed = x, y, batch_size, seed
+        self._given, self._batch_size, self._seed = given, batch_size, seed
+        self._samples = count_of(given)
         # Nearest pixels: a shift by a fraction of one would blur the training images only.
         changes = {
             "flip": keras.layers.RandomFlip("horizontal", seed=seed),
@@ -93,18 +109,18 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         """Draw the order of an epoch; Keras's own `on_epoch_end` of a data set does not tell which one it is."""
         del logs
         self._epoch = epoch
-        self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._x))
+        self._order = np.random.default_rng((self._seed, epoch)).permutation(self._samples)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return math.ceil(len(self._x) / self._batch_size)
+        return math.ceil(self._samples / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Batch `index` of the epoch."""
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        x = self._x[chosen]
+        x, *others = take(self._given, chosen)
         rng = np.random.default_rng((self._seed, self._epoch, 1 + index))  # 0 would repeat the draws of the order
         for change in self._changes:
             change.generator.state.assign(rng.integers(2**31, size=2))
             x = keras.ops.convert_to_numpy(change(x.astype(np.float32), training=True))
-        return x, self._y[chosen]
+        return (x, *others)

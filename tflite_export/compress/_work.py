@@ -110,6 +110,6 @@ def fingerprint(dense: keras.Model, data: Data, settings: CompressSettings, devi
         "format": _FORMAT,
         "model": wiring(dense, *weights, names=True),
         "device": identity(device),
-        "data": digest(*(getattr(data, part.name) for part in fields(data))),
+        "data": digest(*(value for part in fields(data) if (value := getattr(data, part.name)) is not None)),
         **{setting.name: identity(getattr(settings, setting.name)) for setting in fields(settings)},
     }

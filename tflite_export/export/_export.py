@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 from absl import logging
-from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.graph import input_names
 from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
+from tf_structprune.task import Samples, output_names
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
 from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, write_integer_files
 from tflite_export.export._settings import ExportSettings
@@ -35,8 +36,8 @@ def export(
     model: keras.Model | ShrunkModel,
     directory: str | os.PathLike[str],
     *,
-    representative_data: ArrayLike,
-    verify_data: ArrayLike | None = None,
+    representative_data: Any,
+    verify_data: Any = None,
     overwrite: bool = False,
     settings: ExportSettings | None = None,
     **options: Any,
@@ -55,10 +56,11 @@ def export(
     TFLite Micro and the NumPy reference compute these files bit for bit alike, or the export fails.
 
     Args:
-        model: what `shrink` made, a Keras model, plain or from `to_fixed_point`, with one input and one output,
-            or a masked model, which is shrunk first.
+        model: what `shrink` made, a Keras model, plain or from `to_fixed_point`, or a masked model, which is shrunk
+            first. It may have several inputs and outputs; in the files they stand in the model's order.
         directory: the directory to make.
-        representative_data: `(n, *input shape)` real samples; they set the ranges of the int8 signals.
+        representative_data: real samples, which set the ranges of the int8 signals: `(n, *input shape)`, for several
+            inputs a list or dictionary of such arrays, or a data set or generator of batches.
         verify_data: samples on which the files are compared with Keras; `representative_data` by default.
         overwrite: replace a directory that an earlier export wrote.
         settings: how to export.
@@ -95,8 +97,8 @@ def write_artifacts(
     directory: str | os.PathLike[str],
     settings: ExportSettings,
     *,
-    representative_data: ArrayLike,
-    verify_data: ArrayLike | None = None,
+    representative_data: Any,
+    verify_data: Any = None,
 ) -> ExportSummary:
     """Writes what `export` writes, but `summary.json`, into a directory that exists.
 
@@ -122,7 +124,7 @@ def write_artifacts(
 
 
 def write_source(
-    source: Source, folder: Path, settings: ExportSettings, samples: NDArray[Any], checked: NDArray[Any]
+    source: Source, folder: Path, settings: ExportSettings, samples: Samples, checked: Samples
 ) -> ExportSummary:
     """`write_artifacts` of models that are made.
 
@@ -145,7 +147,7 @@ def write_source(
         files = write_integer_files(stem, in_int8.model, samples, fixed=source.fixed, micro=micro, names=settings.names)
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
-    figures, reason = _figures(float_file, files, settings)
+    figures, reason = _figures(plain, float_file, files, settings)
     micro = micro and reason is None
     verification = verify(
         plain,
@@ -173,7 +175,7 @@ def write_source(
     )
 
 
-def converted_integers(source: Source, settings: ExportSettings, samples: NDArray[Any]) -> TFLiteFile:
+def converted_integers(source: Source, settings: ExportSettings, samples: Samples) -> TFLiteFile:
     """The int8 file that `write_source` writes, not verified and not written.
 
     Args:
@@ -189,22 +191,22 @@ def converted_integers(source: Source, settings: ExportSettings, samples: NDArra
 
 
 def _figures(
-    float_file: Written, files: IntegerFiles | None, settings: ExportSettings
+    model: keras.Model, float_file: Written, files: IntegerFiles | None, settings: ExportSettings
 ) -> tuple[dict[str, Any], str | None]:
     """The fields of the summary about each file, with the microcontroller's bundle written; and why there is none."""
     if not settings.runs_micro:
-        return _measured(float_file, files, settings, micro=False), "It was not asked for."
+        return _measured(model, float_file, files, settings, micro=False), "It was not asked for."
     try:
-        return _measured(float_file, files, settings, micro=True), None
+        return _measured(model, float_file, files, settings, micro=True), None
     except ValueError as error:
         if settings.micro != "auto":
             raise
         logging.info("There is no bundle for microcontrollers: %s", error)
-        return _measured(float_file, files, settings, micro=False), str(error)
+        return _measured(model, float_file, files, settings, micro=False), str(error)
 
 
 def _measured(
-    float_file: Written, files: IntegerFiles | None, settings: ExportSettings, *, micro: bool
+    model: keras.Model, float_file: Written, files: IntegerFiles | None, settings: ExportSettings, *, micro: bool
 ) -> dict[str, Any]:
     """The figures, and with `micro` the bundle of the file that suits a microcontroller best.
 
@@ -217,7 +219,7 @@ def _measured(
     if micro:
         chosen = float32 if int8 is None else for_micro(int8, int4, lut)
         file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
-        _write_micro(float_file.path.parent / "micro", file, settings.name, chosen.arena_bytes)
+        _write_micro(float_file.path.parent / "micro", file, settings.name, chosen.arena_bytes, model)
     estimate, reason = summarize_npu(None if files is None else files.int8.file, settings.npu)
     return {
         "float32": float32,
@@ -250,9 +252,15 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
         return ()
 
 
-def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None) -> None:
-    version = runtime_versions()["tflite_micro"]
-    bundle = micro_bundle(file, name, arena_bytes=arena_bytes, tflm_version=version)
+def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None, model: keras.Model) -> None:
+    bundle = micro_bundle(
+        file,
+        name,
+        arena_bytes=arena_bytes,
+        tflm_version=runtime_versions()["tflite_micro"],
+        inputs=input_names(model),
+        outputs=output_names(model),
+    )
     folder.mkdir(exist_ok=True)
     for entry, text in bundle.items():
         (folder / entry).write_text(text)

@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from tf_structprune.layers import quantized_layers
+from tf_structprune.task import Samples
 from tflite_export.export._summary import FileSummary, Written, written
 from tflite_export.file import TFLiteFile, least_memory_order, lut_compressed, slim, slim_with_names
 from tflite_export.quantize import convert, fixed_point_files
-from tflite_export.runtime import run_tflm, tflm_available
+from tflite_export.runtime import as_list, run_tflm, tflm_available
 from tflite_export.verify import ExactAgreement, verify_exact
 
 _LUT_BITS = 3  # an int4 tensor is as small for longer words
@@ -37,7 +36,7 @@ class IntegerFiles:
     lut_reason: str | None
     fixed: bool
 
-    def verified(self, samples: NDArray[Any], *, micro: bool) -> dict[str, ExactAgreement]:
+    def verified(self, samples: Samples, *, micro: bool) -> dict[str, ExactAgreement]:
         """Agreement of the runtimes by file name, for the files that every runtime takes.
 
         Raises:
@@ -47,9 +46,7 @@ class IntegerFiles:
         return {each.path.name: verify_exact(each.file, samples, alike=self.fixed, micro=micro) for each in files}
 
 
-def integer_file(
-    model: keras.Model, samples: NDArray[Any], *, fixed: keras.Model | None, names: bool = False
-) -> TFLiteFile:
+def integer_file(model: keras.Model, samples: Samples, *, fixed: keras.Model | None, names: bool = False) -> TFLiteFile:
     """The int8 file alone, see `write_integer_files`."""
     if fixed is not None:
         return fixed_point_files(fixed, computing=model, names=names).int8
@@ -60,7 +57,7 @@ def integer_file(
 def write_integer_files(
     stem: Path,
     model: keras.Model,
-    samples: NDArray[Any],
+    samples: Samples,
     *,
     fixed: keras.Model | None,
     micro: bool,
@@ -94,7 +91,7 @@ def _at(stem: Path, ending: str) -> Path:
 
 
 def _write_lut(
-    path: Path, int8: TFLiteFile, fixed: keras.Model, samples: NDArray[Any], *, micro: bool
+    path: Path, int8: TFLiteFile, fixed: keras.Model, samples: Samples, *, micro: bool
 ) -> tuple[Written | None, str | None]:
     """The file with tables, if some words are shorter than those of an int4 tensor and TFLite Micro gives the integers
     of the int8 file; else the reason why not."""
@@ -110,7 +107,8 @@ def _write_lut(
         if len(file.data) >= len(int8.data):
             return None, f"It would have {len(file.data):,} bytes, not fewer than the int8 file."
         few = samples[:_LUT_SAMPLES]
-        differing = int(np.count_nonzero(run_tflm(file, few) != run_tflm(int8, few)))
+        pairs = zip(as_list(run_tflm(file, few)), as_list(run_tflm(int8, few)), strict=True)
+        differing = sum(int(np.count_nonzero(one != other)) for one, other in pairs)
     except (ImportError, ValueError) as error:
         return None, str(error)
     if differing:

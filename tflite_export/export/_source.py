@@ -1,9 +1,9 @@
 """What an export is made from: a float model, and the model in fixed point where there is one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
-from numpy.typing import ArrayLike
 
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, is_masked, to_fixed_point
@@ -36,7 +36,7 @@ class Source:
         return self.plain if self.fixed is None else self.fixed
 
 
-def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_data: ArrayLike) -> Source:
+def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_data: Any) -> Source:
     """The models to export.
 
     Args:

@@ -80,15 +80,25 @@ class ModelDescription:
         size_bytes: size of the file.
         tensors: all tensors of the (only) subgraph.
         operators: all operators in the order in which they run.
-        inputs: input tensors.
-        outputs: output tensors.
+        input_indices: indices of the inputs into `tensors`.
+        output_indices: indices of the outputs into `tensors`.
     """
 
     size_bytes: int
     tensors: tuple[TensorDescription, ...]
     operators: tuple[OperatorDescription, ...]
-    inputs: tuple[TensorDescription, ...]
-    outputs: tuple[TensorDescription, ...]
+    input_indices: tuple[int, ...]
+    output_indices: tuple[int, ...]
+
+    @property
+    def inputs(self) -> tuple[TensorDescription, ...]:
+        """Input tensors."""
+        return tuple(self.tensors[index] for index in self.input_indices)
+
+    @property
+    def outputs(self) -> tuple[TensorDescription, ...]:
+        """Output tensors."""
+        return tuple(self.tensors[index] for index in self.output_indices)
 
     @property
     def macs(self) -> int:
@@ -145,8 +155,8 @@ def describe(parsed: Any, size_bytes: int) -> ModelDescription:
         size_bytes=size_bytes,
         tensors=tensors,
         operators=tuple(_operator(operator, parsed.operatorCodes, tensors) for operator in _items(graph.operators)),
-        inputs=tuple(tensors[i] for i in _items(graph.inputs)),
-        outputs=tuple(tensors[i] for i in _items(graph.outputs)),
+        input_indices=tuple(int(i) for i in _items(graph.inputs)),
+        output_indices=tuple(int(i) for i in _items(graph.outputs)),
     )
 
 

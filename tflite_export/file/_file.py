@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tflite_export.file._constants import constant_values
 from tflite_export.file._describe import ModelDescription, describe
-from tflite_export.file._scores import ends_in_softmax, without_softmax
+from tflite_export.file._scores import last_squashing, without_softmax
 from tflite_export.file._slim import written_once
 
 _IDENTIFIER = b"TFL3"  # flatbuffer file identifier of the TFLite schema, bytes 4 to 8
@@ -74,12 +74,13 @@ class TFLiteFile:
 
     @cached_property
     def scores(self) -> "TFLiteFile":
-        """The file that ends before its last softmax or sigmoid; itself when the last operator is another one.
+        """The file whose outputs are those in front of a last softmax or sigmoid; itself where there is none.
 
         Quantized exponentials turn a difference of one step in a score into many steps of the probability, so
         two runtimes are compared in the scores.
         """
-        return self.edited(without_softmax) if ends_in_softmax(self.description, self.parsed) else self
+        places = last_squashing(self.description)
+        return self.edited(partial(without_softmax, places=places)) if places else self
 
     def edited(self, *edits: Callable[[Any], None]) -> "TFLiteFile":
         """A file with changes, which are made one after the other on a copy of `parsed`, see `written_once`."""

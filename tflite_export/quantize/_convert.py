@@ -4,16 +4,19 @@ import contextlib
 import gc
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Self
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from tf_structprune.task import Samples, output_names
+from tflite_export.file import TFLiteFile, identifiers, order_ends
 from tflite_export.quantize._float32 import call_model, float32_model
 from tflite_export.quantize._quiet import quiet
-from tflite_export.quantize._samples import check_samples, input_dtype, input_shape
+from tflite_export.quantize._samples import check_samples, model_inputs_of
 from tflite_export.quantize._unrolled import unrolled
 
 Quantize = Literal["none", "int8"]
@@ -22,20 +25,20 @@ Quantize = Literal["none", "int8"]
 _UNSUPPORTED = re.compile(r"error: '(tf\.\w+)' op is neither")
 
 
-def convert(model: keras.Model, *, quantize: Quantize = "none", representative_data: ArrayLike | None = None) -> bytes:
+def convert(model: keras.Model, *, quantize: Quantize = "none", representative_data: Any = None) -> bytes:
     """Converts a Keras model to a `.tflite` file of batch size 1.
 
     The same model and data give the same bytes. A model in mixed precision is converted as its float32
     copy, one with recurrent layers step by step. The caller's model is not changed.
 
     Args:
-        model: a built Sequential or functional model with one input and one output.
+        model: a built Sequential or functional model, with any number of inputs and outputs.
         quantize: "none" for float32, "int8" for full-integer with int8 input and output.
-        representative_data: `(n, *input shape)` real samples that set the ranges of the signals; needed
-            for "int8", some hundred are enough.
+        representative_data: real samples that set the ranges of the signals, see `check_samples`; needed for "int8",
+            some hundred are enough.
 
     Returns:
-        The file.
+        The file; its inputs and outputs stand in the order of the model's.
 
     Raises:
         RuntimeError: Keras runs on another backend than TensorFlow.
@@ -45,7 +48,7 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
     check_backend()
     if quantize not in ("none", "int8"):
         raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
-    input_shape(model)
+    model_inputs_of(model)
     samples = None
     if quantize == "int8":
         if representative_data is None:
@@ -70,11 +73,11 @@ def check_backend() -> None:
         )
 
 
-def converted(model: keras.Model, samples: NDArray[np.float32] | None = None, *, integers: bool = False) -> bytes:
+def converted(model: keras.Model, samples: Samples | None = None, *, integers: bool = False) -> bytes:
     """The file of a model that was checked.
 
     Args:
-        model: a model in float32 with one input and one output.
+        model: a model in float32.
         samples: what sets the ranges of int8 signals; None for a float file.
         integers: whether fake quantization in the model sets them.
 
@@ -104,19 +107,20 @@ def _collected() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _converted(model: keras.Model, samples: NDArray[np.float32] | None, *, integers: bool) -> bytes:
+def _converted(model: keras.Model, samples: Samples | None, *, integers: bool) -> bytes:
+    names = _Names.of(model)
     with quiet():
-        module = _serving_module(model)
+        module = _serving_module(model, names)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
         if samples is not None:
-            converter.representative_dataset = lambda: _batches_of_one(samples)
+            converter.representative_dataset = lambda: _batches_of_one(samples, names)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if samples is not None or integers:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
         try:
-            return bytes(converter.convert())
+            return _in_order(bytes(converter.convert()), names)
         except Exception as error:  # the converter's own class, RuntimeError and ValueError, by phase
             raise ValueError(
                 f"Model '{model.name}': TFLite's builtin operators cannot express it. Received: "
@@ -124,19 +128,62 @@ def _converted(model: keras.Model, samples: NDArray[np.float32] | None, *, integ
             ) from error
 
 
-def _serving_module(model: keras.Model) -> tf.Module:
+@dataclass(frozen=True)
+class _Names:
+    """Names of a model's inputs and outputs in the signature of its file, in the order of the model's.
+
+    Attributes:
+        inputs: of the inputs.
+        outputs: of the outputs; the converter names a single one.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Self:
+        """The names that the model gives them, as identifiers; a single one is the input."""
+        inputs = [each.name for each in model_inputs_of(model)]
+        outputs = output_names(model)
+        return cls(
+            identifiers(inputs) if len(inputs) > 1 else ("input",), identifiers(outputs) if len(outputs) > 1 else ()
+        )
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several of either, whose order the converter does not keep."""
+        return len(self.inputs) > 1 or len(self.outputs) > 1
+
+
+def _serving_module(model: keras.Model, names: _Names) -> tf.Module:
     """The model's inference at batch size 1, which TFLM needs, with the variables that it reads."""
-    signature = tf.TensorSpec((1, *input_shape(model)), input_dtype(model), name="input")
+    wanted = zip(model_inputs_of(model), names.inputs, strict=True)
+    signature = [tf.TensorSpec((1, *each.shape), each.dtype, name=name) for each, name in wanted]
     module = tf.Module()
-    module.serve = tf.function(lambda sample: call_model(model, sample), input_signature=[signature])
+    module.serve = tf.function(lambda *samples: _called(model, samples, names), input_signature=signature)
     # Without these references the converter takes the weights for variables that change.
     module.variables_read = [variable.value for variable in model.variables]
     return module
 
 
-def _batches_of_one(samples: NDArray[np.float32]) -> Iterator[list[NDArray[Any]]]:
-    for sample in samples:
-        yield [sample[None]]
+def _called(model: keras.Model, samples: tuple[Any, ...], names: _Names) -> Any:
+    outputs = call_model(model, samples)
+    return dict(zip(names.outputs, outputs, strict=True)) if names.outputs else outputs[0]
+
+
+def _batches_of_one(samples: Samples, names: _Names) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
+    for index in range(len(samples)):
+        arrays = samples[index : index + 1].arrays
+        yield dict(zip(names.inputs, arrays, strict=True)) if len(arrays) > 1 else list(arrays)
+
+
+def _in_order(data: bytes, names: _Names) -> bytes:
+    """The file with its inputs and outputs in the order of the model's: the converter has one of its own."""
+    return (
+        TFLiteFile(data).edited(partial(order_ends, inputs=names.inputs, outputs=names.outputs)).data
+        if names.several
+        else data
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.graph import LayerCall, Readers, layer_inputs, list_calls, named_layers, readers_of
 from tf_structprune.layers import copy_model
+from tf_structprune.task import Samples
 
 _L = keras.layers
 _DEPTHWISE = (_L.DepthwiseConv1D, _L.DepthwiseConv2D)
@@ -40,7 +41,7 @@ class _Pair:
     reader: LayerCall
 
 
-def equalize(model: keras.Model, samples: NDArray[Any]) -> keras.Model:
+def equalize(model: keras.Model, samples: Any) -> keras.Model:
     """A copy that computes the same, with the ranges of a signal's channels brought together.
 
     One step has to serve all channels of a signal, so one channel that is much larger than the others leaves these
@@ -54,7 +55,7 @@ def equalize(model: keras.Model, samples: NDArray[Any]) -> keras.Model:
 
     Args:
         model: a built Sequential or functional model with the channels last; it is not changed.
-        samples: real samples, shape (samples, *input shape).
+        samples: real samples, an array or a list or dictionary of arrays as the model takes them.
 
     Returns:
         The copy; the model itself where no two layers can be equalized.
@@ -67,7 +68,7 @@ def equalize(model: keras.Model, samples: NDArray[Any]) -> keras.Model:
     pairs = [pair for call in found.calls if (pair := _pair_of(call, readers)) is not None]
     if not pairs:
         return model
-    largest = _largest_inputs(model, [pair.reader.name for pair in pairs], samples)
+    largest = _largest_inputs(model, [pair.reader.name for pair in pairs], Samples.of(model, samples))
     copy = copy_model(model)
     layers = named_layers(copy)
     for pair in pairs:
@@ -124,11 +125,12 @@ def _is_homogeneous(call: LayerCall) -> bool:
     return kind in _HOMOGENEOUS
 
 
-def _largest_inputs(model: keras.Model, names: list[str], samples: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def _largest_inputs(model: keras.Model, names: list[str], samples: Samples) -> dict[str, NDArray[np.float64]]:
     """Largest magnitude of each feature that some layers read, by layer, shape (features,)."""
     largest: dict[str, NDArray[np.float64]] = {}
     for begin in range(0, len(samples), _SAMPLES):
-        for name, tensors in layer_inputs(model, names, samples[begin : begin + _SAMPLES]).items():
+        batch = samples[begin : begin + _SAMPLES]
+        for name, tensors in layer_inputs(model, names, list(batch.arrays)).items():
             for tensor in tensors:
                 values = np.abs(np.asarray(keras.ops.convert_to_numpy(tensor), np.float64))
                 seen = values.reshape(-1, values.shape[-1]).max(axis=0)

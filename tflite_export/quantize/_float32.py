@@ -1,6 +1,7 @@
 """A float32 copy of a model that was trained in mixed or low precision."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 
 from tf_structprune.graph import config_of
 from tf_structprune.layers import clone, copy_layer, copy_of, renew_copies
+from tf_structprune.task import as_inputs
 
 # Dtype policies that compute in 16 bits: "float16", "mixed_float16", "bfloat16", "mixed_bfloat16".
 _LOW_PRECISION = re.compile(r"(mixed_)?b?float16")
@@ -44,22 +46,17 @@ def float32_model(model: keras.Model) -> keras.Model:
     return copy
 
 
-def call_model(model: keras.Model, batch: Any) -> Any:
-    """Runs inference on one batch, whatever structure the model gives to its one input and output.
+def call_model(model: keras.Model, batch: Sequence[Any]) -> list[Any]:
+    """Runs inference on one batch, whatever structure the model gives to its inputs and outputs.
 
     Args:
-        model: a Keras model with one input and one output; either may be in a list or dict, as in models
-            that came from older files.
-        batch: `(n, *input shape)` array or tensor.
+        model: a Keras model.
+        batch: one array or tensor for each input, `(n, *input shape)`, in the order of `model.inputs`.
 
     Returns:
-        The one output tensor.
+        The output tensors, in the order of `model.outputs`.
     """
-    # A Sequential model takes its tensor bare, and knows no `input` before it is called.
-    sequential = isinstance(model, keras.Sequential)
-    inputs = batch if sequential else keras.tree.pack_sequence_as(model.input, [batch])
-    (output,) = keras.tree.flatten(model(inputs, training=False))
-    return output
+    return list(keras.tree.flatten(model(as_inputs(model, batch), training=False)))
 
 
 def _float32_layer(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -1,87 +1,122 @@
-"""Checks of the samples that calibrate or verify a model."""
+"""What goes into a model: its inputs, and checks of the samples that calibrate or verify it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from tf_structprune.task import collected
+from tf_structprune.task import Samples, collected
 
 _INTEGERS = ("uint8", "int8", "int32")
 
 
-def input_shape(model: keras.Model) -> tuple[int, ...]:
-    """Shape of one sample of a model with one fixed-shape input and one output.
+@dataclass(frozen=True)
+class ModelInput:
+    """One input of a model.
+
+    Attributes:
+        name: of its input layer.
+        shape: of one sample.
+        dtype: float32 for every floating type, or integers as they are.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def model_inputs_of(model: keras.Model) -> tuple[ModelInput, ...]:
+    """The inputs of a model, in the order of `model.inputs`.
 
     Args:
         model: a built Keras model.
 
-    Returns:
-        The input shape without the batch axis.
-
     Raises:
         TypeError: not a Keras model.
-        ValueError: not built, several inputs or outputs, an open axis, or an input of another type than floats, uint8,
-            int8 and int32.
+        ValueError: not built, no output, an open axis, or an input of another type than floats, uint8, int8 and int32.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"model must be a keras.Model. Received: {type(model).__name__}. Load a file with "
             "keras.models.load_model first."
         )
-    if not model.built or not getattr(model, "inputs", None):
+    if not model.built or not getattr(model, "inputs", None) or not model.outputs:
         raise ValueError(
             f"Model '{model.name}': its input shape is not known. Received: a model that is not built or is "
             "subclassed. Use a Sequential model with an Input layer, or a functional model."
         )
-    for side, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1:
-            raise ValueError(
-                f"Model '{model.name}': exactly one {side} is supported. Received: {len(tensors)} {side}s. "
-                "Split the model."
-            )
-    shape, dtype = model.inputs[0].shape[1:], model.inputs[0].dtype
+    return tuple(_input(model, tensor) for tensor in model.inputs)
+
+
+def _input(model: keras.Model, tensor: Any) -> ModelInput:
+    name = str(tensor.name)
+    told = f" '{name}'" if len(model.inputs) > 1 else ""
+    shape, dtype = tuple(tensor.shape[1:]), str(tensor.dtype)
     if None in shape:
         raise ValueError(
-            f"Model '{model.name}': every input axis but the batch must be fixed. Received: shape={shape}. "
+            f"Model '{model.name}': every axis of input{told} but the batch must be fixed. Received: shape={shape}. "
             "Rebuild the model with keras.Input(shape=(height, width, channels))."
         )
     if "float" not in dtype and dtype not in _INTEGERS:
         raise ValueError(
-            f"Model '{model.name}': the input must be of a floating type, {', '.join(_INTEGERS)}. Received: "
+            f"Model '{model.name}': input{told} must be of a floating type, {', '.join(_INTEGERS)}. Received: "
             f"dtype={dtype}. Use a float32 Input, which takes raw pixels 0..255 as they are, or int32 for tokens."
         )
-    return tuple(shape)
+    return ModelInput(name, shape, dtype if dtype in _INTEGERS else "float32")
 
 
-def input_dtype(model: keras.Model) -> str:
-    """Type of what a model takes: float32 for every floating type, or integers as they are."""
-    dtype = str(model.inputs[0].dtype)
-    return dtype if dtype in _INTEGERS else "float32"
-
-
-def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArray[Any]:
-    """Checks real samples for a model and casts them to what its input takes.
+def check_samples(samples: Any, model: keras.Model, *, name: str) -> Samples:
+    """Checks real samples for a model and casts them to what its inputs take.
 
     Args:
-        samples: `(n, *input shape)` numbers; a pair of them and targets, of which the first counts; or a data set or
-            generator of batches of either, see `task.collected`.
+        samples: `(n, *input shape)` numbers, for several inputs a list or dictionary of them; a pair of that and
+            targets, of which the first counts; or a data set or generator of batches of either, see `task.collected`.
         model: the Keras model that takes them.
         name: what to call the samples in messages, such as "representative_data".
 
     Returns:
-        The samples in float32, or in the integers of the model's input.
+        The samples in float32, or in the integers of the model's inputs.
 
     Raises:
         TypeError: the samples are not numbers.
-        ValueError: wrong shape, no sample, NaN or infinite values, or integers that the model's input has not.
+        ValueError: wrong number of inputs, wrong shape, no sample, NaN or infinite values, or integers that the
+            model's input has not.
     """
-    shape, dtype = input_shape(model), input_dtype(model)
+    inputs = model_inputs_of(model)
     given = collected(samples, name)
-    if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == len(shape) + 1:
-        given = given[0]  # and not two samples
-    array = np.asarray(given)
+    if isinstance(given, tuple) and len(given) == 2 and _are_inputs(given[0], inputs):
+        given = given[0]
+    if len(inputs) == 1:
+        return Samples((_checked(_bare(given, len(inputs[0].shape) + 1), inputs[0], model, name),))
+    try:
+        arrays = Samples.of(model, given).arrays
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{name} does not fit the inputs. {error.args[0]}") from error
+    named = zip(arrays, inputs, strict=True)
+    return Samples(tuple(_checked(array, each, model, f"{name} for input '{each.name}'") for array, each in named))
+
+
+def _are_inputs(given: Any, inputs: tuple[ModelInput, ...]) -> bool:
+    """Whether the first of a pair is all that the model takes, and not one sample or one input of two."""
+    if len(inputs) == 1:
+        return np.ndim(given) == len(inputs[0].shape) + 1
+    return isinstance(given, dict | list | tuple) and len(given) == len(inputs)
+
+
+def _bare(given: Any, axes: int) -> Any:
+    """The array of the only input, which has that many axes; it may be alone in a list or dictionary."""
+    if isinstance(given, Samples):
+        return given.arrays[0]
+    if isinstance(given, dict) and len(given) == 1:
+        return next(iter(given.values()))
+    return given[0] if isinstance(given, list) and len(given) == 1 and np.ndim(given[0]) == axes else given
+
+
+def _checked(given: Any, wanted: ModelInput, model: keras.Model, name: str) -> NDArray[Any]:
+    """The samples of one input, in its type."""
+    array, shape = np.asarray(given), wanted.shape
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must be an array of numbers. Received: dtype={array.dtype}. Pass the images or features "
@@ -93,8 +128,8 @@ def check_samples(samples: ArrayLike, model: keras.Model, *, name: str) -> NDArr
             f"'{model.name}'. Received: shape={array.shape}. Add the batch or channel axis, or resize the "
             "samples."
         )
-    if dtype in _INTEGERS:
-        return _integers(array, dtype, name)
+    if wanted.dtype in _INTEGERS:
+        return _integers(array, wanted.dtype, name)
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(

@@ -4,10 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from numpy.typing import ArrayLike, NDArray
 
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
-from tflite_export.runtime._samples import model_inputs
+from tflite_export.runtime._samples import Outputs, as_outputs, model_inputs
 
 Kernels = Literal["xnnpack", "reference"]
 """Which kernels LiteRT uses: XNNPACK's, as phones do, or the plain C++ ones that define the result."""
@@ -66,33 +65,34 @@ def _remedy(file: TFLiteFile) -> str:
     return "Use only TFLite builtin operators."
 
 
-def run_litert(
-    model: TFLiteModel, inputs: ArrayLike, *, kernels: Kernels = "xnnpack", threads: int = 1
-) -> NDArray[Any]:
+def run_litert(model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack", threads: int = 1) -> Outputs:
     """Runs a model in LiteRT, one sample after the other.
 
     Args:
-        model: path of the file, or its bytes; one input of batch 1, one output.
-        inputs: `(n, *shape)` real numbers; quantized as the QUANTIZE operator does when the model takes
-            integers. An array of the model's integer dtype is taken as already quantized.
+        model: path of the file, or its bytes; inputs of batch 1.
+        inputs: `(n, *shape)` real numbers, quantized as the QUANTIZE operator does when the model takes
+            integers; an array of the model's integer dtype is taken as already quantized. For several inputs a list
+            of such arrays in their order, or a dictionary by the names in the file.
         kernels: "xnnpack" or "reference".
         threads: number of CPU threads.
 
     Returns:
-        `(n, *output shape)` raw outputs: integers for a quantized model (see `dequantize`).
+        `(n, *output shape)` raw outputs, integers for a quantized model (see `dequantize`); a list for several outputs.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: damaged file, several inputs or outputs, samples of another shape, wrong argument.
+        ValueError: damaged file, other inputs than the model's, samples of another shape, wrong argument.
     """
     file = open_file(model)
     samples = model_inputs(inputs, file.description)
     interpreter = make_interpreter(file, kernels=kernels, threads=threads)
-    source = interpreter.get_input_details()[0]["index"]
-    target = interpreter.get_output_details()[0]["index"]
-    outputs = []
-    for sample in samples:
-        interpreter.set_tensor(source, sample[None])
+    sources = [each["index"] for each in interpreter.get_input_details()]
+    targets = [each["index"] for each in interpreter.get_output_details()]
+    outputs: list[list[Any]] = [[] for _ in targets]
+    for index in range(len(samples)):
+        for source, array in zip(sources, samples.arrays, strict=True):
+            interpreter.set_tensor(source, array[index : index + 1])
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target)[0])
-    return np.stack(outputs)
+        for rows, target in zip(outputs, targets, strict=True):
+            rows.append(interpreter.get_tensor(target)[0])
+    return as_outputs([np.stack(rows) for rows in outputs])

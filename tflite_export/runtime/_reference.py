@@ -1,14 +1,15 @@
 """Runs an int8 model in NumPy, in the exact integers of LiteRT's reference kernels or of TFLite Micro."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import Samples
 from tflite_export.file import ModelDescription, TFLiteModel, open_file
 from tflite_export.kernels import Runtime
 from tflite_export.runtime._reference_kernels import KERNELS, Arrays, Call, Int8
-from tflite_export.runtime._samples import model_inputs
+from tflite_export.runtime._samples import Outputs, as_outputs, model_inputs
 
 _SAMPLES_AT_ONCE = 32  # bounds the memory that the patches of a convolution take
 
@@ -19,24 +20,22 @@ class _Program:
 
     description: ModelDescription
     constants: Arrays
-    source: int
-    target: int
     runtime: Runtime
 
 
-def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "litert") -> NDArray[np.int8]:
+def run_reference(model: TFLiteModel, inputs: Any, *, runtime: Runtime = "litert") -> Outputs:
     """Runs an int8 model in NumPy, bit for bit as a runtime would.
 
     An independent witness for what a runtime computes, without its binary: every rounding is written out in
     `tflite_export.kernels`. `run_litert(kernels="reference")` and `run_tflm` give the same integers.
 
     Args:
-        model: path of the file, or its bytes; int8 throughout, one input of batch 1, one output.
-        inputs: `(n, *shape)` samples, as for `run_litert`.
+        model: path of the file, or its bytes; int8 throughout, inputs of batch 1.
+        inputs: samples, as for `run_litert`.
         runtime: "litert" for LiteRT's reference kernels, "tflm" for TFLite Micro's.
 
     Returns:
-        `(n, *output shape)` integers.
+        `(n, *output shape)` integers; a list for several outputs.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,16 +48,10 @@ def run_reference(model: TFLiteModel, inputs: ArrayLike, *, runtime: Runtime = "
     description = file.description
     _check(description, file.name)
     samples = model_inputs(inputs, description)
-    tensors = description.tensors
-    program = _Program(
-        description=description,
-        constants=file.constants,
-        source=tensors.index(description.inputs[0]),
-        target=tensors.index(description.outputs[0]),
-        runtime=runtime,
-    )
-    parts = range(0, len(samples), _SAMPLES_AT_ONCE)
-    return np.concatenate([_run(program, samples[start : start + _SAMPLES_AT_ONCE]) for start in parts])
+    program = _Program(description, file.constants, runtime)
+    starts = range(0, len(samples), _SAMPLES_AT_ONCE)
+    parts = [_run(program, samples[start : start + _SAMPLES_AT_ONCE]) for start in starts]
+    return as_outputs([np.concatenate(rows) for rows in zip(*parts, strict=True)])
 
 
 def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
@@ -73,14 +66,14 @@ def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
     return tuple(name for name in open_file(model).description.operator_names if name not in KERNELS)
 
 
-def _run(program: _Program, samples: Int8) -> Int8:
-    values: Arrays = {program.source: samples[:, None]}  # the model's own batch axis has length 1
+def _run(program: _Program, samples: Samples) -> list[Int8]:
+    given = zip(program.description.input_indices, samples.arrays, strict=True)
+    values: Arrays = {index: array[:, None] for index, array in given}  # the model's own batch axis has length 1
     for operator in program.description.operators:
         call = Call(operator, program.description.tensors, values, program.constants, program.runtime)
         (output,) = operator.outputs
         values[output] = KERNELS[operator.name](call).reshape(len(samples), *call.output.shape)
-    result: Int8 = values[program.target][:, 0]
-    return result
+    return [values[index][:, 0] for index in program.description.output_indices]
 
 
 def _check(description: ModelDescription, name: str) -> None:

@@ -1,10 +1,12 @@
 """Real numbers to the integers of a quantized model, and back."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import Samples
 from tflite_export.file import ModelDescription, TensorDescription, TFLiteModel, open_file
 
 
@@ -67,21 +69,59 @@ def dequantize(values: NDArray[Any], tensor: TensorDescription) -> NDArray[np.fl
     return (np.float32(scale) * (np.asarray(values, np.int32) - zero_point)).astype(np.float32)
 
 
-def model_inputs(samples: ArrayLike, description: ModelDescription) -> NDArray[Any]:
+def model_inputs(samples: Any, description: ModelDescription) -> Samples:
     """Samples as a model takes them: shape checked, dtype converted, quantized if the model wants that.
 
     Args:
-        samples: `(n, *shape)` real numbers, with `shape` that of the model's input without its batch axis.
-            An array of the integer dtype of the model's input is taken as already quantized.
+        samples: `(n, *shape)` real numbers, with `shape` that of the model's input without its batch axis; for several
+            inputs a list of them in their order, or a dictionary by the names in the file. An array of the integer
+            dtype of an input is taken as already quantized.
         description: the model.
 
     Returns:
-        `(n, *shape)` in the dtype of the model's input.
+        The samples in the dtypes of the model's inputs.
 
     Raises:
-        ValueError: several inputs or outputs, a batch other than 1, no samples, another shape, NaN.
+        ValueError: no input or output, a batch other than 1, other inputs than the model's, no samples, lengths that
+            differ, another shape, NaN.
     """
-    tensor = single_input(description)
+    check_ends(description)
+    arrays = _by_input(samples, description)
+    checked = tuple(_input(array, tensor) for array, tensor in zip(arrays, description.inputs, strict=True))
+    if len({len(array) for array in checked}) > 1:
+        raise ValueError(
+            f"Model inputs: samples must be as many for each. Received: {', '.join(str(len(a)) for a in checked)}. "
+            "Stack them along the first axis."
+        )
+    return Samples(checked)
+
+
+def _by_input(samples: Any, description: ModelDescription) -> Sequence[Any]:
+    """One array for each input."""
+    names = [tensor.name for tensor in description.inputs]
+    if isinstance(samples, Samples):
+        arrays: Sequence[Any] = samples.arrays
+    elif isinstance(samples, Mapping):
+        if set(samples) != set(names):
+            raise ValueError(
+                f"Model inputs have other names. Received: {', '.join(map(str, samples))}. Use "
+                f"{', '.join(map(repr, names))}, or a list in the order of the model's inputs."
+            )
+        arrays = [samples[name] for name in names]
+    else:
+        axes = len(description.inputs[0].shape)
+        alone = isinstance(samples, list) and len(samples) == 1 and np.ndim(samples[0]) == axes
+        arrays = [samples] if len(names) == 1 and not alone else list(samples)
+    if len(arrays) != len(names):
+        raise ValueError(
+            f"The model has {len(names)} inputs. Received: {len(arrays)} arrays. Give a list of one for each, in their "
+            "order."
+        )
+    return arrays
+
+
+def _input(samples: Any, tensor: TensorDescription) -> NDArray[Any]:
+    """The samples of one input."""
     array = np.asarray(samples)
     if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or not len(array):
         raise ValueError(
@@ -94,21 +134,43 @@ def model_inputs(samples: ArrayLike, description: ModelDescription) -> NDArray[A
     return array if array.dtype == np.dtype(tensor.dtype) else quantize(array, tensor)
 
 
-def single_input(description: ModelDescription) -> TensorDescription:
-    """The only input of a model with one input of batch 1 and one output; a refusal for any other."""
-    for side, tensors in (("input", description.inputs), ("output", description.outputs)):
-        if len(tensors) != 1:
-            raise ValueError(
-                f"TFLite model: exactly one {side} is supported. Received: {len(tensors)} {side}s "
-                f"({', '.join(tensor.name for tensor in tensors)}). Split the model."
-            )
-    tensor = description.inputs[0]
-    if not tensor.shape or tensor.shape[0] != 1:
+def check_ends(description: ModelDescription) -> None:
+    """Refuses a model that cannot be run sample by sample.
+
+    Raises:
+        ValueError: no input or output, or an input of another batch size than 1.
+    """
+    if not description.inputs or not description.outputs:
         raise ValueError(
-            f"Model input '{tensor.name}': the batch size must be 1. Received: shape={tensor.shape}. "
-            "Convert the model again with batch size 1."
+            f"TFLite model: must have inputs and outputs. Received: {len(description.inputs)} inputs, "
+            f"{len(description.outputs)} outputs. Convert a model that computes something."
         )
-    return tensor
+    for tensor in description.inputs:
+        if not tensor.shape or tensor.shape[0] != 1:
+            raise ValueError(
+                f"Model input '{tensor.name}': the batch size must be 1. Received: shape={tensor.shape}. "
+                "Convert the model again with batch size 1."
+            )
+
+
+Outputs = NDArray[Any] | list[NDArray[Any]]
+"""Outputs of all samples: an array, or a list of them in the order of the model's outputs where it has several."""
+
+
+def as_outputs(arrays: Sequence[NDArray[Any]]) -> Outputs:
+    """One array for one output, a list for several."""
+    return arrays[0] if len(arrays) == 1 else list(arrays)
+
+
+def as_list(outputs: Outputs) -> list[NDArray[Any]]:
+    """A list in any case."""
+    return [outputs] if isinstance(outputs, np.ndarray) else list(outputs)
+
+
+def real_outputs(outputs: Outputs, description: ModelDescription) -> list[NDArray[np.float32]]:
+    """The real numbers that the raw outputs of a model stand for, one array for each output."""
+    pairs = zip(as_list(outputs), description.outputs, strict=True)
+    return [dequantize(array, tensor) for array, tensor in pairs]
 
 
 def _parameters(tensor: TensorDescription) -> tuple[float, int]:

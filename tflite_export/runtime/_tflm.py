@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from tf_structprune.task import Samples
 from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file
-from tflite_export.runtime._samples import model_inputs, single_input
+from tflite_export.runtime._samples import Outputs, as_outputs, check_ends, model_inputs
 
 _PROCESS = Path(__file__).with_name("_tflm_process.py")
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
@@ -26,15 +26,15 @@ def tflm_available() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def run_tflm(model: TFLiteModel, inputs: ArrayLike) -> NDArray[Any]:
+def run_tflm(model: TFLiteModel, inputs: Any) -> Outputs:
     """Runs a model in TFLite Micro, one sample after the other.
 
     Args:
-        model: path of the file, or its bytes; one input of batch 1, one output.
-        inputs: `(n, *shape)` samples, as for `run_litert`.
+        model: path of the file, or its bytes; inputs of batch 1.
+        inputs: samples, as for `run_litert`.
 
     Returns:
-        `(n, *output shape)` raw outputs: integers for a quantized model (see `dequantize`).
+        `(n, *output shape)` raw outputs, as of `run_litert`.
 
     Raises:
         ImportError: `tflite-micro` is not installed.
@@ -64,12 +64,13 @@ def arena_bytes(model: TFLiteModel) -> int:
         ValueError: damaged file, or a model that TFLite Micro cannot run.
     """
     file = open_file(model)
-    tensor = single_input(file.description)
-    _, arena = _run(file, np.zeros(tensor.shape, tensor.dtype))
+    check_ends(file.description)
+    zeros = Samples(tuple(np.zeros(tensor.shape, tensor.dtype) for tensor in file.description.inputs))
+    _, arena = _run(file, zeros)
     return arena
 
 
-def _run(file: TFLiteFile, inputs: ArrayLike) -> tuple[NDArray[Any], int]:
+def _run(file: TFLiteFile, inputs: Any) -> tuple[Outputs, int]:
     if not tflm_available():
         raise ImportError(
             "TFLite Micro: the package tflite-micro is not installed. "
@@ -79,15 +80,16 @@ def _run(file: TFLiteFile, inputs: ArrayLike) -> tuple[NDArray[Any], int]:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         (directory / "model.tflite").write_bytes(file.data)
-        np.save(directory / "inputs.npy", samples)
-        log = _run_with_growing_arena(directory, _arena_guess(file.description), file.name)
+        np.savez(directory / "inputs.npz", *samples.arrays)
+        log = _run_with_growing_arena(directory, file)
         found = _ARENA_TOTAL.search(log)
         if found is None:
             raise ValueError(
                 f"{file.name}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
                 "Install the tflite-micro version that tf-structprune[micro] names."
             )
-        return np.load(directory / "outputs.npy"), int(found.group(1))
+        with np.load(directory / "outputs.npz") as outputs:
+            return as_outputs(list(outputs.values())), int(found.group(1))
 
 
 def _arena_guess(description: ModelDescription) -> int:
@@ -97,11 +99,12 @@ def _arena_guess(description: ModelDescription) -> int:
     return (guess + 15) // 16 * 16  # an odd size would cost alignment bytes that the figure then shows
 
 
-def _run_with_growing_arena(directory: Path, guess: int, name: str) -> str:
+def _run_with_growing_arena(directory: Path, file: TFLiteFile) -> str:
     """What the child process wrote to stderr in the first arena that was large enough."""
+    guess, outputs = _arena_guess(file.description), len(file.description.outputs)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     for growth in _ARENA_GROWTH:
-        command = [sys.executable, str(_PROCESS), str(directory), str(guess * growth)]
+        command = [sys.executable, str(_PROCESS), str(directory), str(guess * growth), str(outputs)]
         child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode == 0:
             return child.stderr
@@ -109,7 +112,7 @@ def _run_with_growing_arena(directory: Path, guess: int, name: str) -> str:
         if _NO_KERNEL in child.stderr:
             break
     raise ValueError(
-        f"{name}: TFLite Micro cannot run the model (exit status {child.returncode}, arena "
+        f"{file.name}: TFLite Micro cannot run the model (exit status {child.returncode}, arena "
         f"{guess * growth} bytes): {_reason(child.stderr)}. Use operators and types that TFLM has."
     )
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from tf_structprune.task import Agreement
 from tflite_export.file import TFLiteModel, open_file
 from tflite_export.runtime import (
+    Outputs,
+    as_list,
     model_inputs,
     reference_lacks,
     run_litert,
@@ -17,7 +17,7 @@ from tflite_export.runtime import (
     tflm_available,
 )
 from tflite_export.verify._steps import largest_steps
-from tflite_export.verify._verify import VerificationError
+from tflite_export.verify._verify import VerificationError, least_top1
 
 _SAMPLES = 1000
 _MACS = 2e10  # some ten seconds of the NumPy reference
@@ -53,12 +53,12 @@ class ExactAgreement:
     skipped: str | None
 
 
-def verify_exact(model: TFLiteModel, samples: ArrayLike, *, alike: bool = True, micro: bool = True) -> ExactAgreement:
+def verify_exact(model: TFLiteModel, samples: Any, *, alike: bool = True, micro: bool = True) -> ExactAgreement:
     """Compares an int8 file on LiteRT's reference kernels, TFLite Micro and the NumPy reference, value by value.
 
     Args:
         model: the file or its bytes; full integer.
-        samples: `(n, *input shape)` real samples; up to 1,000 are used, fewer of a large model.
+        samples: real samples, as for `run_litert`; up to 1,000 are used, fewer of a large model.
         alike: whether LiteRT and TFLite Micro have to agree too, as they do without FULLY_CONNECTED; and whether
             an operator that the NumPy reference lacks is an error.
         micro: also run TFLite Micro, when it is installed.
@@ -87,13 +87,13 @@ def verify_exact(model: TFLiteModel, samples: ArrayLike, *, alike: bool = True, 
     reasons += ["TFLite Micro did not run"] * (not with_tflm)
     result = ExactAgreement(
         samples=len(inputs),
-        values=litert.size,
+        values=sum(output.size for output in as_list(litert)),
         numpy_litert=_mismatches(in_numpy, litert),
         numpy_tflm=_mismatches(as_tflm, tflm),
         litert_tflm=_mismatches(litert, tflm),
         output_mismatches=_mismatches(*whole),
-        xnnpack_steps=largest_steps(xnnpack, litert),
-        xnnpack_top1=Agreement.between(xnnpack, litert).same_class,
+        xnnpack_steps=max(map(largest_steps, as_list(xnnpack), as_list(litert))),
+        xnnpack_top1=least_top1(xnnpack, litert),
         skipped="; ".join(reasons) or None,
     )
     _check(result, lacking, alike=alike)
@@ -118,7 +118,8 @@ def _check(result: ExactAgreement, lacking: tuple[str, ...], *, alike: bool) -> 
         )
 
 
-def _mismatches(first: NDArray[Any] | None, second: NDArray[Any] | None) -> int | None:
+def _mismatches(first: Outputs | None, second: Outputs | None) -> int | None:
     if first is None or second is None:
         return None
-    return int(np.count_nonzero(first != second))
+    pairs = zip(as_list(first), as_list(second), strict=True)
+    return sum(int(np.count_nonzero(one != other)) for one, other in pairs)

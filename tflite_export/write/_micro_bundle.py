@@ -1,16 +1,23 @@
 """All that firmware needs to run a model in TFLite Micro, with a program that does it and how to build it."""
 
 import string
+from collections.abc import Sequence
 
 from tflite_export.file import TFLiteModel, open_file
-from tflite_export.runtime import single_input
+from tflite_export.runtime import check_ends
 from tflite_export.write._c_array import c_array
-from tflite_export.write._model_settings import model_settings
+from tflite_export.write._model_settings import End, Ends, model_settings
 from tflite_export.write._op_resolver import op_resolver
 
 
 def micro_bundle(
-    model: TFLiteModel, name: str, *, arena_bytes: int | None, tflm_version: str | None = None
+    model: TFLiteModel,
+    name: str,
+    *,
+    arena_bytes: int | None,
+    tflm_version: str | None = None,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
 ) -> dict[str, str]:
     """Writes the sources of a firmware that runs a model.
 
@@ -19,40 +26,94 @@ def micro_bundle(
     program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro.
 
     Args:
-        model: a `.tflite` file with one input of batch 1 and one output.
+        model: a `.tflite` file with inputs of batch 1.
         name: C++ identifier that starts the names.
         arena_bytes: tensor arena, from `runtime.arena_bytes`; None when it was not measured, and then `main.cc`
             asks for it at compile time.
         tflm_version: version of the TFLite Micro that measured it.
+        inputs: names of several inputs, in the order of the file, which has none; they are numbered without.
+        outputs: names of several outputs.
 
     Returns:
         Texts by file name; the same arguments give the same texts.
 
     Raises:
-        ValueError: `name` is no C++ identifier, a damaged file, several inputs or outputs or types that C++ has
-            no name for here, or an operator that TFLite Micro lacks.
+        ValueError: `name` is no C++ identifier, a damaged file, no input or output, types that C++ has no
+            name for here, names for another number of ends, or an operator that TFLite Micro lacks.
     """
     file = open_file(model)
     array = c_array(file.data, f"{name}_data")
     description = file.description
-    single_input(description)
-    real = not description.outputs[0].scales
+    check_ends(description)
+    ends = Ends.of(description, inputs, outputs)
     names = {
         "name": name,
         "macro": f"{name.upper().rstrip('_')}_ARENA_BYTES",
-        "format": "%.9g" if real else "%d",
-        "printed": "double" if real else "int",
+        "samples": "\n".join(_filled(_SAMPLE, end) for end in ends.inputs),
+        "prints": "\n".join(_filled(_PRINT, end) for end in ends.outputs),
+        "takes": "".join(_filled(_TAKE, end) for end in ends.inputs),
+        "gives": "".join(_filled(_GIVE, end) for end in ends.outputs),
+        "missing": " || ".join(f"{end.variable} == nullptr" for end in (*ends.inputs, *ends.outputs)),
+        "fills": "".join(_filled(_FILL, end) for end in ends.inputs),
+        "shows": "".join(_filled(_SHOW, end) for end in ends.outputs),
     }
     return {
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
         f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
-        "model_settings.h": model_settings(description, name, arena_bytes=arena_bytes, tflm_version=tflm_version),
+        "model_settings.h": model_settings(
+            description, name, arena_bytes=arena_bytes, tflm_version=tflm_version, ends=ends
+        ),
         "main.cc": string.Template(_MAIN).substitute(names),
         "README.md": string.Template(_README).substitute(names),
     }
 
 
+def _filled(part: str, end: End) -> str:
+    """A part of the program for one input or output."""
+    real = not end.tensor.scales
+    return string.Template(part).substitute(
+        type=f"{end.name}Type",
+        elements=f"k{end.name}Elements",
+        into=f"To{end.name}",
+        of=end.own,
+        variable=end.variable,
+        place=end.place,
+        format="%.9g" if real else "%d",
+        printed="double" if real else "int",
+    )
+
+
+_SAMPLE = """\
+// Your sample goes here: the real number at `index` of the input, row by row as in Keras, prepared as for
+// training. Integers that are quantized already are written into `${variable}` below as they are.
+float Sample${of}(std::size_t index) {
+  static_cast<void>(index);
+  return 0.0f;
+}
+"""
+_PRINT = """\
+void Print${of}(const settings::${type}* output) {
+  std::size_t largest = 0;
+  for (std::size_t i = 0; i < settings::${elements}; ++i) {
+    MicroPrintf("${variable}[%d] = ${format}", static_cast<int>(i), static_cast<${printed}>(output[i]));
+    if (output[i] > output[largest]) largest = i;
+  }
+  MicroPrintf("largest: ${variable}[%d]", static_cast<int>(largest));
+}
+"""
+_TAKE = """\
+  settings::${type}* ${variable} = interpreter.typed_input_tensor<settings::${type}>(${place});
+"""
+_GIVE = """\
+  const settings::${type}* ${variable} = interpreter.typed_output_tensor<settings::${type}>(${place});
+"""
+_FILL = """\
+  for (std::size_t i = 0; i < settings::${elements}; ++i) ${variable}[i] = settings::${into}(Sample${of}(i));
+"""
+_SHOW = """\
+  Print${of}(${variable});
+"""
 _MAIN = """\
 // Runs one inference with TFLite Micro and prints the output; README.md says how to build it.
 #include <cstddef>
@@ -74,22 +135,8 @@ static_assert(settings::kArenaBytes > 0,
               "The arena was not measured: build with -D${macro}=..., see model_settings.h");
 alignas(16) std::uint8_t arena[settings::kArenaBytes];
 
-// Your sample goes here: the real number at `index` of the input, row by row as in Keras, prepared as for
-// training. Integers that are quantized already are written into `input` below as they are.
-float Sample(std::size_t index) {
-  static_cast<void>(index);
-  return 0.0f;
-}
-
-void Print(const settings::OutputType* output) {
-  std::size_t largest = 0;
-  for (std::size_t i = 0; i < settings::kOutputElements; ++i) {
-    MicroPrintf("output[%d] = ${format}", static_cast<int>(i), static_cast<${printed}>(output[i]));
-    if (output[i] > output[largest]) largest = i;
-  }
-  MicroPrintf("largest: output[%d]", static_cast<int>(largest));
-}
-
+${samples}
+${prints}
 }  // namespace
 
 int main() {
@@ -111,19 +158,15 @@ int main() {
   }
   MicroPrintf("arena: %d of %d bytes", static_cast<int>(interpreter.arena_used_bytes()),
               static_cast<int>(settings::kArenaBytes));
-  settings::InputType* input = interpreter.typed_input_tensor<settings::InputType>(0);
-  const settings::OutputType* output = interpreter.typed_output_tensor<settings::OutputType>(0);
-  if (input == nullptr || output == nullptr) {
+${takes}${gives}  if (${missing}) {
     MicroPrintf("model_settings.h belongs to another model");
     return 1;
   }
-  for (std::size_t i = 0; i < settings::kInputElements; ++i) input[i] = settings::ToInput(Sample(i));
-  if (interpreter.Invoke() != kTfLiteOk) {
+${fills}  if (interpreter.Invoke() != kTfLiteOk) {
     MicroPrintf("Invoke failed");
     return 1;
   }
-  Print(output);
-  return 0;
+${shows}  return 0;
 }
 """
 
@@ -135,7 +178,7 @@ _README = """\
 | `${name}_data.cc`, `${name}_data.h` | the model as an aligned constant array |
 | `${name}_ops.h` | a resolver with exactly its operators |
 | `model_settings.h` | shapes, types, scales and zero points; conversion of real numbers; size of the tensor arena |
-| `main.cc` | one inference; put your sample into `Sample`, build, run |
+| `main.cc` | one inference; put your samples into its `Sample` functions, build, run |
 
 The files need C++11 or later and nothing but TFLite Micro.
 

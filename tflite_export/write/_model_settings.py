@@ -1,10 +1,18 @@
 """`model_settings.h`: what firmware must know of a model: shapes, scales, zero points, arena."""
 
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription, activation_peak_bytes
+from tflite_export.file import (
+    ModelDescription,
+    OperatorDescription,
+    TensorDescription,
+    activation_peak_bytes,
+    identifiers,
+)
 from tflite_export.write._c_array import check_identifier
 
 _C_TYPES = {
@@ -35,20 +43,78 @@ def arena_margin_bytes(description: ModelDescription, arena_bytes: int) -> int:
     return _multiple(arena_bytes + arena_bytes // 10 + max(scratch, default=0) + sums, _KIB) - arena_bytes
 
 
+@dataclass(frozen=True)
+class End:
+    """An input or output of a model, and what it is called in C++.
+
+    Attributes:
+        tensor: the tensor.
+        place: among the inputs or outputs.
+        name: in types and functions: "Input" or "Output", with the end's own name behind it where there are several.
+        own: that own name, "" for a single one.
+        variable: in programs, e.g. "input_image".
+    """
+
+    tensor: TensorDescription
+    place: int
+    name: str
+    own: str
+    variable: str
+
+
+@dataclass(frozen=True)
+class Ends:
+    """All inputs and outputs of a model.
+
+    Attributes:
+        inputs: in the order of the file.
+        outputs: in the order of the file.
+    """
+
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+
+    @classmethod
+    def of(cls, description: ModelDescription, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> "Ends":
+        """The ends of a model with names for its inputs and outputs; without them, several are numbered."""
+        return cls(_ends("input", description.inputs, inputs), _ends("output", description.outputs, outputs))
+
+
+def _ends(side: str, tensors: Sequence[TensorDescription], names: Sequence[str]) -> tuple[End, ...]:
+    title = side.capitalize()
+    if len(tensors) == 1:
+        return (End(tensors[0], 0, title, "", side),)
+    if names and len(names) != len(tensors):
+        raise ValueError(
+            f"The model has {len(tensors)} {side}s. Received: names {', '.join(names)}. Name each of them."
+        )
+    words = [word.lower() for word in identifiers([f"{side}_{name}" for name in names or range(len(tensors))])]
+    camels = ["".join(part.capitalize() for part in word.split("_")) for word in words]
+    own = [camel.removeprefix(title) for camel in camels]
+    return tuple(End(*each) for each in zip(tensors, range(len(tensors)), camels, own, words, strict=True))
+
+
 def model_settings(
-    description: ModelDescription, name: str, *, arena_bytes: int | None, tflm_version: str | None = None
+    description: ModelDescription,
+    name: str,
+    *,
+    arena_bytes: int | None,
+    tflm_version: str | None = None,
+    ends: Ends | None = None,
 ) -> str:
     """Writes the header with the constants of a model, C++11.
 
     All is in the namespace `NAME_settings`: for `Input` and `Output` a type, `kInputRank`, `kInputShape`,
     `kInputElements`, `kInputScale` and `kInputZeroPoint` (1 and 0 for floats); `ToInput` and `FromOutput`, which
-    go from real numbers to the model's and back; `kArenaBytes`, which the macro `NAME_ARENA_BYTES` replaces.
+    go from real numbers to the model's and back; `kArenaBytes`, which the macro `NAME_ARENA_BYTES` replaces. Of several
+    inputs or outputs each has all this under its own name: `InputImage`, `OutputAngle`.
 
     Args:
-        description: the model, with one input of batch 1 and one output.
+        description: the model, with inputs of batch 1.
         name: identifier that starts the names.
         arena_bytes: what `runtime.arena_bytes` measured; None leaves `kArenaBytes` at 0 unless the macro is set.
         tflm_version: version of TFLite Micro that measured.
+        ends: its inputs and outputs; by default numbered where there are several.
 
     Returns:
         Text of `model_settings.h`; scales read back as the same float32.
@@ -57,6 +123,9 @@ def model_settings(
         ValueError: `name` is no C++ identifier, or an input or output that C++ has no type for here.
     """
     check_identifier(name)
+    ends = ends or Ends.of(description)
+    tensors = "\n".join(map(_tensor, (*ends.inputs, *ends.outputs)))
+    conversions = "\n".join((*map(_to_model, ends.inputs), *map(_from_model, ends.outputs)))
     guard, macro = f"{name.upper().rstrip('_')}_MODEL_SETTINGS_H_", f"{name.upper().rstrip('_')}_ARENA_BYTES"
     return f"""\
 // What firmware must know of the model in {name}_data.cc. Written by tf-structprune with that file.
@@ -70,9 +139,8 @@ def model_settings(
 
 namespace {name}_settings {{
 
-{_tensor("Input", description.inputs[0])}
-{_tensor("Output", description.outputs[0])}
-{_conversions(description)}
+{tensors}
+{conversions}
 {_arena(description, macro, arena_bytes, tflm_version)}
 }}  // namespace {name}_settings
 
@@ -80,7 +148,8 @@ namespace {name}_settings {{
 """
 
 
-def _tensor(side: str, tensor: TensorDescription) -> str:
+def _tensor(end: End) -> str:
+    side, tensor = end.name, end.tensor
     if tensor.dtype not in _C_TYPES or len(tensor.scales) > 1:
         raise ValueError(
             f"{side} '{tensor.name}': must be one of {', '.join(_C_TYPES)}, with one scale at most. Received: "
@@ -108,33 +177,35 @@ def _float_literal(value: float) -> str:
 
 _QUANTIZE = """\
 // A real number as the model takes it: rounded half away from zero and saturated, as TFLite's QUANTIZE does it.
-inline InputType ToInput(float real) {
-  constexpr float low = std::numeric_limits<InputType>::min();
-  constexpr float high = std::numeric_limits<InputType>::max();
-  const float steps = std::round(real / kInputScale) + static_cast<float>(kInputZeroPoint);
-  return static_cast<InputType>(!(steps > low) ? low : (steps < high ? steps : high));
+inline ${name}Type To${name}(float real) {
+  constexpr float low = std::numeric_limits<${name}Type>::min();
+  constexpr float high = std::numeric_limits<${name}Type>::max();
+  const float steps = std::round(real / k${name}Scale) + static_cast<float>(k${name}ZeroPoint);
+  return static_cast<${name}Type>(!(steps > low) ? low : (steps < high ? steps : high));
 }
 """
 _DEQUANTIZE = """\
 // The real number that an output stands for.
-inline float FromOutput(OutputType value) {
-  return kOutputScale * static_cast<float>(static_cast<int>(value) - kOutputZeroPoint);
+inline float From${name}(${name}Type value) {
+  return k${name}Scale * static_cast<float>(static_cast<int>(value) - k${name}ZeroPoint);
 }
 """
 _TAKE_REAL = """\
 // The model takes numbers as they are.
-inline InputType ToInput(float real) { return static_cast<InputType>(real); }
+inline ${name}Type To${name}(float real) { return static_cast<${name}Type>(real); }
 """
 _GIVE_REAL = """\
 // The model gives real numbers.
-inline float FromOutput(OutputType value) { return value; }
+inline float From${name}(${name}Type value) { return static_cast<float>(value); }
 """
 
 
-def _conversions(description: ModelDescription) -> str:
-    into = _QUANTIZE if description.inputs[0].scales else _TAKE_REAL
-    out = _DEQUANTIZE if description.outputs[0].scales else _GIVE_REAL
-    return f"{into}\n{out}"
+def _to_model(end: End) -> str:
+    return string.Template(_QUANTIZE if end.tensor.scales else _TAKE_REAL).substitute(name=end.name)
+
+
+def _from_model(end: End) -> str:
+    return string.Template(_DEQUANTIZE if end.tensor.scales else _GIVE_REAL).substitute(name=end.name)
 
 
 def _arena(description: ModelDescription, macro: str, arena_bytes: int | None, tflm_version: str | None) -> str:

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tf_structprune.task import Agreement, Reading, component_error, range_error, relative_error, same_class_fraction
+from tf_structprune.task import (
+    Agreement,
+    Reading,
+    component_error,
+    range_error,
+    readings_of,
+    relative_error,
+    same_class_fraction,
+)
 
 outputs = arrays(np.float32, (6, 4), elements=st.floats(-100, 100, width=32))
 
@@ -96,6 +104,9 @@ ROWS = {
     "one number": (np.array([[0.9], [0.2]]), None, Reading("numbers")),
     "regression": (np.array([[2.0, -1.0], [0.5, 3.0]]), "mse", Reading("numbers")),
     "maps": (np.zeros((2, 3, 3, 2)), None, Reading("numbers")),
+    "maps of probabilities": (np.full((2, 3, 3, 2), 0.5), None, Reading("classes")),
+    "maps of logits": (np.zeros((2, 3, 3, 2)), "sparse_categorical_crossentropy", Reading("classes")),
+    "maps of yes or no": (np.full((2, 3, 3, 1), 0.5), "binary_crossentropy", Reading("labels")),
     "classes, compiled": (np.array([[0.2, 0.9], [0.9, 0.9]]), "categorical_crossentropy", Reading("classes")),
     "classes by a loss of one's own": (np.array([[0.2, 0.9], [0.9, 0.9]]), lambda y, p: 0.0, Reading("classes")),
 }
@@ -106,4 +117,4 @@ def test_reading_follows_from_the_loss_else_from_the_outputs(rows, loss, wanted)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     if loss is not None:
         model.compile("sgd", loss)
-    assert Reading.of(model, rows) == wanted
+    assert readings_of(model, [rows]) == [wanted]

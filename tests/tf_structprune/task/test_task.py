@@ -81,13 +81,154 @@ def test_targets_of_another_task_are_refused_by_name(net, y, bad, message):
         task_of(net, X, y).targets(bad, "y_val")
 
 
-def test_several_outputs_are_refused_with_words():
+def test_one_target_for_several_outputs_is_refused():
     inputs = keras.Input((6,))
-    net = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)], name="two")
-    with pytest.raises(ValueError, match="Model 'two' must have one output for its task .* with a score for each"):
+    net = keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in "ab"], name="two")
+    with pytest.raises(ValueError, match="Model 'two' has 2 outputs: a, b. Received: 1 arrays. Give one for each"):
         task_of(net, X, CLASSES)
 
 
 def test_targets_that_fit_no_task_are_asked_for_in_words():
     with pytest.raises(ValueError, match=r"The task of model 'net' does not follow .*targets of shape \(40, 2\).*Use"):
         task_of(model(3), X, X[:, :2])
+
+
+IMAGES = np.random.default_rng(2).normal(size=(20, 4, 5, 2)).astype(np.float32)
+MAP = np.random.default_rng(3).integers(0, 3, (20, 4, 5))
+
+
+def of_maps(width, activation=None, loss=None):
+    keras.utils.set_random_seed(0)
+    found = keras.Sequential([keras.Input((4, 5, 2)), keras.layers.Conv2D(width, 1, activation=activation)])
+    if loss is not None:
+        found.compile("sgd", loss)
+    return found
+
+
+MAPS = {
+    "indices": (
+        of_maps(3, "softmax"),
+        MAP,
+        "maps of 3 classes, sparse categorical crossentropy, judged by the mean IoU",
+    ),
+    "column": (of_maps(3, "softmax"), MAP[..., None], "maps of 3 classes, "),
+    "one-hot": (of_maps(3, "softmax"), np.eye(3)[MAP], "maps of 3 classes, "),
+    "logits": (of_maps(3, None, "sparse_categorical_crossentropy"), MAP, "maps of 3 classes, "),
+    "yes or no": (
+        of_maps(1, "sigmoid"),
+        (MAP > 1)[..., None],
+        "maps of yes or no, binary crossentropy, judged by the m",
+    ),
+    "labels": (of_maps(2, "sigmoid", "binary_crossentropy"), np.stack([MAP > 1, MAP > 0], -1), "maps of 2 labels, "),
+    "numbers": (of_maps(2), IMAGES, "40 numbers, mean squared error"),
+}
+
+
+@pytest.mark.parametrize("net, y, told", MAPS.values(), ids=MAPS)
+def test_maps_are_a_segmentation_or_a_regression(net, y, told):
+    task = task_of(net, IMAGES, y)
+    assert str(task).startswith(told)
+    targets, outputs = task.targets(y, "y"), net.predict(IMAGES, verbose=0)
+    assert np.isfinite(float(task.loss(targets, outputs)))
+    assert np.isfinite(float(task.teacher_loss.compute_loss(outputs, outputs + 0.01)))
+    assert np.isfinite(task.score(targets, outputs))
+
+
+def test_mean_iou_is_that_of_keras():
+    task = task_of(of_maps(3, "softmax"), IMAGES, MAP)
+    outputs = np.random.default_rng(4).random((20, 4, 5, 3)).astype(np.float32)
+    wanted = keras.metrics.MeanIoU(num_classes=3, sparse_y_pred=False)
+    wanted.update_state(MAP, outputs)
+    assert task.score(task.targets(MAP, "y"), outputs) == pytest.approx(float(wanted.result()))
+    assert task.score(task.targets(MAP, "y"), np.eye(3)[MAP]) == 1
+    labels = task_of(of_maps(1, "sigmoid"), IMAGES, (MAP > 1)[..., None])
+    binary = keras.metrics.BinaryIoU(threshold=0.5)
+    binary.update_state(MAP > 1, outputs[..., 0])
+    assert labels.score((MAP > 1)[..., None], outputs[..., :1]) == pytest.approx(float(binary.result()))
+
+
+def two_heads(kinds=("softmax", "sigmoid"), names=("zeta", "alpha"), **compiled):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    widths = {"softmax": 3, "sigmoid": 1, None: 2}
+    heads = {
+        name: keras.layers.Dense(widths[kind], kind, name=name)(inputs) for name, kind in zip(names, kinds, strict=True)
+    }
+    found = keras.Model(inputs, heads, name="heads")
+    if compiled:
+        found.compile("sgd", **compiled)
+    return found
+
+
+def test_several_decisions_are_judged_by_the_mean_of_their_error_rates():
+    net, y = two_heads(), {"zeta": CLASSES, "alpha": BITS[:, 0]}
+    task = task_of(net, X, y)
+    assert str(task).startswith("alpha: yes or no; zeta: 3 classes, ") and task.score.metric.name == "mean error"
+    targets = task.targets([y["alpha"], y["zeta"]], "y")
+    right = [BITS[:, :1].astype(np.float32), np.eye(3, dtype=np.float32)[CLASSES]]
+    assert task.score(targets, right) == 0
+    assert task.score(targets, [1 - right[0], right[1]]) == -0.5
+    assert task.figure.text(task.score(targets, [1 - right[0], right[1]])) == "50.00 %"
+
+
+def test_outputs_of_several_kinds_are_judged_by_the_weighted_sum_of_their_losses():
+    losses = {"zeta": "sparse_categorical_crossentropy", "alpha": "mse"}
+    net = two_heads(("softmax", None), loss=losses, loss_weights={"zeta": 0.5, "alpha": 3.0})
+    y = {"zeta": CLASSES, "alpha": X[:, :2]}
+    task = task_of(net, X, y)
+    targets = task.targets([y["alpha"], y["zeta"]], "y")
+    outputs = net.predict(X, verbose=0)
+    ordered = [outputs["alpha"], outputs["zeta"]]
+    wanted = net.evaluate(X, y, verbose=0)
+    wanted = wanted if np.isscalar(wanted) else wanted[0]
+    assert task.score(targets, ordered) == pytest.approx(-wanted, rel=1e-5)
+    assert task.score.samples(targets, ordered).mean() == pytest.approx(-wanted, rel=1e-5)
+    assert np.isfinite(float(task.teacher_loss.compute_loss(outputs, outputs)))
+
+
+def test_targets_of_one_of_several_outputs_are_refused_by_its_name():
+    net, y = two_heads(), {"zeta": CLASSES, "alpha": BITS[:, 0]}
+    task = task_of(net, X, y)
+    with pytest.raises(ValueError, match="y_val of output 'zeta' has labels that the model does not know"):
+        task.targets([BITS[:, 0], CLASSES + 5], "y_val")
+    with pytest.raises(ValueError, match="y_val must be one array for each output. .* Give alpha, zeta"):
+        task.targets(CLASSES, "y_val")
+    with pytest.raises(ValueError, match="must have the names of the model's outputs. Received: zeta, beta"):
+        task_of(net, X, {"zeta": CLASSES, "beta": CLASSES})
+    with pytest.raises(
+        ValueError, match=r"does not follow from its output 'zeta' .*shape \(None, 3\), targets of shape"
+    ):
+        task_of(net, X, {"zeta": X[:, :2], "alpha": BITS[:, 0]})
+
+
+UNLABELLED = {
+    "softmax": (
+        model(3, "softmax"),
+        "the given model's 3 classes, categorical crossentropy, judged by the disagreement",
+    ),
+    "logits": (model(3, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True)), "the given model's 3 cl"),
+    "sigmoids": (model(3, "sigmoid", "binary_crossentropy"), "the given model's 3 labels, binary crossentropy"),
+    "numbers": (model(3, None, "mse"), "3 numbers, mean squared error"),
+}
+
+
+@pytest.mark.parametrize("net, told", UNLABELLED.values(), ids=UNLABELLED)
+def test_without_targets_the_given_outputs_are_what_is_wanted(net, told):
+    task = task_of(net, X)
+    assert str(task).startswith(told)
+    outputs = net.predict(X, verbose=0)
+    targets = task.targets(outputs, "y")
+    assert task.score(targets, outputs) == pytest.approx(0, abs=1e-7)
+    worse = np.roll(outputs, 1, axis=1)
+    assert task.score(targets, worse) < -0.1
+    assert float(task.loss(targets, outputs)) < float(task.loss(targets, worse))
+
+
+def test_losses_by_name_and_by_function_have_names():
+    def own(y_true, y_pred):
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+    assert str(task_of(model(3, None, "mae"), X, X[:, :3])).startswith("3 numbers, mean absolute error, judged")
+    task = task_of(model(3, None, own), X, X[:, :3])
+    assert str(task) == "3 numbers, own, judged by the own"
+    assert task.score(X[:, :3], X[:, :3] + 1) == pytest.approx(-1)

@@ -23,13 +23,13 @@ def epoch_of(batches, epoch=0):
 def numbered(samples, seed=0, augment=()):
     """Batches of images whose pixels all are their number, labelled with ten times the number."""
     x = np.tile(np.arange(samples, dtype=np.float32)[:, None, None, None], (1, 8, 8, 1))
-    return Batches(x, 10 * np.arange(samples), 16, augment, seed)
+    return Batches((x, 10 * np.arange(samples)), 16, augment, seed)
 
 
 def ramps(augment, seed=0):
     """Images with a different value at every pixel, in batches."""
     x = np.arange(40 * 64, dtype=np.float32).reshape(40, 8, 8, 1)
-    return Batches(x, np.arange(40), 16, augment, seed), x
+    return Batches((x, np.arange(40)), 16, augment, seed), x
 
 
 @pytest.mark.parametrize("samples, count", [(1, 1), (16, 1), (17, 2), (50, 4)])

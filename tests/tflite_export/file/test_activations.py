@@ -15,7 +15,7 @@ def model_of(sizes, operators, outputs, *, dtype="int8", constants=()):
     """A description from the bytes of each tensor and (inputs, outputs) of each operator; tensor 0 is the input."""
     tensors = tuple(TensorDescription(str(i), (n,), dtype, (), (), i in constants) for i, n in enumerate(sizes))
     called = tuple(OperatorDescription("ANY", inputs, results, 0) for inputs, results in operators)
-    return ModelDescription(8, tensors, called, tensors[:1], tuple(tensors[i] for i in outputs))
+    return ModelDescription(8, tensors, called, (0,), outputs)
 
 
 GRAPHS = {

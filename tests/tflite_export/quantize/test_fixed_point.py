@@ -429,10 +429,6 @@ BAD_MODELS = {
         lambda: calibrated(zoo.build("chain"), sp.FixedPoint(layers={"classifier": sp.LayerBits(8, None)})),
         "Model 'chain' has a signal in float",
     ),
-    "two outputs": (
-        lambda: calibrated(zoo.build("two_outputs"), sp.FixedPoint()),
-        "Model 'two_outputs': exactly one output.* Received: 2 outputs",
-    ),
 }
 
 

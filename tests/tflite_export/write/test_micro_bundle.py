@@ -4,7 +4,6 @@ import subprocess
 
 import keras
 import pytest
-import tensorflow as tf
 
 from tests.tflite_export.write import tflm_stub
 from tflite_export.file import open_file
@@ -103,9 +102,39 @@ def test_readme_names_every_file_and_the_commands(bundle_files):
     assert "-DTF_LITE_STATIC_MEMORY" in readme and "-DNET_ARENA_BYTES=" in readme
 
 
-def two_inputs():
-    call = tf.function(lambda a, b: a + b, input_signature=[tf.TensorSpec((1, 4), tf.float32)] * 2)
-    return tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], tf.Module()).convert()
+def several_ends():
+    image, numbers = keras.Input((4, 4, 1), name="image"), keras.Input((3,), name="IMAGE")
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(image), numbers])
+    outputs = [keras.layers.Dense(4, name="angle")(x), keras.layers.Dense(3, name="gas-brake")(x)]
+    return convert(keras.Model([image, numbers], outputs))
+
+
+def test_program_feeds_and_reads_every_input_and_output_by_name(tmp_path):
+    names = {"inputs": ["image", "IMAGE"], "outputs": ["angle", "gas-brake"]}
+    files = micro_bundle(several_ends(), "net", arena_bytes=5000, **names)
+    for name in ("InputImage", "InputImage2", "OutputAngle", "OutputGasBrake"):
+        assert f"k{name}Elements" in files["model_settings.h"] and f"settings::{name}Type" in files["main.cc"]
+    built = build(tmp_path, files, "-DINPUTS=2", "-DOUTPUTS=2")
+    if built is None:
+        return
+    assert (built.returncode, built.stderr) == (0, "")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    angle = [*(f"output_angle[{i}] = {int(i == 2)}" for i in range(4)), "largest: output_angle[2]"]
+    brake = [*(f"output_gas_brake[{i}] = {int(i == 2)}" for i in range(3)), "largest: output_gas_brake[2]"]
+    assert (run.returncode, run.stdout.splitlines()[1:]) == (0, [*angle, *brake])
+    build(tmp_path, files, "-DINPUTS=1", "-DOUTPUTS=2")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout.splitlines()[1:]) == (1, ["model_settings.h belongs to another model"])
+
+
+def test_several_ends_without_names_are_numbered():
+    header = micro_bundle(several_ends(), "net", arena_bytes=5000)["model_settings.h"]
+    assert all(f"using {name}Type" in header for name in ("Input0", "Input1", "Output0", "Output1"))
+
+
+def test_names_for_another_number_of_ends_are_refused():
+    with pytest.raises(ValueError, match="The model has 2 inputs. Received: names image. Name each of them"):
+        micro_bundle(several_ends(), "net", arena_bytes=5000, inputs=["image"], outputs=["a", "b"])
 
 
 def without_kernel():
@@ -117,7 +146,6 @@ def one_input():
 
 
 BAD = {
-    "two_inputs": (two_inputs, "net", "exactly one input is supported. Received: 2 inputs"),
     "no_kernel": (without_kernel, "net", "TFLite Micro has no kernel for: SIGN"),
     "damaged": (lambda: b"\0" * 100, "net", "not a TFLite model, the identifier TFL3 is missing"),
     "empty": (lambda: b"", "net", "not a TFLite model, the identifier TFL3 is missing"),

@@ -32,7 +32,8 @@ def tensor(shape, dtype="int8", scales=(0.5,), zero_points=(3,)):
 
 
 def model_of(first, last=None, operators=(), tensors=()):
-    return ModelDescription(8, tensors, operators, (first,), (last or first,))
+    ends = (first, last or first)
+    return ModelDescription(8, (*tensors, *ends), operators, (len(tensors),), (len(tensors) + 1,))
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])

@@ -42,6 +42,10 @@ _INTERPRETER = """
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 #define TFLITE_SCHEMA_VERSION (3)
+#ifndef INPUTS
+#define INPUTS 1
+#define OUTPUTS 1
+#endif
 #ifndef STUB_ALLOCATED
 #define STUB_ALLOCATED kTfLiteOk
 #endif
@@ -64,15 +68,16 @@ class MicroInterpreter {
   TfLiteStatus Invoke() { return model_[4] == 'T' && model_[5] == 'F' ? kTfLiteOk : kTfLiteError; }
   template <class T>
   T* typed_input_tensor(int tensor_index) {
-    static T values[100000];
-    return tensor_index == 0 ? values : nullptr;
+    static T values[INPUTS][50000];
+    return tensor_index < INPUTS ? values[tensor_index] : nullptr;
   }
   // All outputs are 0 but the third, which is 1.
   template <class T>
   T* typed_output_tensor(int tensor_index) {
-    T* values = typed_input_tensor<T>(tensor_index) + 50000;
-    values[2] = 1;
-    return values;
+    static T values[OUTPUTS][50000];
+    if (tensor_index >= OUTPUTS) return nullptr;
+    values[tensor_index][2] = 1;
+    return values[tensor_index];
   }
   size_t arena_used_bytes() const { return used_; }
 
