@@ -18,7 +18,16 @@ from tflite_export.runtime import run_litert
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {
-    *("accuracy_float", "accuracy_int8", "parameters", "macs", "float32_bytes", "int8_bytes"),
+    *(
+        "accuracy_float",
+        "accuracy_int8",
+        "score_float",
+        "score_int8",
+        "parameters",
+        "macs",
+        "float32_bytes",
+        "int8_bytes",
+    ),
     *("latency_us_float32", "latency_us_int8", "arena_bytes"),
 }
 KEYS = {"baseline", "compressed", "sparsity", "tolerance", "seed", "stages", "skipped_layers", "versions"} | {

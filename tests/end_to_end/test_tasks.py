@@ -20,12 +20,14 @@ from tflite_export.runtime import as_list, real_outputs, run_litert, run_tflm, t
 
 OFTEN = ("segmentation", "dictionaries")
 EACH = sweep_but(OFTEN, {name: (name,) for name in KINDS})
-FRACTIONS = ("sigmoid", "logit", "labels", "two inputs", "tokens", "frozen backbone")
+FRACTIONS = ("segmentation", "sigmoid", "logit", "labels", "two inputs", "tokens", "frozen backbone")
 TOLERANCE = 1e6  # that everything is accepted: how good it is, is not what these tests are about
 
 
 def data_set(x, y):
-    return tf.data.Dataset.from_tensor_slices((x, y if not isinstance(y, list) else tuple(y))).batch(32)
+    """A list within an element would be one tensor."""
+    pair = tuple(tuple(each) if isinstance(each, list) else each for each in (x, y))
+    return tf.data.Dataset.from_tensor_slices(pair).batch(32)
 
 
 def pruned(name):
@@ -75,6 +77,16 @@ def test_pruned_in_fit_and_exported(name, tmp_path):
             assert np.abs(one.astype(int) - other).max() <= 2
 
 
+@pytest.mark.parametrize("name", NO_FIXED_FORM)
+def test_what_has_no_fixed_point_form_is_refused_by_name(name, tmp_path):
+    x, _ = KINDS[name].data(32, 1)
+    with pytest.raises((ValueError, te.VerificationError), match="has no fixed-point form|has no LOGISTIC|in float"):
+        fixed = sp.to_fixed_point(trained(name), sp.FixedPoint(8, 8))
+        sp.calibrate(fixed, x)
+        te.export(fixed, tmp_path / "out", representative_data=x, npu=None)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_compressed_from_a_data_set(name, tmp_path):
     kind = KINDS[name]
@@ -97,8 +109,11 @@ def test_compressed_from_a_data_set(name, tmp_path):
         assert np.isfinite([summary[side]["score_float"], summary[side]["score_int8"]]).all()
 
 
+NO_FIXED_FORM = ("tokens", "segmentation", "detection")  # embedding, transposed convolution, a sigmoid within
+
+
 @pytest.mark.sweep
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "tokens"])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in NO_FIXED_FORM])
 def test_exported_in_fixed_point(name, tmp_path):
     x, _ = KINDS[name].data(96, 1)
     fixed = sp.to_fixed_point(trained(name), sp.FixedPoint(8, 8, power_of_two=False))

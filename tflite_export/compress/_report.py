@@ -5,7 +5,7 @@ A field with a `key` has another name in the JSON, in which stand the names of t
 
 import json
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from tf_structprune.allocation import Allocation
 from tf_structprune.channels import Skipped
@@ -18,6 +18,9 @@ from tflite_export.compress._settings import CompressSettings
 from tflite_export.file import MEMORY_NOTE, MemoryTable
 from tflite_export.verify import ExactAgreement, Verification
 from tflite_export.write import from_plain, reading, to_plain
+
+_ACCURACY = "accuracy"  # classifiers keep the keys that they had before there were other tasks
+_SIDES, _KINDS = ("baseline", "compressed"), ("float", "int8")
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class ModelFigures:
         arena_bytes: tensor arena of the integer file in TFLite Micro; None when that did not run.
     """
 
-    score_float: float = field(metadata={"key": "{figure}_float"})
-    score_int8: float = field(metadata={"key": "{figure}_int8"})
+    score_float: float
+    score_int8: float
     parameters: int
     macs: int
     float32_bytes: int
@@ -217,7 +220,7 @@ class CompressReport:
     figure: Metric
     metric: Metric
     sparsity: float
-    tolerance: float = field(init=False)
+    tolerance: float | str = field(init=False)
     seed: int = field(init=False)
     stages: tuple[PruningFigures, ...]
     skipped_layers: tuple[Skipped, ...]
@@ -238,9 +241,16 @@ class CompressReport:
         object.__setattr__(self, "seed", self.settings.seed)
 
     def to_json(self) -> str:
-        """The report as JSON text, with the names of the scores in its keys; `from_json` reads it."""
-        names = {"figure": self.figure.key, "metric": self.metric.key}
-        return json.dumps(to_plain(self, names), indent=2) + "\n"
+        """The report as JSON text, with the name of the metric in its keys; `from_json` reads it.
+
+        Classifiers have `accuracy_float` and `accuracy_int8` beside `score_float` and `score_int8`.
+        """
+        values = to_plain(self, {"metric": self.metric.key})
+        if self.figure.key == _ACCURACY:
+            for side in _SIDES:
+                beside = {f"{_ACCURACY}_{kind}": values[side][f"score_{kind}"] for kind in _KINDS}
+                values[side] = beside | values[side]
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -251,5 +261,16 @@ class CompressReport:
         """
         with reading("report of compress", cls):
             values = json.loads(text)
-            names = {name: from_plain(Metric, values[name]).key for name in ("figure", "metric")}
-            return from_plain(cls, values, names)
+            metric, figure = (from_plain(Metric, values[name]) for name in ("metric", "figure"))
+            if figure.key == _ACCURACY:
+                values |= {side: _without_accuracies(values[side], side) for side in _SIDES}
+            return from_plain(cls, values, {"metric": metric.key})
+
+
+def _without_accuracies(values: dict[str, Any], side: str) -> dict[str, Any]:
+    """The figures of a model without those that stand there twice, which must say the same."""
+    for kind in _KINDS:
+        accuracy, score = values[f"{_ACCURACY}_{kind}"], values[f"score_{kind}"]
+        if accuracy != score:
+            raise ValueError(f"{side}.{_ACCURACY}_{kind} must be {score!r}. Received: {accuracy!r}.")
+    return {key: value for key, value in values.items() if not key.startswith(f"{_ACCURACY}_")}

@@ -123,4 +123,5 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         for change in self._changes:
             change.generator.state.assign(rng.integers(2**31, size=2))
             x = keras.ops.convert_to_numpy(change(x.astype(np.float32), training=True))
-        return (x, *others)
+        # Keras takes a list within a batch for one tensor.
+        return tuple(tuple(each) if isinstance(each, list) else each for each in (x, *others))

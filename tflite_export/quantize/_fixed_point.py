@@ -144,7 +144,9 @@ class _Rounded(keras.layers.Wrapper):  # type: ignore[misc]  # Keras is untyped
             self.layer.rounding = self._rounded
         else:
             kernels = [self._rounded(kernel) for kernel in kernels]
-        outputs, _ = self.layer.stateless_call([*kernels, tf.constant(self.bias)], [], inputs)
+        weights = [*kernels, tf.constant(self.bias)]
+        given = (weights, []) if self.layer.trainable_variables else ([], weights)  # a frozen layer has no others
+        outputs, _ = self.layer.stateless_call(*given, inputs)
         return outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -46,6 +46,8 @@ FILES = {
 FIGURES = {
     "accuracy_float": float,
     "accuracy_int8": float,
+    "score_float": float,
+    "score_int8": float,
     "parameters": int,
     "macs": int,
     "float32_bytes": int,

@@ -25,7 +25,9 @@ def test_report_is_the_same_after_json(report):
 
 def test_json_names_the_scores():
     values = json.loads(REPORTS["other scores"].to_json())
-    assert list(values["baseline"])[:3] == ["r2_float", "r2_int8", "parameters"]
+    assert list(values["baseline"])[:3] == ["score_float", "score_int8", "parameters"]
+    both = json.loads(REPORTS["all measured"].to_json())["compressed"]
+    assert (both["accuracy_float"], both["accuracy_int8"]) == (both["score_float"], both["score_int8"])
     assert values["fixed_point"]["mean_error_before_retraining"] == 0.25
     assert values["stages"][0]["mean_error_after_retraining"] == 0.1
     assert values["validation"] == {
@@ -71,6 +73,10 @@ BAD = {
         "CompressReport.baseline.macs must be int. Received: True",
     ),
     "derived": (lambda values: values.update(seed=9), "CompressReport.seed must be 0. Received: 9"),
+    "told twice": (
+        lambda values: values["compressed"].update(accuracy_int8=0.125),
+        "compressed.accuracy_int8 must be .* Received: 0.125",
+    ),
     "optional part": (lambda values: values["fixed_point"].pop("lut"), "CompressReport.fixed_point has other fields"),
     "refused by a part": (lambda values: values["settings"].update(epochs=0), "epochs must be at least 1. Received"),
     "optional list": (lambda values: values.update(lowered={}), "CompressReport.lowered must be tuple"),

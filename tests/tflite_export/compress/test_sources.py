@@ -1,5 +1,7 @@
 """Data come from arrays, files, folders, data sets and functions, all with the same result, or are refused."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ class Batches(keras.utils.PyDataset):
         self.x, self.y = x, y
 
     def __len__(self):
-        return -(-len(self.x) // 16)
+        return math.ceil(len(self.x) / 16)
 
     def __getitem__(self, index):
         part = slice(16 * index, 16 * index + 16)
