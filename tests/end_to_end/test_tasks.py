@@ -19,6 +19,7 @@ from tflite_export.file import open_file
 from tflite_export.runtime import as_list, real_outputs, run_litert, run_tflm, tflm_available
 
 OFTEN = ("segmentation", "dictionaries")
+NO_FIXED_FORM = ("tokens", "segmentation", "detection")  # embedding, transposed convolution, a sigmoid within
 EACH = sweep_but(OFTEN, {name: (name,) for name in KINDS})
 FRACTIONS = ("segmentation", "sigmoid", "logit", "labels", "two inputs", "tokens", "frozen backbone")
 TOLERANCE = 1e6  # that everything is accepted: how good it is, is not what these tests are about
@@ -107,9 +108,6 @@ def test_compressed_from_a_data_set(name, tmp_path):
     assert report.compressed.parameters < report.baseline.parameters
     for side in ("baseline", "compressed"):
         assert np.isfinite([summary[side]["score_float"], summary[side]["score_int8"]]).all()
-
-
-NO_FIXED_FORM = ("tokens", "segmentation", "detection")  # embedding, transposed convolution, a sigmoid within
 
 
 @pytest.mark.sweep
