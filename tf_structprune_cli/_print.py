@@ -92,8 +92,9 @@ def _print_validation(report: CompressReport, console: Console) -> None:
         low, high = (metric.signed(end) for end in (found.interval.low, found.interval.high))
         line += f": {metric.loss} {low} to {high} with 95 % confidence, from {found.interval.samples:,} samples"
         if found.samples_to_tell is not None and found.samples_to_tell > found.interval.samples:
-            needed = f"about {found.samples_to_tell:,}"
-            line += f"; {needed} would tell a tolerance of {metric.difference(report.tolerance)}"
+            asked = report.tolerance
+            told = asked if isinstance(asked, str) else metric.difference(asked)
+            line += f"; about {found.samples_to_tell:,} would tell a tolerance of {told}"
     console.print(f"{line}.", highlight=False, markup=False)
 
 

@@ -344,6 +344,13 @@ def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
     assert "TFLM only: 1,234 bytes, TFLM arena not measured." in out
 
 
+@pytest.mark.parametrize("tolerance, told", [(0.01, "1.00 points."), ("10%", "10%.")])
+def test_tolerance_is_told_as_it_was_given(capsys, tolerance, told):
+    settings = dataclasses.replace(reports.FULL.settings, tolerance=tolerance)
+    _main._print(dataclasses.replace(reports.FULL, settings=settings), "out")
+    assert f"about 1,600 would tell a tolerance of {told}" in capsys.readouterr().out
+
+
 def test_files_of_no_classifier_are_printed_without_its_class(capsys):
     agreement = dataclasses.replace(reports.EXACT["model_fixed.tflite"], xnnpack_top1=None)
     out = printed(capsys, fixed_point=reports.FIXED_POINT, exact={"model_fixed.tflite": agreement})
