@@ -97,11 +97,12 @@ def _compress(arguments: argparse.Namespace) -> None:
 
     settings = _settings(arguments)
     model = load_model(arguments.model)
-    data, task = check_data(_data(arguments, settings.seed, model), model, settings)
+    loaded = _data(arguments, settings.seed, model)
+    data, task = check_data(loaded, model, settings)
     length = settings.retraining(data.samples)
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     report = compress(
-        model, data, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
+        model, loaded, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
     )
     _print(report, arguments.out)
 

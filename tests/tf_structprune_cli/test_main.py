@@ -310,6 +310,16 @@ def test_compress_writes_and_prints(compress, done):
     assert np.all(kernel != 0)
 
 
+def test_without_labels_the_run_has_the_task_that_is_told(compress, tmp_path):
+    np.savez(tmp_path / "unlabelled.npz", **{key: x for key, x in tiny.files().items() if key.startswith("x_")})
+    options = "--search magnitude --sparsity 0.3 --tolerance 1 --epochs 1 --finetune-batch 32 --micro none"
+    status, out, _ = compress(*options.split(), data=tmp_path / "unlabelled.npz", out=tmp_path / "out")
+    assert status == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["task"].startswith("the given model's 3 classes") and f"Task: {summary['task']}." in out
+    assert summary["baseline"]["score_float"] == 1
+
+
 def test_budget_is_told_in_summary_and_print(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(_job, "retrain", lambda *_, **__: {"loss": [0.5]})
     options = "--budget macs=0.6 --search magnitude --tolerance 1 --epochs 1"

@@ -9,6 +9,7 @@ import numpy as np
 from tf_structprune.search import Metric
 from tf_structprune.task._agreement import output_losses
 from tf_structprune.task._compiled import compile_arguments
+from tf_structprune.task._iou import MeanIou
 from tf_structprune.task._kinds import task_of_output, task_without_targets
 from tf_structprune.task._predict import predict
 from tf_structprune.task._samples import Samples, as_arrays, output_names, targets_by_output
@@ -102,7 +103,7 @@ def _together(tasks: Sequence[Task], names: Sequence[str], weights: Sequence[flo
         score = mean_of([task.score for task in tasks], Metric("mean error", falls=True, percent=True))
         figure = Metric("mean accuracy", percent=True, best=1.0)
     elif all(metric.percent and not metric.falls for metric in metrics):
-        score = mean_of([task.score for task in tasks], Metric("mean IoU", percent=True))
+        score = mean_of([task.score for task in tasks], MeanIou.metric)
         figure = score.metric
     else:
         score = mean_of([as_score(loss) for loss in losses], Metric("loss", falls=True), weights=weights)
@@ -114,13 +115,7 @@ def _together(tasks: Sequence[Task], names: Sequence[str], weights: Sequence[flo
                 f"must be one array for each output. Received: {type(y).__name__}. Give {', '.join(names)}, as a list "
                 "or by name."
             )
-        prepared = []
-        for task, name, each in zip(tasks, names, y, strict=True):
-            try:
-                prepared.append(task.prepare(each))
-            except ValueError as error:
-                raise ValueError(f"of output '{name}' {error}") from error
-        return prepared
+        return [task.targets(each, f"of output '{name}'") for task, name, each in zip(tasks, names, y, strict=True)]
 
     return Task(
         title="; ".join(f"{name}: {task.title}" for name, task in zip(names, tasks, strict=True)),

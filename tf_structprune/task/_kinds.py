@@ -17,7 +17,6 @@ from tf_structprune.task._teacher import SameOutputs, SoftTargets
 _ACCURACY = Metric("accuracy", percent=True, best=1.0)
 _AGREEMENT = Metric("agreement", percent=True, best=1.0)
 _DISAGREEMENT = Metric("disagreement", falls=True, percent=True)
-_IOU = Metric("mean IoU", percent=True)
 
 
 def task_of_output(outputs: NDArray[np.float64], y: Targets, loss: keras.losses.Loss | None) -> Task | None:
@@ -104,7 +103,7 @@ def _classes(outputs: NDArray[np.float64]) -> Task:
     return Task(
         title=f"maps of {count} classes" if is_map else f"{count} classes",
         score=MeanIou(count) if is_map else as_score("mcr"),
-        figure=_IOU if is_map else _ACCURACY,
+        figure=MeanIou.metric if is_map else _ACCURACY,
         metrics=("accuracy",),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
         teacher_loss=SoftTargets(probabilities=probabilities),
@@ -156,7 +155,7 @@ def _labels(outputs: NDArray[np.float64]) -> Task:
     return Task(
         title=f"maps of {title}" if is_map else title,
         score=MeanIou(None, threshold) if is_map else of_labels,
-        figure=_IOU if is_map else _ACCURACY,
+        figure=MeanIou.metric if is_map else _ACCURACY,
         metrics=("binary_accuracy",),
         loss=loss,
         teacher_loss=SameOutputs(keras.losses.MeanSquaredError() if logits else loss),

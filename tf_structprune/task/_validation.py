@@ -8,10 +8,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import input_arrays
 from tf_structprune.task import predict
 from tf_structprune.task._collect import collected
-from tf_structprune.task._samples import as_arrays, count_of, take, targets_by_output
+from tf_structprune.task._samples import Samples, as_arrays, count_of, take, targets_by_output
 from tf_structprune.task._score import Score, as_score
 
 
@@ -84,7 +83,7 @@ class Validation:
 
     def inputs(self, model: keras.Model) -> list[NDArray[Any]]:
         """The inputs in the order of the model's."""
-        return [np.asarray(array) for array in input_arrays(model, self.x)]
+        return list(Samples.of(model, self.x).arrays)
 
     def first(self, count: int) -> "Validation":
         """The first samples only."""
@@ -150,7 +149,7 @@ def _check_numbers(x: Any, y: Any) -> None:
 
 
 def _check_shapes(model: keras.Model, x: Any) -> None:
-    for array, tensor in zip(input_arrays(model, x), model.inputs, strict=False):
+    for array, tensor in zip(Samples.of(model, x).arrays, model.inputs, strict=True):
         given, wanted = array.shape[1:], tuple(tensor.shape[1:])
         if wanted[-1:] == (1,) and len(given) == len(wanted) - 1:
             given = (*given, 1)  # Keras adds that axis

@@ -1,6 +1,5 @@
 """The user's data as checked arrays, with validation data split off the training part."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -231,7 +230,7 @@ def _weights(weights: Any, samples: int) -> NDArray[np.float32] | None:
     if weights is None:
         return None
     found = np.asarray(weights, np.float32)
-    if found.shape != (samples,) or not np.isfinite(found).all() or (found < 0).any() or not math.isfinite(found.sum()):
+    if found.shape != (samples,) or not np.isfinite(found).all() or (found < 0).any():
         raise ValueError(
             f"w_train must be one weight of 0 or more for each of {samples} samples. Received: shape={found.shape}. "
             "Leave it out for equal weights."

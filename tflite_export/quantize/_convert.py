@@ -179,11 +179,9 @@ def _batches_of_one(samples: Samples, names: _Names) -> Iterator[dict[str, NDArr
 
 def _in_order(data: bytes, names: _Names) -> bytes:
     """The file with its inputs and outputs in the order of the model's: the converter has one of its own."""
-    return (
-        TFLiteFile(data).edited(partial(order_ends, inputs=names.inputs, outputs=names.outputs)).data
-        if names.several
-        else data
-    )
+    if not names.several:
+        return data
+    return TFLiteFile(data).edited(partial(order_ends, inputs=names.inputs, outputs=names.outputs)).data
 
 
 def _reason(error: Exception) -> str:
