@@ -117,24 +117,32 @@ def network(drug: Branch, protein: Branch, head: Head) -> keras.Model:
     return keras.Model(inputs, head(drug(inputs[0]), protein(inputs[1])), name="deepdta")
 
 
+def of_splits(data: dict[str, np.ndarray], index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Every drug (0) or protein (1) once, and which of them the pairs of both splits have."""
+    both = {split: data[f"x_{split}_{index}"] for split in ("train", "val")}
+    unique, of = np.unique(np.concatenate(list(both.values())), axis=0, return_inverse=True)
+    train, val = np.split(of.reshape(-1).astype(np.int32), [len(both["train"])])
+    return unique.astype(np.int32), {"train": train, "val": val}
+
+
 def main(_: list[str]) -> None:
     """Train, choose the epoch by validation, test once."""
     keras.utils.set_random_seed(FLAGS.seed)
     with np.load(FLAGS.data) as file:
         data = dict(file)
-    drugs, drug_of = np.unique(data["x_train_0"], axis=0, return_inverse=True)
-    proteins, protein_of = np.unique(data["x_train_1"], axis=0, return_inverse=True)
-    pairs = Pairs(
-        drug_of.astype(np.int32), protein_of.astype(np.int32), proteins.astype(np.int32), data["y_train"], FLAGS.seed
+    drugs, drug_of = of_splits(data, 0)
+    proteins, protein_of = of_splits(data, 1)
+    pairs, validation = (
+        Pairs(drug_of[split], protein_of[split], proteins, data[f"y_{split}"], FLAGS.seed) for split in ("train", "val")
     )
     parts = Branch("drug", 6), Branch("protein", 8), Head()
-    model, training = network(*parts), OnPairs(drugs.astype(np.int32), *parts)
+    model, training = network(*parts), OnPairs(drugs, *parts)
     model.compile(loss="mse", jit_compile=False)
     rate = keras.optimizers.schedules.CosineDecay(RATE, FLAGS.epochs * len(pairs))
     training.compile(keras.optimizers.Adam(rate), "mse", jit_compile=False)
     training(pairs[0][0])
     out = pathlib.Path(FLAGS.out)
-    best = Best(model, data, out)
+    best = Best(model, validation, out)
     backup = keras.callbacks.BackupAndRestore(out.with_suffix(".backup"))
     beginning = keras.callbacks.LambdaCallback(on_epoch_begin=pairs.begin)
     training.fit(pairs, epochs=FLAGS.epochs, shuffle=False, verbose=0, callbacks=[beginning, best, backup])
@@ -148,18 +156,17 @@ def main(_: list[str]) -> None:
 class Best(keras.callbacks.Callback):
     """Keeps the network of the epoch with the least validation error."""
 
-    def __init__(self, network: keras.Model, data: dict[str, np.ndarray], out: pathlib.Path) -> None:
+    def __init__(self, network: keras.Model, validation: Pairs, out: pathlib.Path) -> None:
         super().__init__()
-        self.network, self.data, self.out = network, data, out
+        self.network, self.validation, self.out = network, validation, out
         self.path = out.with_suffix(".history.json")
         self.history: dict[str, float] = json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Look at the validation pairs, at every fifth epoch and the last ones."""
-        if epoch % 5 != 4 and epoch < self.params["epochs"] - 5:
-            return
-        x = [self.data["x_val_0"], self.data["x_val_1"]]
-        error = float(self.network.evaluate(x, self.data["y_val"], batch_size=256, verbose=0))
+        """Look at the validation pairs."""
+        steps = [self.validation[index] for index in range(len(self.validation))]
+        squares = [np.square(self.model.predict_on_batch(x)[:, 0] - y) for x, y in steps]
+        error = float(np.mean(np.concatenate(squares)))
         logging.info("epoch %d: training %.4f, validation %.4f", epoch + 1, logs["loss"], error)
         if error <= min(self.history.values(), default=error):
             self.network.save(self.out)
