@@ -1,5 +1,6 @@
 """A folder of images as data: one folder a class."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def load_images(folder: Path, model: keras.Model | None, *, seed: int, skip_corr
     """Images and the indices of their classes, which are the names of the folders in order.
 
     The images are in train/, test/ and perhaps val/, or in one folder a class, of which a tenth becomes test data. They
-    are bytes in the size and the channels that the model takes, scaled where they have another.
+    are bytes in the size and the channels that the model takes, scaled where they have another; decoded once, into
+    files without a name in the folder for temporary files, of which the system holds in memory what there is room for.
 
     Args:
         folder: the folder.
@@ -117,19 +119,22 @@ def _classes(folder: Path, names: Sequence[str]) -> _Labelled:
 
 def _read(part: _Labelled, shape: tuple[int, int, int], corrupt: list[Path]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Images as bytes, shape (samples, height, width, channels), and classes; what cannot be read is noted."""
-    images = np.empty((len(part), *shape), np.uint8)
-    labels = np.array([label for _, label in part], np.int64)
-    kept = np.ones(len(part), bool)
-    for row, (path, _) in enumerate(part):
-        try:
-            image = keras.utils.load_img(
-                path, color_mode=_MODES[shape[-1]], target_size=shape[:2], interpolation="bilinear"
-            )
-            images[row] = np.asarray(image, np.uint8).reshape(shape)
-        except Exception:  # Pillow raises whatever the damaged part raises
-            corrupt.append(path)
-            kept[row] = False
-    return (images, labels) if kept.all() else (images[kept], labels[kept])
+    labels: list[int] = []
+    with tempfile.TemporaryFile() as file:
+        for path, label in part:
+            try:
+                image = keras.utils.load_img(
+                    path, color_mode=_MODES[shape[-1]], target_size=shape[:2], interpolation="bilinear"
+                )
+                pixels = np.asarray(image, np.uint8).reshape(shape)
+            except Exception:  # Pillow raises whatever the damaged part raises
+                corrupt.append(path)
+                continue
+            file.write(pixels)
+            labels.append(label)
+        file.flush()
+        images = np.memmap(file, np.uint8, "r", shape=(len(labels), *shape)) if labels else np.empty((0, *shape), "u1")
+    return images, np.array(labels, np.int64)
 
 
 def _corrupt_told(corrupt: Sequence[Path], count: int) -> str:

@@ -1,16 +1,18 @@
 """Runs a model in LiteRT, with XNNPACK or with the reference kernels."""
 
+import itertools
 from typing import Any, Literal
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
-from tflite_export.runtime._samples import Outputs, as_outputs, model_inputs
+from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs
 
 Kernels = Literal["xnnpack", "reference"]
 """Which kernels LiteRT uses: XNNPACK's, as phones do, or the plain C++ ones that define the result."""
 
+_BATCH = 64  # samples that are converted at once
 _NO_RANGE = 1e-8  # of a scale: TensorFlow's converter makes 2e-6 / 255 of a signal that is always zero
 _RESOLVERS = {
     "xnnpack": OpResolverType.BUILTIN,
@@ -84,15 +86,17 @@ def run_litert(model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack",
         ValueError: damaged file, other inputs than the model's, samples of another shape, wrong argument.
     """
     file = open_file(model)
-    samples = model_inputs(inputs, file.description)
+    batches = batches_of_inputs(inputs, file.description, _BATCH)
+    first = next(batches)  # refuses what does not fit
     interpreter = make_interpreter(file, kernels=kernels, threads=threads)
     sources = [each["index"] for each in interpreter.get_input_details()]
     targets = [each["index"] for each in interpreter.get_output_details()]
     outputs: list[list[Any]] = [[] for _ in targets]
-    for index in range(len(samples)):
-        for source, array in zip(sources, samples.arrays, strict=True):
-            interpreter.set_tensor(source, array[index : index + 1])
-        interpreter.invoke()
-        for rows, target in zip(outputs, targets, strict=True):
-            rows.append(interpreter.get_tensor(target)[0])
+    for samples in itertools.chain([first], batches):
+        for index in range(len(samples)):
+            for source, array in zip(sources, samples.arrays, strict=True):
+                interpreter.set_tensor(source, array[index : index + 1])
+            interpreter.invoke()
+            for rows, target in zip(outputs, targets, strict=True):
+                rows.append(interpreter.get_tensor(target)[0])
     return as_outputs([np.stack(rows) for rows in outputs])

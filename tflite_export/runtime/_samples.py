@@ -1,6 +1,6 @@
 """Real numbers to the integers of a quantized model, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,15 +85,33 @@ def model_inputs(samples: Any, description: ModelDescription) -> Samples:
         ValueError: no input or output, a batch other than 1, other inputs than the model's, no samples, lengths that
             differ, another shape, NaN.
     """
+    return next(batches_of_inputs(samples, description))
+
+
+def batches_of_inputs(samples: Any, description: ModelDescription, size: int | None = None) -> Iterator[Samples]:
+    """The same in batches, which are converted one after the other: many images take much more room as floats.
+
+    Args:
+        samples: see `model_inputs`.
+        description: the model.
+        size: of a batch; all at once if None.
+
+    Raises:
+        ValueError: see `model_inputs`; before the first batch, save for NaN.
+    """
     check_ends(description)
-    arrays = _by_input(samples, description)
-    checked = tuple(_input(array, tensor) for array, tensor in zip(arrays, description.inputs, strict=True))
-    if len({len(array) for array in checked}) > 1:
+    given = _by_input(samples, description)
+    arrays = [_shaped(array, tensor) for array, tensor in zip(given, description.inputs, strict=True)]
+    if len({len(array) for array in arrays}) > 1:
         raise ValueError(
-            f"Model inputs: samples must be as many for each. Received: {', '.join(str(len(a)) for a in checked)}. "
+            f"Model inputs: samples must be as many for each. Received: {', '.join(str(len(a)) for a in arrays)}. "
             "Stack them along the first axis."
         )
-    return Samples(checked)
+    count = len(arrays[0])
+    size = size or count
+    for start in range(0, count, size):
+        some = zip((array[start : start + size] for array in arrays), description.inputs, strict=True)
+        yield Samples(tuple(_converted(array, tensor) for array, tensor in some))
 
 
 def _by_input(samples: Any, description: ModelDescription) -> Sequence[Any]:
@@ -120,8 +138,8 @@ def _by_input(samples: Any, description: ModelDescription) -> Sequence[Any]:
     return arrays
 
 
-def _input(samples: Any, tensor: TensorDescription) -> NDArray[Any]:
-    """The samples of one input."""
+def _shaped(samples: Any, tensor: TensorDescription) -> NDArray[Any]:
+    """The samples of one input, of its shape."""
     array = np.asarray(samples)
     if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or not len(array):
         raise ValueError(
@@ -129,6 +147,11 @@ def _input(samples: Any, tensor: TensorDescription) -> NDArray[Any]:
             f"with n >= 1. Received: shape={array.shape}. "
             "Add the batch or channel axis, or resize the samples."
         )
+    return array
+
+
+def _converted(array: NDArray[Any], tensor: TensorDescription) -> NDArray[Any]:
+    """Samples in the type of an input."""
     if not tensor.scales:
         return array.astype(tensor.dtype)
     return array if array.dtype == np.dtype(tensor.dtype) else quantize(array, tensor)
