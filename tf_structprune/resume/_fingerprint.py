@@ -20,7 +20,7 @@ def digest(*values: Any) -> str:
     for value in keras.tree.flatten(values):
         array = np.asarray(value)
         found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # no copy
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # no copy
     return found.hexdigest()
 
 

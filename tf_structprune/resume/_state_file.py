@@ -74,18 +74,35 @@ def read_state(file: Path, fingerprint: Mapping[str, Any]) -> State:
         ValueError: the file is damaged or no state, or belongs to another run.
         OSError: it cannot be read.
     """
-    content = file.read_bytes()
-    with reading(file, "a state of a run", _ADVICE):
-        _check_whole(content)
-        arrays, _ = read_arrays(file, advice=_ADVICE)
-        told = json.loads(arrays.pop(_TEXT).tobytes())
-        written, values = dict(told["fingerprint"]), dict(told["values"])
+    state, written = _read(file)
     if other := differences(written, fingerprint):
         raise ValueError(
             f"{file} is the state of another run. Received: another {', another '.join(other)}. Go on with what it "
             "was begun with, delete its folder, or give another one."
         )
-    return State(values, arrays)
+    return state
+
+
+def read_fingerprint(file: Path) -> dict[str, Any]:
+    """What run a state belongs to.
+
+    Args:
+        file: where it was written.
+
+    Raises:
+        ValueError: the file is damaged or no state.
+        OSError: it cannot be read.
+    """
+    return _read(file)[1]
+
+
+def _read(file: Path) -> tuple[State, dict[str, Any]]:
+    content = file.read_bytes()
+    with reading(file, "a state of a run", _ADVICE):
+        _check_whole(content)
+        arrays, _ = read_arrays(file, advice=_ADVICE)
+        told = json.loads(arrays.pop(_TEXT).tobytes())
+        return State(dict(told["values"]), arrays), dict(told["fingerprint"])
 
 
 def _check_whole(content: bytes) -> None:

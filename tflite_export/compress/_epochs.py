@@ -1,12 +1,65 @@
 """Epochs of a retraining in files, so that it goes on with the next one after the process was killed."""
 
-from collections.abc import Mapping
-from typing import Any
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import keras
 import numpy as np
 
 from tf_structprune.resume import State, StateFolder
+from tflite_export.compress._work import OF, Work, of_model
+
+
+@dataclass(frozen=True)
+class EpochFiles:
+    """Where the epochs of a retraining are kept, and those that it goes on from.
+
+    Attributes:
+        states: where each epoch is written; None keeps nothing.
+        of: digest of the model that the retraining begins with.
+        before: epochs of the same retraining in a run that was refused.
+        state: the end of the last of them; None without.
+        other_rate: whether they had another learning rate than is asked for now.
+    """
+
+    states: StateFolder | None = None
+    of: str = ""
+    before: int = 0
+    state: State | None = None
+    other_rate: bool = False
+
+    @classmethod
+    def of_run(cls, model: keras.Model, work: Work, name: str) -> Self:
+        """The files of a retraining.
+
+        Args:
+            model: what it begins with.
+            work: of the run.
+            name: of the retraining's folder.
+
+        Raises:
+            ValueError: a file of the refused run is damaged.
+        """
+        if work.path is None:
+            return cls()
+        of = of_model(model)
+        found = work.trained(name, of)
+        if found is None:
+            return cls(work.epochs(name), of)
+        return cls(work.epochs(name), of, *found, other_rate=work.differs("finetune_rate"))
+
+    def more(self, epochs: int) -> int:
+        """Epochs to train where so many are asked for in all: none where they were trained at that rate already."""
+        if epochs > self.before:
+            return epochs - self.before
+        return epochs if self.other_rate else 0
+
+
+NO_FILES = EpochFiles()
+"""Keeps nothing."""
 
 
 class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -18,16 +71,18 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
     Args:
         student: the model that is trained.
         optimizer: that trains it.
-        states: where to write; None keeps nothing.
+        files: where to write, and what to go on from.
     """
 
-    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, states: StateFolder | None) -> None:
+    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, files: EpochFiles) -> None:
         super().__init__()
-        self.student, self.optimizer, self.states = student, optimizer, states
+        self.student, self.optimizer, self.files, self.states = student, optimizer, files, files.states
         self.figures: dict[str, list[float]] = {}
 
     def restore(self) -> int:
         """Bring back the last epoch that was written; the optimizer must be built.
+
+        Of a run that was refused the weights come back, and the optimizer begins anew.
 
         Returns:
             The epoch to go on with, 0 when nothing was written.
@@ -36,33 +91,59 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
             ValueError: what was written is damaged or belongs to another run.
         """
         epochs = [] if self.states is None else self.states.epochs()
-        if self.states is None or not epochs:
+        if self.states is not None and epochs:
+            self._take(self.states.read(epochs[-1]), self._variables())
+            return epochs[-1]
+        if self.files.state is None:
             return 0
-        state = self.states.read(epochs[-1])
+        self._take(self.files.state, self._held())
+        self._write(self.files.before)
+        return self.files.before
+
+    def _take(self, state: State, variables: list[Any]) -> None:
+        """Set the first variables, and the figures, to those of a state."""
         self.figures = {name: list(values) for name, values in state.values["figures"].items()}
-        for name, variable in self._variables().items():
-            array = state.arrays[name]
+        for index, variable in enumerate(variables):
+            array = state.arrays[str(index)]
             # A type that NumPy does not know, such as bfloat16, is written as bytes.
             variable.assign(array.view(_array(variable).dtype) if array.dtype.kind == "V" else array)
-        return epochs[-1]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the epoch down."""
         for name, value in (logs or {}).items():
             self.figures.setdefault(name, []).append(float(value))
-        if self.states is not None:
-            arrays = {name: _array(variable) for name, variable in self._variables().items()}
-            self.states.write(epoch + 1, State({"figures": self.figures}, arrays))
+        self._write(epoch + 1)
 
-    def _variables(self) -> dict[str, Any]:
-        """All that an epoch begins with: weights, masks, grids, seeds and the optimizer's; metrics begin anew."""
+    def _write(self, epoch: int) -> None:
+        if self.states is not None:
+            arrays = {str(index): _array(variable) for index, variable in enumerate(self._variables())}
+            self.states.write(epoch, State({"figures": self.figures, OF: self.files.of}, arrays))
+
+    def _variables(self) -> list[Any]:
+        """All that an epoch begins with: the model's and the optimizer's."""
+        return [*self._held(), *self.optimizer.variables]
+
+    def _held(self) -> list[Any]:
+        """Weights, masks, grids and seeds of the model; metrics begin anew."""
         metrics = {id(variable) for variable in self.student.metrics_variables}
-        held = [variable for variable in self.student.variables if id(variable) not in metrics]
-        return {str(index): variable for index, variable in enumerate([*held, *self.optimizer.variables])}
+        return [variable for variable in self.student.variables if id(variable) not in metrics]
 
 
 def _array(variable: Any) -> Any:
     return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+def write_history(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows of figures as a table.
+
+    Args:
+        rows: from `epoch_rows`; not all need have the same figures.
+        path: a `.csv` file.
+    """
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def epoch_rows(number: int, granularity: str, figures: Mapping[str, list[float]]) -> list[dict[str, Any]]:

@@ -14,10 +14,11 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.layers import is_fixed_point, to_fixed_point
 from tf_structprune.stages import Judgement, calibrate
 from tf_structprune.task import Samples, as_score, count_of, take
+from tflite_export.compress._epochs import epoch_rows
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present
-from tflite_export.compress._work import RefusedError
+from tflite_export.compress._work import Reached, RefusedError
 from tflite_export.export import ExportSettings, ExportSummary, Source, converted_integers, source_of, write_source
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import check_samples, equalize, float_form
@@ -104,9 +105,7 @@ def hand_over(model: keras.Model, folder: Path, job: Job, *, given: bool = False
         raise mending.errors[0]
     if not given:
         told = loss_told(mending.attempts, job, "integer file")
-        raise RefusedError(
-            f"{told} Use a lower --sparsity, more bits, more --epochs, or a larger --tolerance. Nothing was written."
-        )
+        raise RefusedError(f"{told} {job.settings.remedy}", mending.reached())
     return mending.best()
 
 
@@ -149,6 +148,13 @@ class _Mending:
         """The files of the way that loses least."""
         made, found = max(self.judged, key=lambda each: each[1].score)
         return self._handed_over(made, self._written(made), found)
+
+    def reached(self) -> Reached:
+        """What came nearest."""
+        made, found = max(self.judged, key=lambda each: each[1].score)
+        epochs = len(next(iter(made.figures.values()), ()))
+        rows = tuple(epoch_rows(1, "int8", made.figures))
+        return Reached(made.source.keras_model, "int8", found.score, epochs, rows)
 
     def _handed_over(self, made: _Made, files: ExportSummary, found: Judgement) -> HandedOver:
         return HandedOver(made.source.keras_model, files, found, tuple(self.attempts), made.figures)

@@ -130,7 +130,7 @@ def _read(part: _Labelled, shape: tuple[int, int, int], corrupt: list[Path]) -> 
             except Exception:  # Pillow raises whatever the damaged part raises
                 corrupt.append(path)
                 continue
-            file.write(pixels)
+            file.write(pixels.tobytes())
             labels.append(label)
         file.flush()
         images = np.memmap(file, np.uint8, "r", shape=(len(labels), *shape)) if labels else np.empty((0, *shape), "u1")

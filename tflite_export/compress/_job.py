@@ -10,6 +10,7 @@ from tf_structprune.stages import Judge
 from tf_structprune.task import Task, Validation
 from tflite_export.bench import HOST, Device
 from tflite_export.compress._data import Data, check_data
+from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
 from tflite_export.compress._work import NO_WORK, Work
@@ -80,5 +81,5 @@ class Job:
             task=self.task,
             callbacks=callbacks,
             verbose=self.verbose,
-            states=self.work.epochs(f"{name}_epochs"),
+            files=EpochFiles.of_run(model, self.work, f"{name}_epochs"),
         )

@@ -18,6 +18,7 @@ from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._work import of_model
 
 _SEARCH_SAMPLES = 2_000
 _PARTICLES = 10
@@ -110,8 +111,8 @@ class PruneStage:
 
     def _search(self, masked: MaskedModel, demands: Granularity, sparsity: float) -> tuple[MaskSet, Allocation | None]:
         """The masks, and the allocation of a budget; they are kept, and not searched again."""
-        job, name = self.job, f"{self.name}_search"
-        if (known := job.work.known(name)) is not None:
+        job, name, of = self.job, f"{self.name}_search", of_model(masked.model)
+        if (known := job.work.known(name, of)) is not None:
             text = known.values["allocation"]
             return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
         samples = job.judge.validation.sample(_SEARCH_SAMPLES, job.settings.seed)
@@ -129,7 +130,7 @@ class PruneStage:
             verbose=bool(job.verbose),
         ).masks
         text = None if allocation is None else allocation.to_json()
-        job.work.keep(name, State({"allocation": text}, masks.to_arrays()))
+        job.work.keep(name, State({"allocation": text}, masks.to_arrays()), of)
         return masks, allocation
 
 

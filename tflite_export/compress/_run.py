@@ -1,6 +1,5 @@
 """The whole path: a trained model in, a directory with measured artifacts out."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from tf_structprune.stages import StageReport
 from tf_structprune.task import Samples, Validation
 from tflite_export.bench import HOST, Device, multiplications_section
 from tflite_export.compress._data import Data, check_data
-from tflite_export.compress._epochs import epoch_rows
+from tflite_export.compress._epochs import epoch_rows, write_history
 from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integer_files, loss_told
 from tflite_export.compress._job import Job
+from tflite_export.compress._refused import keep_refused
 from tflite_export.compress._report import (
     AttemptFigures,
     CompressReport,
@@ -34,7 +34,7 @@ from tflite_export.compress._report import (
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
-from tflite_export.compress._work import NO_WORK, Work, fingerprint, open_work
+from tflite_export.compress._work import RefusedError, fingerprint, open_work
 from tflite_export.export import ExportSummary, FileSummary
 from tflite_export.file import TFLiteFile, open_file
 from tflite_export.quantize import float_form
@@ -62,7 +62,9 @@ def compress(
     `baseline/`, for a comparison on the device.
 
     Searches and epochs of retraining are kept in a hidden folder `.OUT.work` beside it until the end: a run that was
-    killed or interrupted goes on when it is started again with the same model, data and settings.
+    killed or interrupted goes on when it is started again with the same model, data and settings. What a refused run
+    reached is in `OUT.refused/`: `model.keras`, `history.csv` and a `summary.json` that says by how much the tolerance
+    was missed. The same run with more epochs, a larger tolerance or another rate goes on from there.
 
     Args:
         dense: a trained model; it is not changed.
@@ -99,7 +101,11 @@ def compress(
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings, device))
         with work.kept():
-            report = compress_into(staged, dense, data, settings=settings, verbose=verbose, work=work, device=device)
+            job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
+            try:
+                report = _compressed(job, staged)
+            except RefusedError as error:
+                raise keep_refused(error, job.judge, out, work, overwrite=overwrite) from error
     work.remove()
     return report
 
@@ -111,12 +117,15 @@ def compress_into(
     *,
     settings: CompressSettings,
     verbose: int = 0,
-    work: Work = NO_WORK,
     device: Device = HOST,
 ) -> CompressReport:
-    """`compress` into a directory that exists, usually a staged one."""
+    """`compress` into a directory that exists, usually a staged one; nothing is kept of a run that ends early."""
     settings = settings.settled(data.samples)
-    job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
+    return _compressed(Job.of(dense, data, settings, verbose=verbose, device=device), folder)
+
+
+def _compressed(job: Job, folder: Path) -> CompressReport:
+    dense, settings, device = job.dense, job.settings, job.device
     logging.info("Task: %s", job.task)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
@@ -126,7 +135,10 @@ def compress_into(
         logging.warning("%s Pruning goes on: training in int8 may mend it.", told)
     done = run_job(job)
     masked = not done.masks.equals(keep_everything(done.masks))
-    after = hand_over(done.model, folder, job, lowered=masked and settings.lower == "auto")
+    try:
+        after = hand_over(done.model, folder, job, lowered=masked and settings.lower == "auto")
+    except RefusedError as error:
+        raise error.after(done.history, stage=len(done.reports) + 1) from error
     baseline, compressed = before.summary, after.summary
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
@@ -153,7 +165,7 @@ def compress_into(
         versions=compressed.versions,
     )
     rows = (*done.history, *epoch_rows(len(done.reports) + 1, "int8", after.figures))
-    _write_history(rows, folder / "history.csv")
+    write_history(rows, folder / "history.csv")
     (folder / "summary.json").write_text(report.to_json())
     return report
 
@@ -237,10 +249,3 @@ def _attempt(attempt: Attempt, job: Job) -> AttemptFigures:
     judgement = attempt.judgement
     value = None if judgement is None else job.judge.metric.value(judgement.score)
     return AttemptFigures(attempt.name, value, attempt.reason or None)
-
-
-def _write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)

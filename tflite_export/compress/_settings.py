@@ -207,6 +207,15 @@ class CompressSettings:
         return replace(self, epochs=chosen.epochs, finetune_batch=chosen.batch)
 
     @property
+    def remedy(self) -> str:
+        """What may help a run that was refused, in the words of the command line."""
+        less = "a larger --budget" if isinstance(self.sparsity, Budget) else "a lower --sparsity"
+        helps = [less] if self.sparsity else []
+        helps += ["more bits"] if self.fixed_point is not None else []
+        helps += ["more --epochs", *(() if self.distill else ("--distill",)), "or a larger --tolerance"]
+        return f"Use {', '.join(helps)}."
+
+    @property
     def scorer(self) -> str | RayExecutor:
         """Who scores candidates, as `score` takes it."""
         return RayExecutor(self.workers or 2) if self.executor == "ray" else self.executor

@@ -1,5 +1,6 @@
 """The stages of a run, one after the other."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from tflite_export.compress._epochs import epoch_rows
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present, prune_stages
-from tflite_export.compress._work import RefusedError
+from tflite_export.compress._work import Reached, RefusedError
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,21 @@ class _Training:
 
     job: Job
     rows: list[dict[str, Any]] = field(default_factory=list)
-    stages: int = 0
+    trained: list[tuple[Stage, keras.Model]] = field(default_factory=list)
 
     def __call__(self, stage: Stage, model: keras.Model) -> None:
         figures = self.job.retrain(model, stage.callbacks(), name=stage.name)
-        self.stages += 1
-        self.rows += epoch_rows(self.stages, stage.granularity, figures)
+        self.trained.append((stage, model))
+        self.rows += epoch_rows(len(self.trained), stage.granularity, figures)
+
+    def best(self, ledger: Ledger) -> Reached:
+        """What the stage reached that scores best, where none is accepted."""
+        scores = [report.score_after if math.isfinite(report.score_after) else -math.inf for report in ledger.reports]
+        index = max(range(len(scores)), key=scores.__getitem__)
+        stage, model = self.trained[index]
+        epochs = sum(row["stage"] == index + 1 for row in self.rows)
+        reached = stage.end(ledger.kept, model).small.model
+        return Reached(reached, stage.name, ledger.reports[index].score_after, epochs, tuple(self.rows))
 
 
 def run_job(job: Job) -> Done:
@@ -60,11 +70,11 @@ def run_job(job: Job) -> Done:
     run_stages(ledger, prune_stages(job), training)
     accepted = [report.score_after for report in ledger.reports if report.accepted]
     if ledger.reports and not accepted:
-        raise _refusal(ledger.reports, job)
+        raise _refusal(ledger, training)
     if job.settings.fixed_point is not None:
         run_stages(ledger, [FixedPointStage(job, job.settings.fixed_point)], training)
         if not any(report.accepted for report in ledger.reports):
-            raise _refusal(ledger.reports, job)
+            raise _refusal(ledger, training)
     return Done(
         model=ledger.kept.small.model,
         masks=ledger.kept.small.masks,
@@ -75,7 +85,8 @@ def run_job(job: Job) -> Done:
     )
 
 
-def _refusal(reports: tuple[StageReport, ...], job: Job) -> RefusedError:
+def _refusal(ledger: Ledger, training: _Training) -> RefusedError:
+    job, reports = training.job, ledger.reports
     metric = job.judge.metric
     tried = ", ".join(
         f"{report.granularity} at sparsity {report.sparsity:.2f}: {metric.text(report.score_after)}"
@@ -83,6 +94,6 @@ def _refusal(reports: tuple[StageReport, ...], job: Job) -> RefusedError:
     )
     return RefusedError(
         f"No stage stayed within the tolerance of {metric.difference(job.judge.tolerance)}. Received: validation "
-        f"{metric.name} {metric.text(job.judge.given)} dense; {tried}. Use a lower --sparsity, more bits, more "
-        "--epochs, --distill, or a larger --tolerance. Nothing was written."
+        f"{metric.name} {metric.text(job.judge.given)} dense; {tried}. {job.settings.remedy}",
+        training.best(ledger),
     )

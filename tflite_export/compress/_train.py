@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from tf_structprune.layers import copy_model
-from tf_structprune.resume import StateFolder
 from tf_structprune.task import Task, count_of, in_output_structure, take
 from tflite_export.compress._data import Data
-from tflite_export.compress._epochs import KeptEpochs
+from tflite_export.compress._epochs import NO_FILES, EpochFiles, KeptEpochs
 from tflite_export.compress._settings import CompressSettings
 
 _SHIFT = 0.125  # of the image's height and width, as 4 pixels of CIFAR-10's 32
@@ -26,7 +25,7 @@ def retrain(
     task: Task,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 0,
-    states: StateFolder | None = None,
+    files: EpochFiles = NO_FILES,
 ) -> dict[str, list[float]]:
     """Train with Adam, the learning rate falling as a cosine to zero; the model is changed.
 
@@ -38,8 +37,7 @@ def retrain(
         task: what the model is for.
         callbacks: as for `fit`.
         verbose: as for `fit`.
-        states: where each epoch is kept; a retraining that was interrupted goes on with the one after the last. None
-            keeps nothing.
+        files: where each epoch is kept; a retraining that was interrupted goes on with the one after the last.
 
     Returns:
         Figures by name, one an epoch.
@@ -48,7 +46,8 @@ def retrain(
     length = settings.retraining(data.samples)
     given = (data.x_train, data.y_train) if data.w_train is None else (data.x_train, data.y_train, data.w_train)
     batches = Batches(given, length.batch, settings.augment, settings.seed)
-    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, length.epochs * length.steps)
+    more = files.more(length.epochs)
+    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, max(1, more) * length.steps)
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
         trained = keras.distillation.Distiller(
@@ -62,11 +61,11 @@ def retrain(
     trained.compile(optimizer, **_compiled(model, task), jit_compile=False)
     validation = (data.x_val, data.y_val)
     trained.optimizer.build(trained.trainable_variables)
-    kept = KeptEpochs(model, trained.optimizer, states)
+    kept = KeptEpochs(model, trained.optimizer, files)
     trained.fit(
         batches,
         initial_epoch=kept.restore(),
-        epochs=length.epochs,
+        epochs=files.before + more,
         shuffle=False,  # the batches are shuffled as they are; Keras would draw from a state that is not kept
         validation_data=validation,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin), *callbacks, kept],

@@ -18,6 +18,7 @@ from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
 from tflite_export.bench import HOST, Host
 from tflite_export.compress import CompressSettings, _job, _prune_stage, _run, compress, retrain
+from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._work import Work, fingerprint, open_work
 
 ROOT = Path(__file__).parents[3]
@@ -97,9 +98,9 @@ def test_retraining_goes_on_with_the_next_epoch(retrained, tmp_path, monkeypatch
     states = StateFolder(tmp_path / "epochs", {}, keep=1)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_writing(patch, epochs, before=before)
-        retrain(with_dropout(), tiny.trained(), tiny.data(), settings, task=tiny.task(), states=states)
+        retrain(with_dropout(), tiny.trained(), tiny.data(), settings, task=tiny.task(), files=EpochFiles(states))
     model = with_dropout()
-    again = retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task(), states=states)
+    again = retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task(), files=EpochFiles(states))
     weights_equal(model, whole)
     assert again.keys() == figures.keys()
     for name, values in figures.items():
@@ -286,13 +287,13 @@ def test_torn_part_is_refused(tmp_path):
     work = open_work(tmp_path / "out", {"run": 1})
     (work.path / "stage_1_search.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"stage_1_search\.npz cannot be read as a state of a run\. Received: 2 bytes"):
-        work.known("stage_1_search")
+        work.known("stage_1_search", "")
 
 
 def test_folder_that_was_just_made_is_taken(tmp_path):
     (tmp_path / ".out.work").mkdir()
     (tmp_path / ".out.work" / ".run.npz.01234567.partial").write_bytes(b"P")
-    assert open_work(tmp_path / "out", {"run": 1}).known("stage_1_search") is None
+    assert open_work(tmp_path / "out", {"run": 1}).known("stage_1_search", "") is None
 
 
 def test_a_run_is_known_by_the_epochs_and_the_batch_that_follow_from_its_data(monkeypatch, tmp_path):
