@@ -169,7 +169,12 @@ class _Mending:
     def _settings(self) -> ExportSettings:
         asked = self.job.settings
         return ExportSettings(
-            lower=asked.lower, target=asked.target, device=self.job.device, names=asked.names, micro=asked.micro
+            lower=asked.lower,
+            target=asked.target,
+            device=self.job.device,
+            names=asked.names,
+            micro=asked.micro,
+            io=asked.io,
         )
 
 
@@ -247,7 +252,7 @@ def file_outputs(file: TFLiteModel, x: Any, y: Any) -> Any:
         y: their targets.
     """
     parsed = open_file(file)
-    outputs = real_outputs(run_litert(parsed, x), parsed.description)
+    outputs = real_outputs(run_litert(parsed, x, real=True), parsed.description)
     shaped = [_shaped(*pair) for pair in zip(outputs, keras.tree.flatten(y), strict=True)]
     return shaped[0] if len(shaped) == 1 else shaped
 

@@ -79,6 +79,7 @@ class CompressSettings:
         target: what the files are lowered for: latency on a CPU, or a small arena.
         micro: "auto": files for microcontrollers too, unless TFLite Micro lacks an operator of the model; "require": it
             must not lack one; "none": without them.
+        io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same.
@@ -113,6 +114,7 @@ class CompressSettings:
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
     micro: Literal["auto", "require", "none"] = "auto"
+    io: Literal["int8", "uint8", "float32"] = "int8"
     names: bool = False
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
@@ -142,6 +144,7 @@ class CompressSettings:
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))
         _check_choice("micro", (self.micro,), ("auto", "require", "none"))
+        _check_choice("io", (self.io,), ("int8", "uint8", "float32"))
         _check_choice("executor", (self.executor,), ("local", "ray"))
         _check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)

@@ -13,7 +13,7 @@ from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
 from tf_structprune.task import Samples, output_names
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
-from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, write_integer_files
+from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, slim_file, write_integer_files
 from tflite_export.export._settings import ExportSettings
 from tflite_export.export._source import Source, keras_model_of, source_of
 from tflite_export.export._summary import (
@@ -27,7 +27,7 @@ from tflite_export.export._summary import (
 from tflite_export.file import TFLiteFile
 from tflite_export.lower import LoweredModel, LowerPlan
 from tflite_export.lower import lower as lower_model
-from tflite_export.quantize import Quantize, check_samples, convert, float_form
+from tflite_export.quantize import CALIBRATED, Quantize, check_samples, convert, float_form
 from tflite_export.verify import verify
 from tflite_export.write import micro_bundle, staged_directory
 
@@ -139,33 +139,47 @@ def write_source(
     in_float = _lowered(source, "none", settings)
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
     float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
-    files = None
-    if source.quantize != "none":
+    files, reduced, stem = None, None, folder / f"{name}_{source.quantize}"
+    if source.fixed is not None or source.quantize in CALIBRATED:
         in_int8 = _lowered(source, "int8", settings)
         lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
-        stem = folder / f"{name}_{source.quantize}"
-        files = write_integer_files(stem, in_int8.model, samples, fixed=source.fixed, micro=micro, names=settings.names)
+        core = write_integer_files(
+            stem,
+            in_int8.model,
+            samples,
+            fixed=source.fixed,
+            quantize=source.number_format,
+            micro=micro,
+            names=settings.names,
+        )
+        files = core.with_ends(settings.io, checked)
+    elif source.quantize != "none":
+        file = slim_file(in_float.model, source.number_format, samples, names=settings.names)
+        reduced = written(stem.with_suffix(".tflite"), file)
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     figures, reason = _figures(plain, float_file, files, settings)
+    second = reduced if files is None else core.int8
     micro = micro and reason is None
     verification = verify(
         plain,
         float_file.file,
-        None if files is None else files.int8.file,
+        None if second is None else second.file,
         samples=checked,
         int8_model=source.given,
         top1_agreement=settings.top1_agreement,
         tflm_steps=settings.tflm_steps if source.fixed is None else 0,
         micro=micro,
     )
-    exact = {} if files is None else files.verified(checked, micro=micro)
+    exact = {} if files is None else core.verified(checked, micro=micro)
     source.keras_model.save(folder / f"{name}.keras")
     return ExportSummary(
         directory=os.fspath(folder),
         quantize=source.quantize,
         representative_samples=0 if files is None else len(samples),
         **figures,
+        reduced=None if reduced is None else summarize_file(reduced, micro=False),
+        io="float32" if files is None else settings.io,
         micro_reason=reason,
         lowered=tuple(lines),
         multiplications=_multiplications(plain),
@@ -187,7 +201,7 @@ def converted_integers(source: Source, settings: ExportSettings, samples: Sample
         ValueError: a model that TFLite cannot express.
     """
     model = _lowered(source, "int8", settings).model
-    return integer_file(model, samples, fixed=source.fixed, names=settings.names)
+    return integer_file(model, samples, fixed=source.fixed, quantize=source.number_format, names=settings.names)
 
 
 def _figures(
@@ -235,6 +249,8 @@ def _measured(
 def _lowered(source: Source, quantize: Quantize, settings: ExportSettings) -> LoweredModel:
     """The float model that the float or the integer file computes as."""
     fixed = None if quantize == "none" else source.fixed
+    if quantize != "none" and source.quantize == "int16x8":  # of which no form was measured
+        return LoweredModel(source.plain, LowerPlan(()))
     plain = source.plain if fixed is None else float_form(fixed)
     # Channels are reordered, steps of theirs are not.
     if settings.lower == "none" or (fixed is not None and recipe_of(fixed).per_channel):

@@ -1,21 +1,34 @@
 """The integer files of an export, written, compared value by value, and chosen from for a microcontroller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Self, get_args
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_structprune.layers import quantized_layers
 from tf_structprune.task import Samples
 from tflite_export.export._summary import FileSummary, Written, written
-from tflite_export.file import TFLiteFile, least_memory_order, lut_compressed, slim, slim_with_names
-from tflite_export.quantize import convert, fixed_point_files
-from tflite_export.runtime import as_list, run_tflm, tflm_available
-from tflite_export.verify import ExactAgreement, verify_exact
+from tflite_export.file import (
+    EndType,
+    TensorDescription,
+    TFLiteFile,
+    convert_ends,
+    least_memory_order,
+    lut_compressed,
+    slim,
+    slim_with_names,
+)
+from tflite_export.quantize import Quantize, convert, fixed_point_files
+from tflite_export.runtime import Kernels, as_list, real_outputs, run_litert, run_tflm, tflm_available
+from tflite_export.verify import WIDE_STEPS, ExactAgreement, VerificationError, verify_exact
 
 _LUT_BITS = 3  # an int4 tensor is as small for longer words
 _LUT_SAMPLES = 1000
+_END_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -45,12 +58,77 @@ class IntegerFiles:
         files = (self.int8,) if self.int4 is None else (self.int8, self.int4)
         return {each.path.name: verify_exact(each.file, samples, alike=self.fixed, micro=micro) for each in files}
 
+    def with_ends(self, io: EndType, samples: Samples) -> Self:
+        """The files that take and give another type, written in place of these.
 
-def integer_file(model: keras.Model, samples: Samples, *, fixed: keras.Model | None, names: bool = False) -> TFLiteFile:
+        Args:
+            io: the type.
+            samples: on which LiteRT must give the same numbers for both.
+
+        Raises:
+            VerificationError: they differ.
+        """
+        if io == "int8":
+            return self
+        few = samples[:_END_SAMPLES]
+        return replace(
+            self,
+            int8=_with_ends(self.int8, io, few),
+            int4=None if self.int4 is None else _with_ends(self.int4, io, few),
+            lut=None if self.lut is None else written(self.lut.path, _ended(self.lut.file, io)),
+        )
+
+
+def _with_ends(each: Written, io: EndType, samples: Samples) -> Written:
+    file = _ended(each.file, io)
+    for kernels in get_args(Kernels):
+        found, wanted = (
+            real_outputs(run_litert(made, samples, kernels=kernels, real=True), made.description)
+            for made in (file, each.file)
+        )
+        if not all(map(_alike, found, wanted, each.file.description.outputs)):
+            raise VerificationError(
+                f"{each.path.name} gives other numbers with {io} inputs and outputs. Received: {len(samples)} samples "
+                f"on LiteRT's {kernels} kernels. Report the model; use io='int8'."
+            )
+    return written(each.path, file)
+
+
+def _alike(found: NDArray[Any], wanted: NDArray[Any], tensor: TensorDescription) -> bool:
+    """Whether outputs are equal; where steps are of 16 bits, kernels may round those of the inputs in another way."""
+    if tensor.dtype != "int16":
+        return np.array_equal(found, wanted)
+    return bool(np.abs(found - wanted).max() <= WIDE_STEPS * tensor.scales[0])
+
+
+def _ended(file: TFLiteFile, io: EndType) -> TFLiteFile:
+    return file.edited(partial(convert_ends, dtype=io))
+
+
+def integer_file(
+    model: keras.Model,
+    samples: Samples,
+    *,
+    fixed: keras.Model | None,
+    quantize: Quantize = "int8",
+    names: bool = False,
+) -> TFLiteFile:
     """The int8 file alone, see `write_integer_files`."""
     if fixed is not None:
         return fixed_point_files(fixed, computing=model, names=names).int8
-    file = TFLiteFile(convert(model, quantize="int8", representative_data=samples))
+    return slim_file(model, quantize, samples, names=names)
+
+
+def slim_file(model: keras.Model, quantize: Quantize, samples: Samples, *, names: bool) -> TFLiteFile:
+    """A converted file in few bytes.
+
+    Args:
+        model: the float model.
+        quantize: number format.
+        samples: what sets the ranges of integer signals.
+        names: whether inputs, outputs and the signature keep their names.
+    """
+    file = TFLiteFile(convert(model, quantize=quantize, representative_data=samples))
     return file.edited(least_memory_order, slim_with_names if names else slim)
 
 
@@ -60,6 +138,7 @@ def write_integer_files(
     samples: Samples,
     *,
     fixed: keras.Model | None,
+    quantize: Quantize = "int8",
     micro: bool,
     names: bool = False,
 ) -> IntegerFiles:
@@ -69,7 +148,8 @@ def write_integer_files(
         stem: what the paths of the files begin with.
         model: the float model that says what is computed, perhaps lowered.
         samples: real samples that set the ranges of the signals, where there are no grids.
-        fixed: the model with the grids; None for TensorFlow's int8.
+        fixed: the model with the grids; None for TensorFlow's.
+        quantize: number format without such grids, "int8" or "int16x8".
         micro: whether TFLite Micro may be run, without which no file for it alone is verified and written.
         names: whether inputs, outputs and the signature keep their names.
 
@@ -77,7 +157,7 @@ def write_integer_files(
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
     if fixed is None:
-        file = integer_file(model, samples, fixed=None, names=names)
+        file = slim_file(model, quantize, samples, names=names)
         return IntegerFiles(written(_at(stem, ".tflite"), file), None, None, "It is for fixed point.", fixed=False)
     files = fixed_point_files(fixed, computing=model, names=names)
     int8 = written(_at(stem, ".tflite"), files.int8)

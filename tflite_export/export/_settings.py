@@ -3,12 +3,13 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from tf_structprune.fixed_point import FixedPoint
 from tflite_export.bench import HOST, Device, check_accelerator
+from tflite_export.file import EndType
 from tflite_export.lower import Target, check_target
-from tflite_export.quantize import Quantize
+from tflite_export.quantize import FORMATS, Quantize
 from tflite_export.verify import check_top1_agreement
 from tflite_export.write import check_identifier
 
@@ -24,9 +25,10 @@ class ExportSettings:
     """Settings of one export; `export` also takes each by its name.
 
     Attributes:
-        quantize: "int8" for a full-integer file beside the float one, "none" for the float one alone, or a
-            `FixedPoint` recipe: words of its lengths, on grids fitted to the representative data. A model from
-            `to_fixed_point` is written on its own grids.
+        quantize: beside the float file, "int8" for a full-integer one; "int16x8" for one with signals of 16 bits, where
+            8 are too few; "float16" or "dynamic" (int8 weights) for one that takes and gives floats, for phones alone;
+            "none" for none; or a `FixedPoint` recipe: words of its lengths, on grids fitted to the representative data.
+            A model from `to_fixed_point` is written on its own grids.
         name: stem of the file names and of the C++ names; a C++ identifier.
         top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
         tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
@@ -39,6 +41,8 @@ class ExportSettings:
             `.keras` file is the model as given, either way.
         target: what the layers are lowered for, "cpu" or "micro".
         device: what times the forms of layers for target "cpu"; by default this machine with one thread.
+        io: what integer files take and give: "int8" for the integers of their signals, "uint8" for bytes, "float32" for
+            real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want; runtimes on
             devices read neither.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
@@ -56,12 +60,20 @@ class ExportSettings:
     lower: Lower = "auto"
     target: Target = "cpu"
     device: Device = HOST
+    io: EndType = "int8"
     names: bool = False
     npu: str | None = "ethos-u55-128"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.quantize, FixedPoint) and self.quantize not in ("none", "int8"):
-            raise ValueError(f"quantize must be 'none', 'int8' or a FixedPoint. Received: quantize={self.quantize!r}.")
+        if not isinstance(self.quantize, FixedPoint) and self.quantize not in FORMATS:
+            told = ", ".join(map(repr, FORMATS))
+            raise ValueError(f"quantize must be {told} or a FixedPoint. Received: quantize={self.quantize!r}.")
+        check_io(self.io)
+        if self.io == "uint8" and self.quantize == "int16x8":
+            raise ValueError(
+                "Only signals of 8 bits go in and out as bytes. Received: io='uint8' with quantize='int16x8'. Use "
+                "io='float32', or leave it out."
+            )
         if self.lower not in ("auto", "none"):
             raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={self.lower!r}.")
         check_micro(self.micro)
@@ -90,6 +102,16 @@ class ExportSettings:
                 near = difflib.get_close_matches(name, known)
                 raise TypeError(f"Unknown option of an export. Received: {name}. Use {' or '.join(near or known)}.")
         return cls(**options)
+
+
+def check_io(io: EndType) -> None:
+    """Refuse another type of inputs and outputs.
+
+    Raises:
+        ValueError: it is none of `EndType`.
+    """
+    if io not in get_args(EndType):
+        raise ValueError(f"io must be {', '.join(map(repr, get_args(EndType)))}. Received: io={io!r}.")
 
 
 def check_micro(micro: Micro | bool) -> None:

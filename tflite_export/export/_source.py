@@ -1,7 +1,7 @@
 """What an export is made from: a float model, and the model in fixed point where there is one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -20,8 +20,8 @@ class Source:
         plain: the float model, to which the float file is held.
         fixed: the model with grids for weights and signals, from which the integer file is made; None for
             TensorFlow's own int8 quantization, or none.
-        quantize: what was asked for, "int8", "fixed" or "none", after which files are named. With a `fixed` beside it,
-            "int8" has grids that suit better than TensorFlow's.
+        quantize: what was asked for, "fixed" or a format of `quantize.Quantize`, after which files are named. With a
+            `fixed` beside it, "int8" has grids that suit better than TensorFlow's.
         given: the model that was given, to which the integer file is held.
     """
 
@@ -29,6 +29,11 @@ class Source:
     fixed: keras.Model | None
     quantize: str
     given: keras.Model
+
+    @property
+    def number_format(self) -> Quantize:
+        """What TensorFlow's converter is asked for where there are no grids."""
+        return cast(Quantize, "int8" if self.quantize == "fixed" else self.quantize)
 
     @property
     def keras_model(self) -> keras.Model:

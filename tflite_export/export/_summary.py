@@ -74,14 +74,16 @@ class ExportSummary:
 
     Attributes:
         directory: where the files are.
-        quantize: "int8", "fixed" or "none".
+        quantize: number format beside float32: "int8", "int16x8", "fixed", "float16", "dynamic" or "none".
         representative_samples: number of samples that calibrated the int8 file; 0 without one.
         float32: the float file.
-        int8: the full-integer file, or None.
+        int8: the full-integer file, also with signals of 16 bits, or None.
         int4: the fixed-point file with packed weights, or None.
         lut: the fixed-point file with weights as indices into tables, for TFLite Micro alone, or None.
         lut_reason: why there is none; None with one.
         micro_reason: why there is no bundle for microcontrollers, and TFLite Micro did not run; None with one.
+        reduced: the file with float16 or int8 weights that takes and gives floats, for phones, or None.
+        io: what integer files take and give.
         npu: Vela's estimate of the int8 file on an Ethos-U, or None.
         npu_reason: why there is no estimate; None with one.
         lowered: what became of each layer with masked-out work, by file, in words.
@@ -101,6 +103,8 @@ class ExportSummary:
     lut: FileSummary | None
     lut_reason: str | None
     micro_reason: str | None
+    reduced: FileSummary | None
+    io: str
     npu: NpuEstimate | None
     npu_reason: str | None
     lowered: tuple[str, ...]

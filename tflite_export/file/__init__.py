@@ -4,6 +4,8 @@ from tflite_export.file._activations import activation_peak_bytes as activation_
 from tflite_export.file._describe import ModelDescription as ModelDescription
 from tflite_export.file._describe import OperatorDescription as OperatorDescription
 from tflite_export.file._describe import TensorDescription as TensorDescription
+from tflite_export.file._ends import EndType as EndType
+from tflite_export.file._ends import convert_ends as convert_ends
 from tflite_export.file._ends import identifiers as identifiers
 from tflite_export.file._ends import order_ends as order_ends
 from tflite_export.file._file import TFLiteFile as TFLiteFile

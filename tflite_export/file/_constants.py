@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
+    schema.TensorType.FLOAT16: np.dtype("<f2"),
     schema.TensorType.INT8: np.dtype("i1"),
+    schema.TensorType.INT16: np.dtype("<i2"),
     schema.TensorType.INT32: np.dtype("<i4"),
     schema.TensorType.INT64: np.dtype("<i8"),
 }
@@ -23,8 +25,8 @@ def constant_values(parsed: Any) -> dict[int, NDArray[Any]]:
 
     Returns:
         Arrays by index into `ModelDescription.tensors`; int4 values, of which the file packs two in a byte, as
-        int8. Tensors of other types than float32, int4, int8, int32 and int64, and values that a file of more than
-        2 GB keeps outside of its flatbuffer, are left out.
+        int8. Tensors of other types than float32, float16, int4, int8, int16, int32 and int64, and values that a
+        file of more than 2 GB keeps outside of its flatbuffer, are left out.
     """
     values = {}
     for index, tensor in enumerate(parsed.subgraphs[0].tensors):

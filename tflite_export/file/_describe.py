@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
+_FROM_HALF = "DEQUANTIZE"
 _WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     # Positions of weights and biases among the inputs of an operator. Constants at other places
     # (shapes, axes, paddings) are no parameters. Arithmetic counts: an unfused batch norm is MUL and ADD.
@@ -121,9 +122,13 @@ class ModelDescription:
         return self._constant_inputs(2, 3) - self.weights
 
     def _constant_inputs(self, *positions: int) -> frozenset[int]:
-        """Constants at these positions of the operators that read weights or biases there."""
+        """Constants at these positions of the operators that read weights or biases there, or what becomes them.
+
+        Weights in float16 are made float32 by an operator of their own.
+        """
+        halved = {operator.outputs[0]: operator.inputs[0] for operator in self.operators if operator.name == _FROM_HALF}
         indices = (
-            operator.inputs[position]
+            halved.get(operator.inputs[position], operator.inputs[position])
             for operator in self.operators
             for position in _WEIGHT_INPUTS.get(operator.name, ())
             if position in positions and position < len(operator.inputs)

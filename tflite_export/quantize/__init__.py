@@ -1,5 +1,7 @@
-"""A Keras model to the bytes of a float32 or full-integer int8 `.tflite` file."""
+"""A Keras model to the bytes of a `.tflite` file, in floats or integers."""
 
+from tflite_export.quantize._convert import CALIBRATED as CALIBRATED
+from tflite_export.quantize._convert import FORMATS as FORMATS
 from tflite_export.quantize._convert import Quantize as Quantize
 from tflite_export.quantize._convert import convert as convert
 from tflite_export.quantize._equalize import equalize as equalize

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import keras
 import tensorflow as tf
@@ -19,9 +19,18 @@ from tflite_export.quantize._quiet import quiet
 from tflite_export.quantize._samples import check_samples, model_inputs_of
 from tflite_export.quantize._unrolled import unrolled
 
-Quantize = Literal["none", "int8"]
-"""Number format of the file: "none" keeps float32, "int8" is full integer, input and output included."""
+Quantize = Literal["none", "int8", "int16x8", "dynamic", "float16"]
+"""Number format of a file: "none" is float32; "int8" and, with signals of 16 bits, "int16x8" are full integer, input
+and output included; "dynamic" has int8 weights and "float16" halved ones, and both take and give float32."""
 
+FORMATS = get_args(Quantize)
+CALIBRATED = ("int8", "int16x8")  # formats whose signals have ranges
+
+_SIGNALS = {"int8": tf.int8, "int16x8": tf.int16}
+_OPERATORS = {
+    "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
 _UNSUPPORTED = re.compile(r"error: '(tf\.\w+)' op is neither")
 
 
@@ -33,9 +42,9 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
 
     Args:
         model: a built Sequential or functional model, with any number of inputs and outputs.
-        quantize: "none" for float32, "int8" for full-integer with int8 input and output.
-        representative_data: real samples that set the ranges of the signals, see `check_samples`; needed for "int8",
-            some hundred are enough.
+        quantize: number format, see `Quantize`.
+        representative_data: real samples that set the ranges of the signals, see `check_samples`; needed for "int8" and
+            "int16x8", some hundred are enough.
 
     Returns:
         The file; its inputs and outputs stand in the order of the model's.
@@ -46,17 +55,17 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
         ValueError: wrong argument or data, or a model that TFLite's builtin operators cannot express.
     """
     check_backend()
-    if quantize not in ("none", "int8"):
-        raise ValueError(f"quantize must be 'none' or 'int8'. Received: quantize={quantize!r}.")
+    if quantize not in FORMATS:
+        raise ValueError(f"quantize must be one of {', '.join(map(repr, FORMATS))}. Received: quantize={quantize!r}.")
     model_inputs_of(model)
     samples = None
-    if quantize == "int8":
+    if quantize in CALIBRATED:
         if representative_data is None:
             raise ValueError(
-                "quantize='int8' needs representative_data. Received: None. Pass some hundred training samples."
+                f"quantize={quantize!r} needs representative_data. Received: None. Pass some hundred training samples."
             )
         samples = check_samples(representative_data, model, name="representative_data")
-    return converted(unrolled(float32_model(model)), samples)
+    return converted(unrolled(float32_model(model)), samples, quantize=quantize)
 
 
 def check_backend() -> None:
@@ -73,13 +82,16 @@ def check_backend() -> None:
         )
 
 
-def converted(model: keras.Model, samples: Samples | None = None, *, integers: bool = False) -> bytes:
+def converted(
+    model: keras.Model, samples: Samples | None = None, *, quantize: Quantize = "none", integers: bool = False
+) -> bytes:
     """The file of a model that was checked.
 
     Args:
         model: a model in float32.
-        samples: what sets the ranges of int8 signals; None for a float file.
-        integers: whether fake quantization in the model sets them.
+        samples: what sets the ranges of integer signals; None where there are none.
+        quantize: number format.
+        integers: whether fake quantization in the model sets the ranges of int8 signals.
 
     Returns:
         The file.
@@ -88,7 +100,7 @@ def converted(model: keras.Model, samples: Samples | None = None, *, integers: b
         ValueError: a model that TFLite's builtin operators cannot express.
     """
     with _collected():
-        return _converted(model, samples, integers=integers)
+        return _converted(model, samples, "int8" if integers else quantize)
 
 
 @contextlib.contextmanager
@@ -107,18 +119,20 @@ def _collected() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _converted(model: keras.Model, samples: Samples | None, *, integers: bool) -> bytes:
+def _converted(model: keras.Model, samples: Samples | None, quantize: Quantize) -> bytes:
     names = _Names.of(model)
     with quiet():
         module = _serving_module(model, names)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
         if samples is not None:
             converter.representative_dataset = lambda: _batches_of_one(samples, names)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if samples is not None or integers:
+            converter.target_spec.supported_ops = [_OPERATORS[quantize]]
+        if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize in CALIBRATED:
+            converter.inference_input_type = converter.inference_output_type = _SIGNALS[quantize]
         try:
             return _in_order(bytes(converter.convert()), names)
         except Exception as error:  # the converter's own class, RuntimeError and ValueError, by phase

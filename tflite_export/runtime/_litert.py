@@ -67,7 +67,9 @@ def _remedy(file: TFLiteFile) -> str:
     return "Use only TFLite builtin operators."
 
 
-def run_litert(model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack", threads: int = 1) -> Outputs:
+def run_litert(
+    model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack", threads: int = 1, real: bool = False
+) -> Outputs:
     """Runs a model in LiteRT, one sample after the other.
 
     Args:
@@ -77,6 +79,7 @@ def run_litert(model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack",
             of such arrays in their order, or a dictionary by the names in the file.
         kernels: "xnnpack" or "reference".
         threads: number of CPU threads.
+        real: whether integers of the model's dtype are real numbers too, such as the bytes of images.
 
     Returns:
         `(n, *output shape)` raw outputs, integers for a quantized model (see `dequantize`); a list for several outputs.
@@ -86,7 +89,7 @@ def run_litert(model: TFLiteModel, inputs: Any, *, kernels: Kernels = "xnnpack",
         ValueError: damaged file, other inputs than the model's, samples of another shape, wrong argument.
     """
     file = open_file(model)
-    batches = batches_of_inputs(inputs, file.description, _BATCH)
+    batches = batches_of_inputs(inputs, file.description, _BATCH, real=real)
     first = next(batches)  # refuses what does not fit
     interpreter = make_interpreter(file, kernels=kernels, threads=threads)
     sources = [each["index"] for each in interpreter.get_input_details()]

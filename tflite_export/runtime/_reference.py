@@ -55,7 +55,7 @@ def run_reference(model: TFLiteModel, inputs: Any, *, runtime: Runtime = "litert
 
 
 def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
-    """Names of a model's operators for which there is no NumPy kernel.
+    """Names of a model's operators for which there is no NumPy kernel, or that there are signals of 16 bits.
 
     Args:
         model: path of the file, or its bytes.
@@ -63,7 +63,9 @@ def reference_lacks(model: TFLiteModel) -> tuple[str, ...]:
     Returns:
         The names, sorted; none if `run_reference` can run it.
     """
-    return tuple(name for name in open_file(model).description.operator_names if name not in KERNELS)
+    description = open_file(model).description
+    wide = any(tensor.dtype == "int16" for tensor in description.tensors)
+    return tuple([name for name in description.operator_names if name not in KERNELS] + ["int16 signals"] * wide)
 
 
 def _run(program: _Program, samples: Samples) -> list[Int8]:

@@ -88,13 +88,16 @@ def model_inputs(samples: Any, description: ModelDescription) -> Samples:
     return next(batches_of_inputs(samples, description))
 
 
-def batches_of_inputs(samples: Any, description: ModelDescription, size: int | None = None) -> Iterator[Samples]:
+def batches_of_inputs(
+    samples: Any, description: ModelDescription, size: int | None = None, *, real: bool = False
+) -> Iterator[Samples]:
     """The same in batches, which are converted one after the other: many images take much more room as floats.
 
     Args:
         samples: see `model_inputs`.
         description: the model.
         size: of a batch; all at once if None.
+        real: whether integers of the dtype of an input are real numbers too, and not quantized already.
 
     Raises:
         ValueError: see `model_inputs`; before the first batch, save for NaN.
@@ -111,7 +114,7 @@ def batches_of_inputs(samples: Any, description: ModelDescription, size: int | N
     size = size or count
     for start in range(0, count, size):
         some = zip((array[start : start + size] for array in arrays), description.inputs, strict=True)
-        yield Samples(tuple(_converted(array, tensor) for array, tensor in some))
+        yield Samples(tuple(_converted(array, tensor, real=real) for array, tensor in some))
 
 
 def _by_input(samples: Any, description: ModelDescription) -> Sequence[Any]:
@@ -150,11 +153,11 @@ def _shaped(samples: Any, tensor: TensorDescription) -> NDArray[Any]:
     return array
 
 
-def _converted(array: NDArray[Any], tensor: TensorDescription) -> NDArray[Any]:
+def _converted(array: NDArray[Any], tensor: TensorDescription, *, real: bool) -> NDArray[Any]:
     """Samples in the type of an input."""
     if not tensor.scales:
         return array.astype(tensor.dtype)
-    return array if array.dtype == np.dtype(tensor.dtype) else quantize(array, tensor)
+    return array if array.dtype == np.dtype(tensor.dtype) and not real else quantize(array, tensor)
 
 
 def check_ends(description: ModelDescription) -> None:

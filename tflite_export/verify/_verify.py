@@ -16,6 +16,7 @@ from tflite_export.verify._steps import largest_steps
 
 FLOAT_BOUND = 1e-4
 TFLM_STEPS_BOUND = 1
+WIDE_STEPS = 16  # steps of 16 bits where one of 8 bits is allowed: a sixteenth of it
 INT8_ERROR_BOUND = 0.1
 INT8_COMPONENT_ERROR_BOUND = 0.3  # an output that is always 0 has 0.6 and more
 _KERAS_BATCH = 64
@@ -113,7 +114,7 @@ def verify(
     Args:
         model: the Keras model; a mixed precision model is compared as its float32 copy.
         float32: float `.tflite` file made from it.
-        int8: full-integer `.tflite` file made from it, or None.
+        int8: full-integer `.tflite` file made from it, or one with float16 or int8 weights that gives floats, or None.
         samples: real samples, see `quantize.check_samples`.
         int8_model: the Keras model that the integer file is held to; by default `model`.
         top1_agreement: smallest fraction of samples, in [0, 1], where int8 and Keras must name the same
@@ -121,7 +122,7 @@ def verify(
         int8_error: largest root mean square error of int8, as a fraction of the range of Keras's outputs.
             Holds for all other outputs.
         tflm_steps: largest difference of TFLite Micro from the reference kernels, in steps of the scores. A
-            chain of many dense layers may need 2.
+            chain of many dense layers may need 2. Of signals of 16 bits 16 times as many are allowed.
         runtime_samples: how many of the samples are run on each runtime; reference kernels are slow.
         micro: also run TFLite Micro, when it is installed.
 
@@ -144,9 +145,10 @@ def verify(
     wanted = reference if int8_model is None else _keras_outputs(int8_model, checked)
     readings = readings_of(model, reference)
     found = () if int8 is None else _int8_against_keras(int8, checked, wanted, readings, output_names(model))
-    xnnpack = _xnnpack_against_reference(int8, few) if int8 is not None else (None, None)
+    integers = None if int8 is None or _gives_floats(int8) else int8
+    xnnpack = _xnnpack_against_reference(integers, few) if integers is not None else (None, None)
     judged = [each for each in found if each.top1 is None] or found
-    micro_figures = _tflm_against_reference(float32 if int8 is None else int8, few, micro)
+    micro_figures = _tflm_against_reference(float32 if integers is None else integers, few, micro)
     result = Verification(
         samples=len(checked),
         runtime_samples=len(few),
@@ -159,7 +161,7 @@ def verify(
         int8_error_bound=int8_error,
         xnnpack_steps=xnnpack[0],
         xnnpack_top1=xnnpack[1],
-        tflm_steps_bound=tflm_steps,
+        tflm_steps_bound=tflm_steps * (WIDE_STEPS if integers is not None and _has_wide_signals(integers) else 1),
         outputs=found,
         **micro_figures,
     )
@@ -242,6 +244,14 @@ def _failures(result: Verification) -> Iterator[str]:
         )
 
 
+def _has_wide_signals(file: TFLiteFile) -> bool:
+    return any(tensor.dtype == "int16" and not tensor.constant for tensor in file.description.tensors)
+
+
+def _gives_floats(file: TFLiteFile) -> bool:
+    return all(tensor.dtype == "float32" for tensor in file.description.outputs)
+
+
 def _by_output(result: Verification, figure: str) -> str:
     """A figure of each of several outputs that has it, in words."""
     if len(result.outputs) < 2:
@@ -301,7 +311,7 @@ def _tflm_against_reference(file: TFLiteFile, samples: Samples, micro: bool) -> 
     if not tflm_available():
         return fields | {"tflm_skipped": "tflite-micro is not installed (pip install 'tf-structprune[micro]')"}
     outputs, reference = run_tflm(file, samples), run_litert(file, samples, kernels="reference")
-    if all(tensor.dtype == "float32" for tensor in file.description.outputs):
+    if _gives_floats(file):
         return fields | {"tflm_float_error": _largest(relative_error, outputs, reference)}
     scores = run_tflm(file.scores, samples), run_litert(file.scores, samples, kernels="reference")
     return fields | {
