@@ -15,7 +15,8 @@ flags.DEFINE_string("data", None, "Davis as load.py writes it.", required=True)
 flags.DEFINE_string("out", None, "Folder of the run.", required=True)
 flags.DEFINE_string("budget", "macs=0.5", "What may stay.")
 flags.DEFINE_string("tolerance", "2%", "Largest rise of the validation error.")
-flags.DEFINE_integer("epochs", 4, "Epochs of retraining.")
+flags.DEFINE_integer("epochs", 6, "Epochs of retraining.")
+flags.DEFINE_float("rate", 1e-3, "Learning rate at the start of retraining.")
 flags.DEFINE_integer("seed", 0, "Seed.")
 
 
@@ -32,8 +33,10 @@ def main(_: list[str]) -> None:
         FLAGS.out,
         budget=FLAGS.budget,
         tolerance=FLAGS.tolerance,
+        allocation="uniform",  # to choose by scores takes an hour on two cores
+        search="magnitude",
         epochs=FLAGS.epochs,
-        finetune_rate=5e-4,
+        finetune_rate=FLAGS.rate,
         finetune_batch=128,
         seed=FLAGS.seed,
         verbose=1,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_structprune_cli._parser import make_parser
-from tf_structprune_cli._tensorflow import import_quietly
+from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
 
 
 def run() -> None:
@@ -31,12 +31,20 @@ def main(argv: Sequence[str]) -> int:
         exits with 2 on a wrong command line.
     """
     arguments = make_parser().parse_args(argv)
+    silence = contextlib.nullcontext() if arguments.verbose else native_code_silenced()
+    with silence:
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     logging.use_absl_handler()
+    logging.get_absl_handler().python_handler.setStream(sys.stderr)
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
     received: list[int] = []
     try:
         with _interrupted_by_sigterm(received):
-            import_quietly()
+            with contextlib.nullcontext() if arguments.quiet else Console(stderr=True).status("Loads TensorFlow"):
+                import_quietly()
             _COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interruption:
         line = str(interruption) or "interrupted, nothing was written."
@@ -88,7 +96,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
         data = load_digits(seed=arguments.seed)
         model = train_digits(data, seed=arguments.seed)
-        report = compress_into(folder, model, data, settings=settings, verbose=arguments.verbose)
+        report = compress_into(folder, model, data, settings=settings, verbose=_level(arguments))
     _print(report, arguments.out)
 
 
@@ -102,9 +110,14 @@ def _compress(arguments: argparse.Namespace) -> None:
     length = settings.retraining(data.samples)
     Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
     report = compress(
-        model, loaded, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=arguments.verbose
+        model, loaded, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=_level(arguments)
     )
     _print(report, arguments.out)
+
+
+def _level(arguments: argparse.Namespace) -> int:
+    """How much is told: nothing, a line a stage and epoch, or all."""
+    return 0 if arguments.quiet else 1 + arguments.verbose
 
 
 def _data(arguments: argparse.Namespace, seed: int, model: Any) -> Any:

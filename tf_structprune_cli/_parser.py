@@ -143,7 +143,7 @@ def _add_inspect(commands: Any) -> None:
     for field in compress_fields():
         if field.name in ("keep", "keep_first"):
             _add_setting(inspect, field)
-    inspect.add_argument("--verbose", action="store_true", help="log what is done")
+    _add_told(inspect)
 
 
 def _add_sensitivity(commands: Any) -> None:
@@ -213,7 +213,13 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, default=argparse.SUPPRESS, metavar="DIR", help="directory to make; it must not exist"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a DIR that an earlier run wrote")
-    parser.add_argument("--verbose", action="store_true", help="log each step and show training progress")
+    _add_told(parser)
+
+
+def _add_told(parser: argparse.ArgumentParser) -> None:
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--quiet", action="store_true", help="tell nothing but the result")
+    told.add_argument("--verbose", action="store_true", help="tell all: each decision, each step of training")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def _measured(model: keras.Model, data: Data, task: Task, arguments: argparse.Na
         power_of_two=arguments.power_of_two,
         per_channel=arguments.per_channel,
         cache=cache,
-        verbose=arguments.verbose,
+        verbose=arguments.verbose or (sys.stdout.isatty() and not arguments.quiet),
     )
     tolerance, size_bytes = _limits(arguments)
     try:

@@ -1,8 +1,11 @@
-"""Import TensorFlow without its greetings."""
+"""TensorFlow without its greetings, and native code without its notes."""
 
+import contextlib
 import importlib
 import logging
 import os
+import sys
+from collections.abc import Iterator
 
 
 def import_quietly() -> None:
@@ -28,3 +31,31 @@ def import_quietly() -> None:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def native_code_silenced() -> Iterator[None]:
+    """Within the block what native code writes to stderr goes nowhere, and what Python writes there still arrives.
+
+    TensorFlow, XNNPACK and CUDA write to the file descriptor. A stderr that is replaced or closed stays as it is.
+    """
+    before = sys.stderr
+    try:
+        replaced = before.fileno() != 2
+        kept = os.dup(2)
+    except (AttributeError, OSError, ValueError):
+        replaced = True
+    if replaced:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with os.fdopen(kept, "w", buffering=1, errors="backslashreplace") as own:
+        os.dup2(nowhere, 2)
+        sys.stderr = own
+        try:
+            yield
+        finally:
+            own.flush()
+            sys.stderr = before
+            os.dup2(kept, 2)
+            os.close(nowhere)

@@ -84,7 +84,7 @@ def compress(files, tmp_path, capsys):
             str(out),
             "--min-validation=8",
         ]
-        arguments += options
+        arguments += options if "--verbose" in options else ["--quiet", *options]
         return (main(arguments), *capsys.readouterr())
 
     return run
@@ -219,7 +219,7 @@ def test_markup_in_a_message_is_printed_as_it_is(compress):
     assert "[bold]x[/bold].keras" in refusal(compress(model="[bold]x[/bold].keras"))
 
 
-def test_refusal_names_the_figures_and_leaves_nothing(compress, tmp_path, monkeypatch):
+def test_refusal_names_the_figures_and_keeps_what_was_reached(compress, tmp_path, monkeypatch):
     def retrain(model, *_, **__):
         tiny.forget(model)
         return {"loss": [0.5]}
@@ -228,7 +228,7 @@ def test_refusal_names_the_figures_and_leaves_nothing(compress, tmp_path, monkey
     message = refusal(compress("--candidates=1"))
     assert message.startswith("No stage stayed within the tolerance of 1.00 points. Received: validation MCR ")
     assert "feature_map at sparsity 0.5" in message
-    assert tiny.entries(tmp_path) == []
+    assert tiny.entries(tmp_path) == ["out.refused"]
 
 
 def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_path, monkeypatch):
@@ -589,7 +589,7 @@ def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
         --search=random --candidates=9 --tolerance=0.1 --epochs=3 --finetune-batch=8 --finetune-rate=0.1 --distill=0.5
         --augment=flip,shift --keep=a*,b --prune-first --round-to=8 --min-channels=2 --lower=none --target=micro
-        --names --micro=none --min-validation=7 --executor=ray --workers=3 --weight-bits=4 --seed=5"""
+        --io=uint8 --names --micro=none --min-validation=7 --executor=ray --workers=3 --weight-bits=4 --seed=5"""
     settings = _main._settings(parsed(*options.split()))
     assert settings == CompressSettings(
         sparsity=0.25,
@@ -613,6 +613,7 @@ def test_every_setting_has_an_option():
         lower="none",
         target="micro",
         micro="none",
+        io="uint8",
         names=True,
         executor="ray",
         workers=3,

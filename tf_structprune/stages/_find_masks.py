@@ -1,6 +1,8 @@
 """Search masks for a masked model: candidates are scored on data, the model stays as it is."""
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import keras
 from rich.progress import Progress
@@ -21,7 +23,7 @@ from tf_structprune.masks import (
 )
 from tf_structprune.measure import MEASURES
 from tf_structprune.scoring import Scorer
-from tf_structprune.search import Search, SearchResult, find
+from tf_structprune.search import Metric, Search, SearchResult, find
 from tf_structprune.task import Validation
 
 
@@ -36,7 +38,7 @@ def find_masks(
     racing: bool = True,
     enough: float | None = None,
     executor: Any = LOCAL,
-    verbose: bool = False,
+    verbose: bool | Callable[[str], None] = False,
 ) -> SearchResult:
     """Search the masks of one granularity on top of those the model holds.
 
@@ -53,7 +55,7 @@ def find_masks(
         racing: stop scoring candidates that cannot be the best of their round, see `score`.
         enough: score at which the search ends early, e.g. one within the tolerance; None to find the best.
         executor: who scores, see `score`.
-        verbose: show a progress bar.
+        verbose: show a progress bar, or a function that is told how far the search is.
 
     Raises:
         ValueError: a sparsity out of range or reach, an allocation of another model or for another granularity, or a
@@ -72,18 +74,51 @@ def find_masks(
     importance = MEASURES[search.measure](handle.model, graph, name, validation.x) if search.measure else {}
     scorer = Scorer(handle, validation, racing=racing, enough=enough, seed=seed, executor=as_executor(executor))
     try:
-        with Progress(transient=True, disable=not verbose) as progress:
-            task = progress.add_task(f"search {name} masks, {told}", total=None)
+        with _Told(f"search {name} masks, {told}", verbose, validation.score.metric) as far:
 
             def score(candidates: tuple[MaskSet, ...]) -> list[float]:
-                values: list[float] = scorer.score(
-                    candidates, on_samples=lambda count: progress.advance(task, count)
-                ).values.tolist()
+                values: list[float] = scorer.score(candidates, on_samples=far.samples).values.tolist()
+                far.scored(values)
                 return values
 
             return find(search, space, score, importance=importance, seed=seed, enough=enough)
     finally:
         scorer.close()
+
+
+class _Told:
+    """How far a search is, on a bar or to a function."""
+
+    def __init__(self, what: str, verbose: bool | Callable[[str], None], metric: Metric) -> None:
+        self.what, self.metric = what, metric
+        self.tell = verbose if callable(verbose) else None
+        self.bar = Progress(transient=True, disable=verbose is not True)
+        self.task = self.bar.add_task(what, total=None)
+        self.seen, self.candidates, self.best = 0, 0, -math.inf
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def samples(self, count: int) -> None:
+        """So many more samples were looked at."""
+        self.bar.advance(self.task, count)
+        self.seen += count
+        self._say()
+
+    def scored(self, values: Sequence[float]) -> None:
+        """More candidates have scores."""
+        self.candidates += len(values)
+        self.best = max([self.best, *(value for value in values if math.isfinite(value))])
+        self._say()
+
+    def _say(self) -> None:
+        if self.tell is not None:
+            best = f", best {self.metric.name} {self.metric.text(self.best)}" if math.isfinite(self.best) else ""
+            self.tell(f"{self.what}: {self.candidates} candidates scored{best}, {self.seen:,} samples")
 
 
 def _allocated_space(graph: PrunableGraph, granularity: str, allocation: Allocation, base: MaskSet) -> MaskSpace:

@@ -21,12 +21,14 @@ class Ledger:
         kept: the last accepted state, whatever the run goes back to.
         open: the stage that is not judged yet; None between stages.
         reports: of the stages that are closed, in order.
+        tell: is told what became of a stage.
     """
 
     judge: Judge
     kept: Any
     open: StageReport | None = None
     reports: tuple[StageReport, ...] = ()
+    tell: Callable[[str], None] = logging.debug
 
     def look(self, found: Judgement, state: Callable[[], Any]) -> None:
         """Take note of a judgement; a state that is accepted is what the run goes back to from then on."""
@@ -39,7 +41,16 @@ class Ledger:
             closed = replace(self.open, score_after=found.score, accepted=found.accepted, interval=found.interval)
             self.reports += (closed,)
             self.open = None
-            logging.info("Stage %d: %s", len(self.reports), self.reports[-1])
+            logging.info("Stage %d: %s", len(self.reports), closed)
+            self.tell(self._told(closed))
+
+    def _told(self, report: StageReport) -> str:
+        metric, outcome = self.judge.metric, "accepted" if report.accepted else "taken back"
+        before, after = metric.text(report.score_before), metric.text(report.score_after)
+        return (
+            f"Stage {len(self.reports)}, {report.granularity} at sparsity {report.sparsity:.2f}: {outcome}, validation "
+            f"{metric.name} {after}, before retraining {before}"
+        )
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def hand_over(model: keras.Model, folder: Path, job: Job, *, given: bool = False
         VerificationError: a file disagrees with the model that it was made from, or the runtimes with each other, and
             no other way to make it is left.
     """
-    mending = _Mending(folder, job, _drawn(model, job.data.x_val, _VERIFIED, job, "x_val"))
+    what = "given model" if given else "pruned model"
+    mending = _Mending(folder, job, _drawn(model, job.data.x_val, _VERIFIED, job, "x_val"), what)
     for name, make in _ways(model, job, lowered=lowered, train=not given):
         if (done := mending.tried(name, make)) is not None:
             return done
@@ -116,6 +117,7 @@ class _Mending:
     folder: Path
     job: Job
     checked: Samples  # samples to verify on
+    what: str  # the model, in words
     attempts: list[Attempt] = field(default_factory=list)
     judged: list[tuple[_Made, Judgement]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -126,6 +128,7 @@ class _Mending:
         The first way, which is nearly always good, is verified at once; of the others only files that lose little,
         for to verify takes longest.
         """
+        self.job.progress.doing(f"files of the {self.what}: {name}")
         try:
             made = make()
             files = None if self.attempts else self._written(made)
@@ -139,7 +142,10 @@ class _Mending:
             self.attempts.append(Attempt(name, None, str(error)))
             self.errors.append(error)
             return None
-        logging.info("Integer file, %s: validation %s", name, self.job.judge.metric.text(found.score))
+        metric = self.job.judge.metric
+        told = f"Integer file of the {self.what}, {name}: validation {metric.name} {metric.text(found.score)}"
+        logging.info(told)
+        self.job.progress.line(told)
         self.attempts.append(Attempt(name, found))
         self.judged.append((made, found))
         return self._handed_over(made, files, found) if found.accepted and files is not None else None

@@ -11,6 +11,7 @@ from tf_structprune.task import Task, Validation
 from tflite_export.bench import HOST, Device
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import EpochFiles
+from tflite_export.compress._progress import SILENT, EpochLines, Progress
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
 from tflite_export.compress._work import NO_WORK, Work
@@ -29,7 +30,8 @@ class Job:
         judge: holds validation scores to the tolerance.
         settings: what is asked for.
         work: where finished parts are kept.
-        verbose: as for `fit`.
+        verbose: 2 shows what `fit` shows.
+        progress: is told what the run does.
         device: what times files.
     """
 
@@ -41,6 +43,7 @@ class Job:
     work: Work = NO_WORK
     verbose: int = 0
     device: Device = HOST
+    progress: Progress = SILENT
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class Job:
         work: Work = NO_WORK,
         verbose: int = 0,
         device: Device = HOST,
+        progress: Progress = SILENT,
     ) -> Self:
         """A job from data as they were loaded.
 
@@ -61,7 +65,7 @@ class Job:
         data, task = check_data(data, dense, settings)
         validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
         judge = Judge.of(dense, validation, settings.tolerance)
-        return cls(dense, data, task, judge, settings, work, verbose, device)
+        return cls(dense, data, task, judge, settings, work, verbose, device, progress)
 
     def retrain(
         self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, name: str
@@ -79,7 +83,7 @@ class Job:
             self.data,
             self.settings,
             task=self.task,
-            callbacks=callbacks,
-            verbose=self.verbose,
+            callbacks=[*callbacks, EpochLines(self.progress, name)] if self.progress.shown else callbacks,
+            verbose=int(self.verbose > 1),
             files=EpochFiles.of_run(model, self.work, f"{name}_epochs"),
         )

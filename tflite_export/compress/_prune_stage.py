@@ -80,6 +80,7 @@ class PruneStage:
         demands = constrain(
             masked.graph, self.granularity, sparsity, share=1 - keep / kept, base=masked.masks, settings=settings
         )
+        self.job.progress.doing(f"{self.name}: masks of {self.granularity}")
         logging.info("Demands of the masks: %s", demands)
         masks, allocation = self._search(masked, demands, sparsity)
         masked.set_masks(masks)
@@ -127,7 +128,7 @@ class PruneStage:
             validation=samples,
             seed=job.settings.seed,
             executor=job.settings.scorer,
-            verbose=bool(job.verbose),
+            verbose=job.progress.doing,
         ).masks
         text = None if allocation is None else allocation.to_json()
         job.work.keep(name, State({"allocation": text}, masks.to_arrays()), of)

@@ -19,6 +19,7 @@ from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows, write_history
 from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integer_files, loss_told
 from tflite_export.compress._job import Job
+from tflite_export.compress._progress import Progress
 from tflite_export.compress._refused import keep_refused
 from tflite_export.compress._report import (
     AttemptFigures,
@@ -73,7 +74,7 @@ def compress(
         out: the directory to make.
         settings: what to do.
         overwrite: replace a directory that an earlier run wrote.
-        verbose: 1 shows progress.
+        verbose: 1 tells on stderr what is done, a line a stage and epoch; 2 also shows what `fit` shows.
         device: what times the files, for budgets, lowering and the figures; by default this machine with one thread.
         **options: instead of `settings`, fields of `CompressSettings` by name, e.g. `sparsity=0.7`, or `budget` as a
             text such as "macs=0.5".
@@ -100,8 +101,8 @@ def compress(
     settings = settings.settled(data.samples)
     with staged_directory(out, overwrite=overwrite) as staged:
         work = open_work(out, fingerprint(dense, data, settings, device))
-        with work.kept():
-            job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device)
+        with work.kept(), Progress(shown=verbose > 0) as progress:
+            job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device, progress=progress)
             try:
                 report = _compressed(job, staged)
             except RefusedError as error:
@@ -121,12 +122,15 @@ def compress_into(
 ) -> CompressReport:
     """`compress` into a directory that exists, usually a staged one; nothing is kept of a run that ends early."""
     settings = settings.settled(data.samples)
-    return _compressed(Job.of(dense, data, settings, verbose=verbose, device=device), folder)
+    with Progress(shown=verbose > 0) as progress:
+        job = Job.of(dense, data, settings, verbose=verbose, device=device, progress=progress)
+        return _compressed(job, folder)
 
 
 def _compressed(job: Job, folder: Path) -> CompressReport:
     dense, settings, device = job.dense, job.settings, job.device
     logging.info("Task: %s", job.task)
+    job.progress.line(f"Given model: validation {job.judge.metric.name} {job.judge.metric.text(job.judge.given)}")
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
     before = hand_over(dense, baseline_folder, job, given=True)  # what TFLite cannot do is refused before any search
@@ -141,8 +145,10 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         raise error.after(done.history, stage=len(done.reports) + 1) from error
     baseline, compressed = before.summary, after.summary
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
+    job.progress.doing("times the files")
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
     graph = trace(dense, **settings.demands)
+    job.progress.doing("scores the files on the test part")
     report = CompressReport(
         baseline=_figures(before.model, baseline, times[:2], files[1], job),
         compressed=_figures(after.model, compressed, times[2:], files[3], job),

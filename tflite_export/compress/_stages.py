@@ -66,7 +66,7 @@ def run_job(job: Job) -> Done:
         ValueError: nothing to prune, a sparsity or budget out of reach, or a model that has no fixed-point form.
         RefusedError: no stage stayed within the tolerance.
     """
-    ledger, training = Ledger(job.judge, Present.of(job.dense)), _Training(job)
+    ledger, training = Ledger(job.judge, Present.of(job.dense), tell=job.progress.line), _Training(job)
     run_stages(ledger, prune_stages(job), training)
     accepted = [report.score_after for report in ledger.reports if report.accepted]
     if ledger.reports and not accepted:

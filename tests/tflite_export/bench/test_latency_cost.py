@@ -63,7 +63,7 @@ def test_allocation_meets_a_measured_budget(masked):
     [
         ({"runs": 0}, r"runs must be at least 1\. Received: runs=0"),
         ({"quantize": "int8"}, r"quantize='int8' needs representative_data\. Received: None"),
-        ({"quantize": "int4"}, r"quantize must be 'none' or 'int8'\. Received: quantize='int4'"),
+        ({"quantize": "int4"}, r"quantize must be one of 'none', 'int8', .* Received: quantize='int4'"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(masked, settings, message):

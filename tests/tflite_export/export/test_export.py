@@ -235,7 +235,7 @@ BAD = {
     "quantize": (
         {"quantize": "int4"},
         ValueError,
-        "quantize must be 'none', 'int8' or a FixedPoint. Received: quantize='int4'",
+        "quantize must be 'none', 'int8', .* or a FixedPoint. Received: quantize='int4'",
     ),
     "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
