@@ -118,7 +118,7 @@ OPTIONS = {
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
     "granularity none": ("--granularity=", "granularity names each kind once. Received: ''."),
     "search unknown": ("--search=luck", "Unknown search. Received: search='luck'. Use one of: best_of_n,"),
-    "augment unknown": ("--augment=rotate", "Unknown augment. Received: augment='rotate'. Use one of: flip, shift."),
+    "augment unknown": ("--augment=rotate", "Unknown augment. Received: augment='rotate'. Use some of: flip, shift,"),
     "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1] for the MCR. Received: tolerance=2.0."),
     "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
@@ -243,6 +243,7 @@ def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_
     assert tiny.entries(tmp_path) == [".out.work"]
 
 
+@pytest.mark.sweep
 def test_sigterm_leaves_what_an_interruption_leaves_and_exits_with_143(compress, tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(_job, "retrain", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
@@ -310,6 +311,7 @@ def test_compress_writes_and_prints(compress, done):
     assert np.all(kernel != 0)
 
 
+@pytest.mark.sweep
 def test_without_labels_the_run_has_the_task_that_is_told(compress, tmp_path):
     np.savez(tmp_path / "unlabelled.npz", **{key: x for key, x in tiny.files().items() if key.startswith("x_")})
     options = "--search magnitude --sparsity 0.3 --tolerance 1 --epochs 1 --finetune-batch 32 --micro none"
@@ -320,6 +322,7 @@ def test_without_labels_the_run_has_the_task_that_is_told(compress, tmp_path):
     assert summary["baseline"]["score_float"] == 1
 
 
+@pytest.mark.sweep
 def test_budget_is_told_in_summary_and_print(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(_job, "retrain", lambda *_, **__: {"loss": [0.5]})
     options = "--budget macs=0.6 --search magnitude --tolerance 1 --epochs 1"

@@ -1,5 +1,6 @@
 """The staged run of the command line, from a trained model to a measured directory."""
 
+from tflite_export.compress._augment import AUGMENTATIONS as AUGMENTATIONS
 from tflite_export.compress._data import Data as Data
 from tflite_export.compress._data import check_data as check_data
 from tflite_export.compress._demo import digits_cnn as digits_cnn
@@ -25,7 +26,6 @@ from tflite_export.compress._report import PruningFigures as PruningFigures
 from tflite_export.compress._report import ValidationFigures as ValidationFigures
 from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
-from tflite_export.compress._settings import AUGMENTATIONS as AUGMENTATIONS
 from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
 from tflite_export.compress._sources import data_of as data_of

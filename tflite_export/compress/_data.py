@@ -1,5 +1,6 @@
 """The user's data as checked arrays, with validation data split off the training part."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +20,14 @@ from tf_structprune.task import (
     targets_by_output,
     task_of,
 )
+from tflite_export.compress._augment import check_augmented
 from tflite_export.compress._settings import CompressSettings
 
 PARTS = ("train", "val", "test")
 _VALIDATION_SHARE = 0.1
 _VALIDATION_MOST = 5_000
 _BATCH = 512
+_LOOKED_AT = 4
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Data:
         x_val, y_val: what candidates and stages are judged on.
         x_test, y_test: what the final figures come from, used for nothing else.
         w_train: weights of the training samples, shape (samples,), or None.
+        class_weight: a weight for each class, by its index, or None; `check_data` makes weights of samples of it.
     """
 
     x_train: Any
@@ -48,6 +52,7 @@ class Data:
     x_test: Any
     y_test: Any
     w_train: Any = None
+    class_weight: Any = None
 
     @property
     def samples(self) -> int:
@@ -113,12 +118,15 @@ def check_data(data: Data, model: keras.Model, settings: CompressSettings | None
         _check_targets(given, samples)
         given = {name: _by_output(model, y, name) for name, y in given.items()}
         task = task_of(model, inputs["x_val"], given["y_train"])
+    if settings and settings.augment:
+        check_augmented(settings.augment, samples["x_train"].arrays[0][:_LOOKED_AT], take(given["y_train"], slice(1)))
     if settings:
         tolerated_loss(task.score.metric, 0.0, settings.tolerance)  # refuses one that says nothing of that metric
     targets = {name: task.targets(y, name) for name, y in given.items()}
     if len(model.outputs) > 1:
         targets = {name: in_output_structure(model, y) for name, y in targets.items()}
-    return replace(data, **inputs, **targets, w_train=_weights(data.w_train, len(samples["x_train"]))), task
+    weights = _weights(data, targets["y_train"], len(samples["x_train"]))
+    return replace(data, **inputs, **targets, w_train=weights, class_weight=None), task
 
 
 def _check_inputs(data: Data, model: keras.Model, settings: CompressSettings | None) -> None:
@@ -226,13 +234,36 @@ def _outputs(model: keras.Model, x: Any) -> Any:
     return found[0] if len(found) == 1 else found
 
 
-def _weights(weights: Any, samples: int) -> NDArray[np.float32] | None:
-    if weights is None:
-        return None
-    found = np.asarray(weights, np.float32)
+def _weights(data: Data, y: Any, samples: int) -> NDArray[np.float32] | None:
+    """Weights of the training samples, None for equal ones."""
+    of_classes = None if data.class_weight is None else _of_classes(data.class_weight, y)
+    if data.w_train is None:
+        return of_classes
+    found = np.asarray(data.w_train, np.float32)
     if found.shape != (samples,) or not np.isfinite(found).all() or (found < 0).any():
         raise ValueError(
             f"w_train must be one weight of 0 or more for each of {samples} samples. Received: shape={found.shape}. "
             "Leave it out for equal weights."
+        )
+    return found if of_classes is None else found * of_classes
+
+
+def _of_classes(given: Any, y: Any) -> NDArray[np.float32]:
+    """The weight of each sample's class."""
+    by_class = dict(given) if isinstance(given, Mapping) else dict(enumerate(np.asarray(given).reshape(-1).tolist()))
+    labels = None if isinstance(y, list | dict) else np.asarray(y)
+    if labels is not None and labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1) if bool((labels.sum(axis=1) == 1).all()) else None
+    labels = None if labels is None else labels.reshape(-1) if labels.size == len(labels) else None
+    if labels is None or not np.array_equal(labels, labels.astype(np.int64)):
+        raise ValueError(
+            "class_weight is for one class a sample. Received: targets of another kind. Give weights of samples, as "
+            "w_train."
+        )
+    weights = [by_class.get(int(label), 1.0) for label in labels]
+    found = np.asarray(weights, np.float32)
+    if not np.isfinite(found).all() or (found < 0).any():
+        raise ValueError(
+            f"class_weight must have weights of 0 or more. Received: {by_class}. Leave it out for equal weights."
         )
     return found

@@ -12,8 +12,8 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import check_tolerance
+from tflite_export.compress._augment import check_augment
 
-AUGMENTATIONS = ("flip", "shift")
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
 _EPOCHS, _BATCH, _LEAST_BATCH = 10, 128, 16
 
@@ -68,7 +68,9 @@ class CompressSettings:
             500 steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
         distill: weight of the dense model's outputs in the retraining loss, 0 to 1.
-        augment: random changes of the training images: flip, shift.
+        augment: random changes of the training images, any of Keras's `Random...` layers by name with their amounts:
+            flip, shift, rotation=0.1, zoom=0.1, brightness=0.2 and so on; or of spectrograms (time x frequency) as
+            SpecAugment has it, time_mask=8,frequency_mask=4, in rows and columns.
         keep: names or patterns of layers to keep whole.
         keep_first: whether the first convolution stays whole.
         round_to: leave each layer a multiple of N channels, unless none is removed (16 suits float32 on x86, 8 or 16
@@ -140,7 +142,7 @@ class CompressSettings:
         _check_count("patterns", self.patterns, least=1)
         _check_strides(self.strides)
         _check_choice("search", (self.search,), tuple(SEARCHES))
-        _check_choice("augment", self.augment, AUGMENTATIONS)
+        check_augment(self.augment)
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))
         _check_choice("micro", (self.micro,), ("auto", "require", "none"))

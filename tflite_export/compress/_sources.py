@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tflite_export.compress._images import load_images
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")
 _KEY = re.compile(r"([xyw]_(?:train|val|test))(?:_(.+))?")
+_CLASS_WEIGHT = "class_weight"
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 _FORMS = "a .npz, a folder of .npy files or of images, or module:function"
 
@@ -32,7 +34,8 @@ def load_data(
     A `.npz` with x_train, y_train, x_test and y_test, as in `keras.datasets`; a folder with such arrays as `.npy`
     files, which are mapped into memory; a folder of images, one folder a class, in train/, test/ and perhaps val/, or
     all together; or `module:function`, which returns what `data_of` takes. Arrays of several inputs or outputs are
-    x_train_NAME and so on. Without y there are no labels, and the given model's outputs are what is wanted.
+    x_train_NAME and so on; w_train has weights of the samples, class_weight one of each class. Without y there are no
+    labels, and the given model's outputs are what is wanted.
 
     Validation data are x_val and y_val where they are there; they should be samples that the model has not been trained
     on. Without them, a tenth of the training part, at most 5,000 samples drawn by the seed, is split off.
@@ -61,9 +64,12 @@ def load_data(
             f"No data file there. Received: {path}. Give a .npz with {', '.join(_KEYS)}, or another of: {_FORMS}."
         )
     arrays, names = read_arrays(
-        file, wanted=lambda name: bool(_KEY.fullmatch(name)), advice="Write it with numpy.savez."
+        file,
+        wanted=lambda name: bool(_KEY.fullmatch(name)) or name == _CLASS_WEIGHT,
+        advice="Write it with numpy.savez.",
     )
-    return _from_arrays(arrays, str(path), seed, names)
+    class_weight = arrays.pop(_CLASS_WEIGHT, None)
+    return replace(_from_arrays(arrays, str(path), seed, names), class_weight=class_weight)
 
 
 def data_of(source: Any, *, seed: int, model: keras.Model | None = None) -> Data:
@@ -73,7 +79,8 @@ def data_of(source: Any, *, seed: int, model: keras.Model | None = None) -> Data
         source: `Data`; a dictionary with "train", "test" and perhaps "val", or a tuple of (train, test) or (train, val,
             test), as `keras.datasets` gives: each a pair (x, y), a triple with sample weights, samples alone, a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator function of batches of these; or a dictionary of
-            arrays named as in a `.npz`; or a text, see `load_data`.
+            arrays named as in a `.npz`; or a text, see `load_data`. A dictionary may have "class_weight" too, as `fit`
+            takes it.
         seed: seed of the split.
         model: tells the size of images, where the data are a folder of them.
 
@@ -85,6 +92,9 @@ def data_of(source: Any, *, seed: int, model: keras.Model | None = None) -> Data
         return source
     if isinstance(source, str | os.PathLike):
         return load_data(source, seed=seed, model=model)
+    if isinstance(source, Mapping) and _CLASS_WEIGHT in source:
+        rest = {key: value for key, value in source.items() if key != _CLASS_WEIGHT}
+        return replace(data_of(rest, seed=seed, model=model), class_weight=source[_CLASS_WEIGHT])
     if isinstance(source, Mapping) and source and all(_KEY.fullmatch(str(key)) for key in source):
         return _from_arrays({str(key): np.asanyarray(value) for key, value in source.items()}, "data", seed)
     if isinstance(source, tuple | list) and len(source) in (2, 3):

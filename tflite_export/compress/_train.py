@@ -9,11 +9,10 @@ import numpy as np
 
 from tf_structprune.layers import copy_model
 from tf_structprune.task import Task, count_of, in_output_structure, take
+from tflite_export.compress._augment import change_of, value_range
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import NO_FILES, EpochFiles, KeptEpochs
 from tflite_export.compress._settings import CompressSettings
-
-_SHIFT = 0.125  # of the image's height and width, as 4 pixels of CIFAR-10's 32
 
 
 def retrain(
@@ -96,12 +95,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         super().__init__()
         self._given, self._batch_size, self._seed = given, batch_size, seed
         self._samples = count_of(given)
-        # Nearest pixels: a shift by a fraction of one would blur the training images only.
-        changes = {
-            "flip": keras.layers.RandomFlip("horizontal", seed=seed),
-            "shift": keras.layers.RandomTranslation(_SHIFT, _SHIFT, "nearest", interpolation="nearest", seed=seed),
-        }
-        self._changes = [changes[name] for name in augment]
+        self._changes = [change_of(text, seed, value_range(given[0])) for text in augment]
         self.begin(0)
 
     def begin(self, epoch: int, logs: Any = None) -> None:
@@ -120,7 +114,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         x, *others = take(self._given, chosen)
         rng = np.random.default_rng((self._seed, self._epoch, 1 + index))  # 0 would repeat the draws of the order
         for change in self._changes:
-            change.generator.state.assign(rng.integers(2**31, size=2))
-            x = keras.ops.convert_to_numpy(change(x.astype(np.float32), training=True))
+            x = change(x.astype(np.float32), rng)
         # Keras takes a list within a batch for one tensor.
         return tuple(tuple(each) if isinstance(each, list) else each for each in (x, *others))

@@ -276,6 +276,7 @@ def test_weights_of_a_type_that_numpy_does_not_know_come_back(tmp_path):
     assert all(np.isfinite(weight.astype(np.float32)).all() for weight in masked.get_weights())
 
 
+@pytest.mark.sweep
 def test_targets_of_an_unlabelled_run_are_kept(tmp_path):
     """They are the outputs of the dense model, which a resumed process no longer has."""
     settings = {"validation_data": (zoo.lit_rows(48)[0], None), "score": "kl", "tolerance": 5.0}

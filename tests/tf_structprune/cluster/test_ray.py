@@ -212,6 +212,7 @@ def test_worker_that_dies_too_often_is_given_up(cluster, tmp_path):
         scorer.score(candidates_of(masked, "kernel", 2))
 
 
+@pytest.mark.sweep
 def test_error_of_a_score_is_the_users(cluster):
     masked = sp.wrap(zoo.build("chain"))
     score = SampleScore(lambda y, p: np.zeros(3))

@@ -62,6 +62,7 @@ def test_history_has_the_epochs_of_fixed_point_last(run):
     assert [row.split(",")[1] for row in rows[1:]] == ["feature_map"] * 2 + ["fixed_point"] * 2
 
 
+@pytest.mark.sweep
 def test_sparsity_of_0_leaves_pruning_out():
     done = tiny.run(tiny.fresh(), tiny.data(), ALONE)
     assert [report.granularity for report in done.reports] == ["fixed_point"] and done.sparsity == 0.0
@@ -81,6 +82,7 @@ def spoiled(monkeypatch):
     monkeypatch.setattr(_job, "retrain", retrain)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("spoiled")
 def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
     settings = CompressSettings(sparsity=0.1, candidates=2, epochs=1, tolerance=0.3, fixed_point=RECIPE)

@@ -236,6 +236,7 @@ def test_searches_score_no_more_candidates_than_allowed(name, candidates):
     assert candidates / 2 < len(scored) <= candidates
 
 
+@pytest.mark.sweep
 def test_search_is_seeded(retrained):
     retrained(*[stay] * 3)
     free = {"granularity": ("kernel",), "kernel_groups": "any", "tolerance": 1.0, "search": "best_of_n"}
@@ -368,6 +369,7 @@ def test_strides_that_were_given_are_kept_to():
         pruned_by(("intra_kernel",), sparsity=0.9, strides=(1, 3))
 
 
+@pytest.mark.sweep
 def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained):
     retrained(stay, stay)
     result = pruned_by(("kernel", "intra_kernel"), sparsity=0.5, kernel_groups=2)
