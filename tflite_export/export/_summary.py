@@ -116,7 +116,7 @@ class ExportSummary:
     def __str__(self) -> str:
         """The files and their figures as a table, and how well they agree with Keras."""
         rows = [("file", "bytes", "parameters", "MACs", "TFLM arena (bytes)")]
-        for file in (self.float32, self.int8, self.int4, self.lut):
+        for file in (self.float32, self.reduced, self.int8, self.int4, self.lut):
             if file is not None:
                 arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,}"
                 rows.append((file.file, f"{file.size_bytes:,}", f"{file.parameters:,}", f"{file.macs:,}", arena))
@@ -124,10 +124,11 @@ class ExportSummary:
         lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
         found = self.verification
         told = f"Float file against Keras: relative error {found.float_error:.2g} on {found.samples:,} samples."
+        second = "Integer" if self.reduced is None else "Second"
         if found.int8_top1 is not None:
-            told += f" Integer file: the same decision on {100 * found.int8_top1:.1f} %."
+            told += f" {second} file: the same decision on {100 * found.int8_top1:.1f} %."
         elif found.int8_error is not None:
-            told += f" Integer file: error {100 * found.int8_error:.2g} % of the range."
+            told += f" {second} file: error {100 * found.int8_error:.2g} % of the range."
         return "\n".join([f"Written to {self.directory}", *lines, told])
 
     def to_dict(self) -> dict[str, Any]:

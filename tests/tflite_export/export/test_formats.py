@@ -49,6 +49,7 @@ def test_files_of_smaller_weights_take_and_give_floats(model, data, tmp_path, qu
     assert (summary.reduced.macs, summary.reduced.parameters) == (summary.float32.macs, summary.float32.parameters)
     assert summary.reduced.memory.weights_bytes < summary.float32.memory.weights_bytes
     assert summary.verification.int8_top1 > 0.9 and summary.verification.xnnpack_steps is None
+    assert path.name in str(summary) and "Second file: the same decision on" in str(summary)
     assert (tmp_path / "out" / "micro").is_dir() and summary.float32.arena_bytes  # of the float file
     assert ExportSummary.from_json((tmp_path / "out" / "summary.json").read_text()) == summary
     near = np.abs(run_litert(path, data) - model.predict(data, verbose=0)).max()
