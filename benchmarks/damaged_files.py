@@ -420,7 +420,7 @@ class Good:
         if kind == "state":
             return self._state(file)
         # What is read is refused for the layer's name.
-        out = ("--out", str(file.parent / "out"), "--keep", _NOTHING, "--min-validation", "1")
+        out = ("--quiet", "--out", str(file.parent / "out"), "--keep", _NOTHING, "--min-validation", "1")
         model, data = str(self.folder / "good.keras"), str(self.folder / "good.npz")
         commands = {"npz": ["compress", model, "--data", str(file), *out]}
         commands["recipe.json"] = ["compress", model, "--data", data, "--recipe", str(file), *out]

@@ -286,7 +286,7 @@ FAILURES = {
     "Ctrl-C in retraining": (_job, "retrain", KeyboardInterrupt()),
     "no memory in retraining": (_job, "retrain", MemoryError()),
     "disagreement of the files": (_hand_over, "write_source", VerificationError("wrong")),
-    "a full disk": (_run, "_write_history", OSError(28, "No space left on device")),
+    "a full disk": (_run, "write_history", OSError(28, "No space left on device")),
     "Ctrl-C in measuring": (Scripted, "latencies_us", KeyboardInterrupt()),
 }
 

@@ -95,7 +95,7 @@ def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
 def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path):
     with pytest.raises(RefusedError, match=r"No stage stayed within .*fixed_point at sparsity 0\.00: \d+\.\d+ %\. Use"):
         compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
-    assert tiny.entries(tmp_path) == []
+    assert tiny.entries(tmp_path) == ["out.refused"]
 
 
 def test_words_are_needed_for_weights_and_signals():
