@@ -26,9 +26,11 @@ from tflite_export.bench import Device
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.verify import VerificationError
+from tflite_export.write import MANIFEST
 
 MAY_CHANGE = frozenset({"epochs", "tolerance", "finetune_rate"})  # settings with which a refused run goes on
 REFUSED_WORK = "work"  # within the folder of a refused run
+REFUSED_FILES = ("model.keras", "history.csv", "summary.json", MANIFEST)  # beside it
 OF = "of"  # in a state: digest of the model that it is about
 _FORMAT = 2  # of the files, and of how results come about; counted up when either changes
 _RUN = "run.npz"
@@ -149,13 +151,16 @@ class Work:
             raise
 
     def remove(self) -> None:
-        """Remove the folder, and that of the refused run that this one went on from."""
-        for path in (
-            self.path,
-            None if self.refused is None or self.refused.path is None else self.refused.path.parent,
-        ):
-            if path is not None:
-                shutil.rmtree(path, ignore_errors=True)
+        """Remove the folder, and what was written in that of the refused run that this one went on from."""
+        if self.path is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self.refused is not None and self.refused.path is not None:
+            folder = self.refused.path.parent
+            shutil.rmtree(self.refused.path, ignore_errors=True)
+            for name in REFUSED_FILES:
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there are files of the user's own
+                folder.rmdir()
 
 
 NO_WORK = Work()

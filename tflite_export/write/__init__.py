@@ -10,4 +10,5 @@ from tflite_export.write._micro_bundle import micro_bundle as micro_bundle
 from tflite_export.write._model_settings import arena_margin_bytes as arena_margin_bytes
 from tflite_export.write._model_settings import model_settings as model_settings
 from tflite_export.write._op_resolver import op_resolver as op_resolver
+from tflite_export.write._staged_directory import MANIFEST as MANIFEST
 from tflite_export.write._staged_directory import staged_directory as staged_directory

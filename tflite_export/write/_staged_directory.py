@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_MANIFEST = ".tf_structprune.json"
+MANIFEST = ".tf_structprune.json"
 """Names of what was written, so that a later overwrite can tell it from files of the user's own."""
 
 
@@ -131,10 +131,10 @@ def _check_target(target: Path, path: str | os.PathLike[str], overwrite: bool) -
 def _foreign_entries(target: Path) -> list[str]:
     """Entries of an existing directory that its manifest does not name, sorted."""
     try:
-        ours = set(json.loads((target / _MANIFEST).read_text())["files"])
+        ours = set(json.loads((target / MANIFEST).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
-    return sorted(set(_entries(target)) - ours - {_MANIFEST})
+    return sorted(set(_entries(target)) - ours - {MANIFEST})
 
 
 def _entries(directory: Path) -> list[str]:
@@ -148,7 +148,7 @@ def _entries(directory: Path) -> list[str]:
 
 def _write_manifest(staged: Path) -> None:
     text = json.dumps({"files": _entries(staged)}, indent=1)
-    (staged / _MANIFEST).write_text(f"{text}\n")
+    (staged / MANIFEST).write_text(f"{text}\n")
 
 
 def _make_parents(parent: Path, path: str | os.PathLike[str]) -> list[Path]:

@@ -65,9 +65,11 @@ def test_wider_tolerance_takes_what_was_reached(refused, monkeypatch):
     folder = refused
     reached = keras.models.load_model(folder / "out.refused" / "model.keras").get_weights()
     monkeypatch.setattr(_prune_stage, "find_masks", never)
+    (folder / "out.refused" / "notes.txt").write_text("mine")
     report = run(folder, tolerance=1.0)
     assert report.stages[0].accepted
-    assert tiny.entries(folder) == ["out"]
+    assert tiny.entries(folder) == ["out", "out.refused"]
+    assert tiny.entries(folder / "out.refused") == ["notes.txt"]
     found = keras.models.load_model(folder / "out" / "model.keras").get_weights()
     for one, other in zip(found, reached, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -89,6 +91,7 @@ def test_run_trains_on_from_what_was_reached(refused, monkeypatch, changed, epoc
     after = history(folder / "out.refused")
     assert after[:2] == before and len(after) == epochs
     run(folder, **changed, tolerance=1.0)  # what went on is gone on from too
+    assert tiny.entries(folder) == ["out"]
     assert history(folder / "out") == after
 
 
