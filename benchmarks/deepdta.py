@@ -85,6 +85,7 @@ def write(figures: dict[str, Any]) -> None:
         f"Seed {figures['seed']}, budget {figures['budget']}, tolerance {figures['tolerance']} of the dense network's "
         f"validation error, {figures['epochs']} epochs of retraining. int8 is the `.tflite` file in LiteRT."
     )
+    told += f" Of the training: {note}" if (note := figures.get("training", {}).get("note")) else ""
     head = "# DeepDTA on Davis\n\n`python -m benchmarks.train_deepdta`, `python -m benchmarks.deepdta`\n\n"
     out.with_suffix(".md").write_text(f"{head}{told}\n\n{table(figures)}\n")
 
