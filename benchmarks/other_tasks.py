@@ -172,7 +172,7 @@ def row(name: str, data: dict[str, Any], seed: int) -> dict[str, Any]:
                 seed=seed,
             )
         except te.RefusedError as error:
-            return {"network": name, "seed": seed, "refused": str(error)}
+            return {"network": name, "seed": seed, "refused": str(error).partition(" What was reached")[0]}
     before, after = report.baseline, report.compressed
     return {
         "network": name,
@@ -199,7 +199,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     head = (
         "| network, metric | tolerance | seed | dense float, int8 | pruned float, int8 | MACs | int8 bytes | faster |"
     )
-    lines = [head[:-1] + " thin from scratch, float | its MACs |", "|---" * 10 + "|"]
+    lines = [head + " thin from scratch, float | its MACs |", "|---" * 10 + "|"]
     for each in rows:
         if "refused" in each:
             lines.append(f"| {each['network']} | | {each['seed']} | refused: {each['refused']} |" + " |" * 6)
