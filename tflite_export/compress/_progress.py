@@ -36,6 +36,7 @@ class Progress:
             self._ended = threading.Event()
             self._thread = threading.Thread(target=self._beat, daemon=True)
             self.doing("begins")
+            self._last = time.monotonic()
             if self._status is not None:
                 self._status.start()
             self._thread.start()
@@ -69,7 +70,7 @@ class Progress:
             text = f"... {self._doing}, {now - self._since:.0f} s"
             if self._status is not None:
                 self._status.update(text)
-            elif now - max(self._last, self._since) > _SILENCE_S or now - self._last > _SILENCE_S:
+            elif now - self._last > _SILENCE_S:
                 self.line(text)
 
 

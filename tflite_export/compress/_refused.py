@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tf_structprune.stages import Judge
 from tflite_export.compress._epochs import write_history
 from tflite_export.compress._work import REFUSED_WORK, Reached, RefusedError, Work
@@ -41,7 +39,9 @@ def keep_refused(
     with staged_directory(folder, overwrite=True) as staged:
         error.reached.model.save(staged / "model.keras")
         write_history(error.reached.history, staged / "history.csv")
-        (staged / "summary.json").write_text(json.dumps(_summary(error, judge), indent=2, allow_nan=False) + "\n")
+        (staged / "summary.json").write_text(
+            json.dumps(_summary(str(error), error.reached, judge), indent=2, allow_nan=False) + "\n"
+        )
         os.rename(work.path, staged / REFUSED_WORK)
     return RefusedError(
         f"{error} What was reached is in {folder}; the same with more --epochs, a larger --tolerance or another "
@@ -61,19 +61,16 @@ def _folder(target: Path, work: Work, *, overwrite: bool) -> Path:
     return folder
 
 
-def _summary(error: RefusedError, judge: Judge) -> dict[str, Any]:
-    reached: Reached | None = error.reached
-    score = np.nan if reached is None else reached.score
-    missed = judge.given - judge.tolerance - score
+def _summary(told: str, reached: Reached, judge: Judge) -> dict[str, Any]:
     return {
-        "refused": str(error),
-        "stage": None if reached is None else reached.stage,
-        "epoch": None if reached is None else reached.epochs,
+        "refused": told,
+        "stage": reached.stage,
+        "epoch": reached.epochs,
         "metric": judge.metric.name,
         "given": _number(judge.metric.value(judge.given)),
-        "reached": _number(judge.metric.value(score)),
+        "reached": _number(judge.metric.value(reached.score)),
         "tolerance": judge.tolerance,
-        "missed_by": _number(missed),
+        "missed_by": _number(judge.given - judge.tolerance - reached.score),
     }
 
 

@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from tf_structprune.allocation import METHODS, Budget
 from tf_structprune.cluster import RayExecutor
@@ -13,6 +13,7 @@ from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import check_tolerance
 from tflite_export.compress._augment import check_augment
+from tflite_export.file import EndType
 
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
 _EPOCHS, _BATCH, _LEAST_BATCH = 10, 128, 16
@@ -146,7 +147,7 @@ class CompressSettings:
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))
         _check_choice("micro", (self.micro,), ("auto", "require", "none"))
-        _check_choice("io", (self.io,), ("int8", "uint8", "float32"))
+        _check_choice("io", (self.io,), get_args(EndType))
         _check_choice("executor", (self.executor,), ("local", "ray"))
         _check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)

@@ -82,16 +82,14 @@ def check_backend() -> None:
         )
 
 
-def converted(
-    model: keras.Model, samples: Samples | None = None, *, quantize: Quantize = "none", integers: bool = False
-) -> bytes:
+def converted(model: keras.Model, samples: Samples | None = None, *, quantize: Quantize) -> bytes:
     """The file of a model that was checked.
 
     Args:
         model: a model in float32.
-        samples: what sets the ranges of integer signals; None where there are none.
+        samples: what sets the ranges of integer signals; None where there are none, or fake quantization in the model
+            sets them.
         quantize: number format.
-        integers: whether fake quantization in the model sets the ranges of int8 signals.
 
     Returns:
         The file.
@@ -100,7 +98,7 @@ def converted(
         ValueError: a model that TFLite's builtin operators cannot express.
     """
     with _collected():
-        return _converted(model, samples, "int8" if integers else quantize)
+        return _converted(model, samples, quantize)
 
 
 @contextlib.contextmanager

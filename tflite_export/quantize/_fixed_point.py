@@ -50,7 +50,7 @@ def convert_fixed_point(
     check_backend()
     check_grids(model)
     base = float_form(model) if computing is None else computing
-    file = TFLiteFile(converted(_with_fake_quantization(base, model, guard_bits=guard_bits), integers=True))
+    file = TFLiteFile(converted(_with_fake_quantization(base, model, guard_bits=guard_bits), quantize="int8"))
     in_float = sorted(tensor.name for tensor in file.description.tensors if tensor.dtype == "float32")
     if in_float:
         raise ValueError(
