@@ -52,10 +52,13 @@ else:
     from tf_structprune.sensitivity import SensitivityReport as SensitivityReport
     from tf_structprune.sensitivity import measure_sensitivity as measure_sensitivity
     from tf_structprune.sensitivity import score_recipe as score_recipe
+    from tf_structprune.stages import LayerReconstruction as LayerReconstruction
+    from tf_structprune.stages import Reconstruction as Reconstruction
     from tf_structprune.stages import StageReport as StageReport
     from tf_structprune.stages import allocate as allocate
     from tf_structprune.stages import calibrate as calibrate
     from tf_structprune.stages import find_masks as find_masks
+    from tf_structprune.stages import reconstruct as reconstruct
     from tf_structprune.task import SampleScore as SampleScore
 
 __version__ = "0.1.0"

@@ -16,12 +16,14 @@ ROOMS = {
         "allocation",
         "schedule",
         "fixed_point",
+        "reconstruct",
         "untrusted",
         "legacy",
         "graph",
         "task",
         "measure",
         "layers",
+        "observe",
         "shrink",
         "scoring",
         "cluster",
@@ -44,7 +46,7 @@ ROOMS = {
     ),
 }
 NUMPY_ONLY = {
-    "tf_structprune": ("channels", "masks", "search", "allocation", "schedule", "fixed_point"),
+    "tf_structprune": ("channels", "masks", "search", "allocation", "schedule", "fixed_point", "reconstruct"),
     "tflite_export": ("kernels",),
 }
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))

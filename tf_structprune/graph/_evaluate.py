@@ -64,16 +64,38 @@ def _run(found: CallList, names: Sequence[str], arrays: Sequence[Any]) -> dict[s
             given = values[call.inputs[0]] if call.inputs else next(batch)
             values[call.output] = keras.ops.cast(given, call.layer.dtype)
         else:
-            args, kwargs = call.arguments(values.__getitem__)
-            if "training" in inspect.signature(call.layer.call).parameters:
-                kwargs["training"] = False  # as `predict` says to every layer, whatever it was called with
-            for index, output in enumerate(keras.tree.flatten(call.layer(*args, **kwargs))):
+            for index, output in enumerate(outputs_of(call, values.__getitem__)):
                 values[call.output.output(index)] = output
         uses.subtract(call.inputs)
         for key in call.inputs:
             if not uses[key]:
                 values.pop(key, None)
     return seen
+
+
+def outputs_of(call: LayerCall, value: Callable[[TensorKey], Any]) -> list[Any]:
+    """Tensors that a call makes in inference, in order.
+
+    Args:
+        call: a call of any layer but an `InputLayer`.
+        value: gives the tensor of a key.
+    """
+    args, kwargs = call.arguments(value)
+    if "training" in inspect.signature(call.layer.call).parameters:
+        kwargs["training"] = False  # as `predict` says to every layer, whatever it was called with
+    return list(keras.tree.flatten(call.layer(*args, **kwargs)))
+
+
+def compiled_outputs_of(call: LayerCall, value: Callable[[TensorKey], Any]) -> list[Any]:
+    """As `outputs_of`, where TensorFlow can run it on every CPU: see `_Compiled`."""
+    if keras.backend.backend() != "tensorflow" or not _is_channels_first(call):
+        return outputs_of(call, value)
+    arrays = [value(key) for key in call.inputs]
+
+    def run(given: list[Any]) -> list[Any]:
+        return outputs_of(call, dict(zip(call.inputs, given, strict=True)).__getitem__)
+
+    return list(_Compiled(run).predict_on_batch(arrays))
 
 
 def input_arrays(model: keras.Model, x: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from tf_structprune.layers._clone import clone as clone
 from tf_structprune.layers._clone import copy_model as copy_model
 from tf_structprune.layers._copy import copy_layer as copy_layer
 from tf_structprune.layers._copy import copy_of as copy_of
+from tf_structprune.layers._fold import factor_and_offset as factor_and_offset
 from tf_structprune.layers._fold import foldable_norms as foldable_norms
 from tf_structprune.layers._fold import normalized_weights as normalized_weights
 from tf_structprune.layers._handle import MaskedModel as MaskedModel

@@ -104,7 +104,7 @@ def check_samples(model: keras.Model, x: Any) -> Samples:
         ValueError: none, values that are not finite, or other inputs than the model's.
     """
     check_finite(x)
-    return Samples.of(model, x)
+    return Samples.of(model, x).fitting(model, "The data")
 
 
 def check_finite(x: Any) -> None:
@@ -117,7 +117,7 @@ def check_finite(x: Any) -> None:
     if not all(array.ndim and len(array) and np.isfinite(array).all() for array in arrays):
         told = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(
-            f"calibration needs samples of finite numbers. Received: shape={told}"
+            f"The data must be finite numbers. Received: shape={told}"
             f"{', with NaN or infinite values' if all(array.size for array in arrays) else ''}. Pass some hundred "
             "training samples."
         )

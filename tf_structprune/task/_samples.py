@@ -64,6 +64,19 @@ class Samples:
         """Some of the samples."""
         return type(self)(tuple(array[chosen] for array in self.arrays))
 
+    def fitting(self, model: keras.Model, told: str) -> Self:
+        """The samples in the shapes that a model takes: a last axis of 1 may be missing, as in `fit`.
+
+        Args:
+            model: a Sequential or functional model.
+            told: what the samples are called in an error.
+
+        Raises:
+            ValueError: samples of other shapes.
+        """
+        pairs = zip(self.arrays, (tuple(tensor.shape[1:]) for tensor in model.inputs), strict=True)
+        return type(self)(tuple(_fitting(array, wanted, model, told) for array, wanted in pairs))
+
     def for_model(self, model: keras.Model) -> Any:
         """The arrays in the structure that a model takes."""
         return as_inputs(model, self.arrays)
@@ -134,6 +147,17 @@ def as_arrays(x: Any) -> Any:
     if isinstance(x, list | tuple) and x and all(hasattr(array, "shape") and array.ndim for array in x):
         return [np.asarray(array) for array in x]
     return np.asarray(x)
+
+
+def _fitting(array: NDArray[Any], wanted: tuple[int | None, ...], model: keras.Model, told: str) -> NDArray[Any]:
+    fitting = array[..., None] if wanted[-1:] == (1,) and array.ndim == len(wanted) else array
+    given = fitting.shape[1:]
+    if len(given) != len(wanted) or any(size not in (have, None) for have, size in zip(given, wanted, strict=True)):
+        raise ValueError(
+            f"{told} does not fit model '{model.name}'. Received: samples of shape {array.shape[1:]}. "
+            f"Use shape {wanted}."
+        )
+    return fitting
 
 
 def _by_name(model: keras.Model, names: list[str], x: Mapping[Any, Any]) -> list[Any]:

@@ -133,7 +133,7 @@ def check_validation(validation_data: Any, score: Any, batch_size: int, model: k
     validation = Validation(x, y, as_score(score), batch_size)
     if model is None:
         return validation
-    _check_shapes(model, x)
+    Samples.of(model, x).fitting(model, "validation_data")
     return validation.for_model(model)
 
 
@@ -146,19 +146,6 @@ def _check_numbers(x: Any, y: Any) -> None:
             )
     if not all(np.isfinite(array).all() for array in keras.tree.flatten(x) if array.dtype.kind == "f"):
         raise ValueError("validation_data has values that are not finite. Received: NaN or infinity in x. Clean it.")
-
-
-def _check_shapes(model: keras.Model, x: Any) -> None:
-    for array, tensor in zip(Samples.of(model, x).arrays, model.inputs, strict=True):
-        given, wanted = array.shape[1:], tuple(tensor.shape[1:])
-        if wanted[-1:] == (1,) and len(given) == len(wanted) - 1:
-            given = (*given, 1)  # Keras adds that axis
-        sizes = zip(given, wanted, strict=False)
-        if len(given) != len(wanted) or any(size not in (have, None) for have, size in sizes):
-            raise ValueError(
-                f"validation_data does not fit model '{model.name}'. Received: samples of shape {array.shape[1:]}. "
-                f"Use shape {wanted}."
-            )
 
 
 def _told(sizes: list[int]) -> str:

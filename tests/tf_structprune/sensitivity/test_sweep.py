@@ -241,7 +241,7 @@ BAD = {
     "signal words": ({"signal_bits": (2,)}, ValueError, "signal_bits: bits of an unsigned word"),
     "no words": ({"weight_bits": (), "signal_bits": ()}, ValueError, "nothing to measure. Received: no weight_bits"),
     "no pair": ({"validation_data": X}, TypeError, "validation_data must be a pair"),
-    "no samples": ({"calibration_data": X[:0]}, ValueError, "calibration needs samples of finite numbers"),
+    "no samples": ({"calibration_data": X[:0]}, ValueError, "The data must be finite numbers"),
     "score unknown": ({"score": "luck"}, ValueError, "Unknown score. Received: score='luck'"),
     "score nan": ({"score": lambda y, p: float("nan")}, ValueError, "The score in float is not finite. Received: nan"),
 }

@@ -1,0 +1,28 @@
+"""Means and variances of tensors over all samples."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mean_and_variance(tensors: Iterable[NDArray[Any]], axis: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each channel, as batch normalization would find them in one batch of all samples.
+
+    Args:
+        tensors: at least one, batch by batch.
+        axis: of the channels.
+
+    Returns:
+        Both of shape (channels,).
+    """
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for tensor in tensors:
+        values = np.moveaxis(tensor, axis, -1).reshape(-1, tensor.shape[axis]).astype(np.float64)
+        found, total = values.mean(axis=0), count + len(values)
+        off = found - mean
+        squares = squares + ((values - found) ** 2).sum(axis=0) + off**2 * (count * len(values) / total)
+        mean = mean + off * (len(values) / total)
+        count = total
+    return mean, squares / count
