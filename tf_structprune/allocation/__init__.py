@@ -6,11 +6,13 @@ from tf_structprune.allocation._budget import Budget as Budget
 from tf_structprune.allocation._budget import CostKind as CostKind
 from tf_structprune.allocation._choices import Choices as Choices
 from tf_structprune.allocation._choices import CostCap as CostCap
+from tf_structprune.allocation._cost import Cost as Cost
 from tf_structprune.allocation._cost import CountedCost as CountedCost
 from tf_structprune.allocation._cost import FittedCost as FittedCost
 from tf_structprune.allocation._find import METHODS as METHODS
 from tf_structprune.allocation._find import CostFunction as CostFunction
 from tf_structprune.allocation._find import Method as Method
+from tf_structprune.allocation._find import MethodName as MethodName
 from tf_structprune.allocation._find import Problem as Problem
 from tf_structprune.allocation._find import find_allocation as find_allocation
 from tf_structprune.allocation._greedy import Sensitivity as Sensitivity

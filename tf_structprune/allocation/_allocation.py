@@ -20,8 +20,8 @@ class Allocation:
         budget: what was asked for.
         cost_before: cost of the model without masks, in what the budget counts, microseconds for a latency.
         cost_after: cost with these units; for a latency as measured.
-        method: how it was found: "uniform", "greedy" or "evolutionary".
-        score: score of the masks by magnitude with these units, before retraining; higher is better.
+        method: how it was found: "uniform", "greedy", "evolutionary" or "least_squares".
+        score: score of the masks by importance with these units, before retraining; higher is better.
         score_before: score of the model with the masks that it had.
         metric: how the scores are told.
 

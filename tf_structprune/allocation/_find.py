@@ -20,7 +20,7 @@ from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Importance, MaskSet, kept_space
 from tf_structprune.search import EvolutionaryParticleFilter, Metric
 
-MethodName = Literal["uniform", "greedy", "evolutionary"]
+MethodName = Literal["uniform", "greedy", "evolutionary", "least_squares"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 _SCORE = Metric("score")
 Method = MethodName | EvolutionaryParticleFilter
@@ -42,6 +42,7 @@ class Problem:
         importance: by group, shape (units,); the most important units stay.
         score: scores of candidates, higher is better.
         measure: the measured cost, for a latency only.
+        path: the group that goes down a step, one after the other, for the method "least_squares".
     """
 
     graph: PrunableGraph
@@ -51,6 +52,7 @@ class Problem:
     importance: Importance
     score: Callable[[Sequence[MaskSet]], Sequence[float]]
     measure: CostFunction | None = None
+    path: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if (self.budget.kind == "latency") != (self.measure is not None):
@@ -118,6 +120,9 @@ def find_allocation(
     - "greedy": each group is pruned alone to some levels and scored; then the group that loses least of the score
       for its gain in cost goes down, step by step, until the budget is met, and what is left of the budget is
       given back where it saves most. See `Sensitivity` and `greedy_path`.
+    - "least_squares": down the path of the problem, on which groups lose what the others make up for best, to the
+      first place that meets the budget; what is left of it is given back to the groups that went down last. Nothing
+      is scored but the result.
     - "evolutionary": an `EvolutionaryParticleFilter` over allocations, whose first particles are the greedy and the
       uniform one; every particle is repaired to the budget and scored with the masks of its most important units.
       The result is never worse than either of them on the score.
@@ -129,7 +134,7 @@ def find_allocation(
 
     Args:
         problem: the model, its budget and its score.
-        method: "uniform", "greedy", "evolutionary", or an `EvolutionaryParticleFilter`.
+        method: "uniform", "greedy", "evolutionary", "least_squares", or an `EvolutionaryParticleFilter`.
         levels: numbers of units at which each group is scored alone.
         seed: seed of the evolutionary method.
         metric: how the scores are told, for the result.
@@ -143,6 +148,8 @@ def find_allocation(
     run = _begun(problem)
     if name == "uniform":
         return _result(run, _along(run, run.choices.even_path()), name, metric)
+    if name == "least_squares":
+        return _result(run, _down(run, _path_of(problem)), name, metric)
     greedy, estimate = _greedy(run, levels)
     if name == "greedy":
         return _result(run, greedy, name, metric)
@@ -160,6 +167,15 @@ def _method_name(method: Method) -> MethodName:
             "EvolutionaryParticleFilter."
         )
     return method
+
+
+def _path_of(problem: Problem) -> NDArray[np.int64]:
+    if problem.path is None:
+        raise ValueError(
+            "The method 'least_squares' follows a path of groups. Received: a problem without one. Use "
+            "stages.allocate, or reconstruct.eliminate to make it."
+        )
+    return problem.path
 
 
 def _begun(problem: Problem) -> _Run:
@@ -192,6 +208,20 @@ def _checked_cost(cost: float) -> float:
 def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
     """The first place of a path that meets the budget, which its end does."""
     return run.choices.after(path, first_within(len(path), lambda at: run.fits(run.choices.after(path, at))))
+
+
+def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
+    """Down a path until the budget is met, and up again where it allows, the latest steps first."""
+    steps = _along(run, path)
+    if run.problem.measure is not None:
+        return steps
+    taken = path[: int(steps.sum())]
+
+    def pick(steps: Steps, groups: NDArray[np.int64]) -> int:
+        del steps
+        return int(max(groups, key=lambda group: np.flatnonzero(taken == group).max(initial=-1)))
+
+    return CostCap(run.choices, run.problem.count, run.limit).raised(steps, pick)
 
 
 def _greedy(run: _Run, levels: int) -> tuple[Steps, Cost]:

@@ -31,17 +31,20 @@ from tf_structprune.stages import (
     Judge,
     Judgement,
     Ledger,
+    Reconstruct,
     Sparsity,
     StageReport,
     check_at_least,
+    check_reconstruct,
     check_sparsities,
     find_masks,
     goals_of,
+    reconstruct,
 )
 from tf_structprune.task import Validation, as_score, check_validation
 
 _ROUNDING = 1e-9  # scores and sparsities that differ by less are the same
-_FORMAT = 2  # of the state; counted up when it or what it means changes
+_FORMAT = 3  # of the state; counted up when it or what it means changes
 
 
 class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -89,6 +92,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         early_stop: end a search with the first candidate found within the tolerance before any retraining, rather
             than with the best one: quicker, but later steps then start from worse masks.
         executor: who scores candidates: "local", "ray" or a `RayExecutor`.
+        reconstruct: True or "full" to let the kept weights make up for the removed ones right after each search, see
+            `reconstruct`; "statistics" for those of batch normalizations alone.
+        samples: what they are solved on, as the model takes them, without labels; about a thousand training samples.
+            Without them the validation samples, which the tolerance is then judged on too.
         verbose: 1 shows the search's progress, 0 nothing.
         state_dir: a folder of its own, in which the run's state is written at the end of each epoch, so that a process
             that was killed goes on when it is started again; None for none. It needs Keras's `BackupAndRestore`
@@ -122,10 +129,12 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         racing: bool = True,
         early_stop: bool = False,
         executor: Any = LOCAL,
+        reconstruct: bool | Reconstruct = False,
+        samples: Any = None,
         verbose: int = 1,
         state_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        # Sixteen names: a Keras callback is its settings, and scripts give them by keyword.
+        # Eighteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
         if isinstance(granularity, str | FeatureMap | Kernel | IntraKernelStrided):
             granularity = (granularity,)
@@ -141,6 +150,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.seed = seed
         self.racing, self.early_stop = racing, early_stop
         self.executor = as_executor(executor)
+        self.reconstruct = check_reconstruct(reconstruct)
+        self.samples = samples
         self.verbose = verbose
         self.state_dir = state_dir
         self._score = identity(score)
@@ -191,13 +202,18 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             verbose=bool(self.verbose),
         )
         masked.set_masks(result.masks)
+        score = result.score
+        if self.reconstruct != "none":
+            samples = self.validation.x if self.samples is None else self.samples
+            reconstruct(masked, samples, mode=self.reconstruct, seed=self.seed)
+            score = run.judge.score(self._student)
         run.epochs_since_search = 0
         run.ledger.open = StageReport(
             goal.demands.name,
             type(self.search).__name__,
             masked.sparsity,
-            result.score,
-            result.score,
+            score,
+            score,
             accepted=False,
         )
 
@@ -276,12 +292,13 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
-        search = ("search", "racing", "early_stop", "seed")
+        search = ("search", "racing", "early_stop", "seed", "reconstruct")
         steps = ("demands", "schedule", "sparsity", "tolerance", "patience", "retrain_epochs")
         return {
             "format": _FORMAT,
             "model": wiring(self._student),
             "validation data": digest(self.validation.x, [] if self.validation.y is None else self.validation.y),
+            "samples": None if self.samples is None else digest(self.samples, []),
             "score": self._score,
             "batch_size": self.validation.batch_size,
             **{name: identity(getattr(self, name)) for name in (*steps, *search)},

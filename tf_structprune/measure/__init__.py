@@ -1,5 +1,11 @@
 """A model and data in, one number a prunable unit out."""
 
+from tf_structprune.measure._activations import activation_sums as activation_sums
+from tf_structprune.measure._least_squares import elimination_of as elimination_of
+from tf_structprune.measure._least_squares import layer_inputs_of as layer_inputs_of
+from tf_structprune.measure._least_squares import least_squares as least_squares
+from tf_structprune.measure._magnitude import geometric_median as geometric_median
+from tf_structprune.measure._magnitude import l1 as l1
+from tf_structprune.measure._magnitude import l2 as l2
+from tf_structprune.measure._magnitude import normalization_scale as normalization_scale
 from tf_structprune.measure._measures import MEASURES as MEASURES
-from tf_structprune.measure._measures import activation_sums as activation_sums
-from tf_structprune.measure._measures import l1 as l1

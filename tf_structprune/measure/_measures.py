@@ -1,127 +1,24 @@
-"""Numbers by which a selector ranks units: from the weights, or from activations on data."""
+"""The measures by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from tf_structprune.channels import Group, PrunableGraph, PrunableLayer
-from tf_structprune.graph import kernel_of, kernel_view, layer_inputs, named_layers
-from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
-
-_BATCH = 256  # images in memory at a time, with all their activations
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.masks import Importance
+from tf_structprune.measure._activations import activation_sums
+from tf_structprune.measure._least_squares import least_squares
+from tf_structprune.measure._magnitude import geometric_median, l1, l2, normalization_scale
 
 Measure = Callable[[keras.Model, PrunableGraph, str, Any], Importance]
 """Of a model, its graph, a granularity, and samples as the model takes them."""
 
-
-def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
-    """Sum of |weight| of each unit (Li et al., arXiv 1608.08710, equation 1), masked weights not counted.
-
-    Returns:
-        feature_map: by group, the sum over all producers' incoming kernels, shape (channels,);
-        kernel: by layer, shape (inputs / groups, outputs);
-        intra_kernel: by layer, for each position the sum over the map's kernels, (positions, inputs).
-    """
-    del x
-    views = {layer.name: np.abs(view) for layer, view in zip(graph.layers, _kernel_views(model, graph), strict=True)}
-    if granularity == KERNEL:
-        return {name: view.sum(axis=0) for name, view in views.items()}
-    if granularity == INTRA_KERNEL:
-        return {layer.name: _sum_of_inputs(layer, views[layer.name]) for layer in graph.layers}
-    return {group.name: _group_norm(graph, group, views) for group in graph.prunable_groups}
-
-
-def _group_norm(graph: PrunableGraph, group: Group, views: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    total = np.zeros(graph.unit_count)
-    for name in group.producers:
-        np.add.at(total, graph.channels[name].outputs, views[name].sum(axis=(0, 1)))
-    return total[group.units]
-
-
-def _kernel_views(model: keras.Model, graph: PrunableGraph) -> Iterator[NDArray[np.float64]]:
-    """The kernel of each layer, shape (positions, inputs / groups, outputs)."""
-    layers = named_layers(model)
-    for layer in graph.layers:
-        kernel = keras.ops.convert_to_numpy(kernel_of(layers[layer.name]))
-        positions = graph.channels[layer.name].positions
-        yield kernel_view(layers[layer.name], positions).view(kernel.astype(np.float64), np)
-
-
-def _sum_of_inputs(layer: PrunableLayer, view: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over the kernels that leave each input map, shape (positions, inputs)."""
-    total = np.zeros((layer.positions, layer.inputs))
-    np.add.at(total.T, layer.input_of_kernel, np.moveaxis(view, 0, -1))
-    return total
-
-
-def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
-    """Sum over all pixels of |activation| of each feature map, as its consumers read it.
-
-    Anwar, thesis, Seoul National University 2017 (activation sum voting). A group read by several
-    layers sums over them.
-
-    Args:
-        model: the traced model, masked or not.
-        graph: its graph.
-        granularity: "feature_map"; the other granularities have no activations of their own.
-        x: samples as the model takes them: an array, shape (images, ...), or a list or dictionary of arrays.
-
-    Returns:
-        By group, shape (images, channels).
-
-    Raises:
-        ValueError: another granularity, or no samples.
-    """
-    if granularity != FEATURE_MAP:
-        raise ValueError(
-            f"Activation sums exist for feature maps only. Received: granularity={granularity!r}. Use the measure 'l1'."
-        )
-    size = len(keras.tree.flatten(x)[0])
-    if size == 0:
-        raise ValueError("Activation sums need samples. Received: 0 images. Give validation data.")
-    readers = list(dict.fromkeys(name for group in graph.prunable_groups for name in group.consumers))
-    batches = [_sums_of_batch(model, graph, readers, _rows(x, at)) for at in range(0, size, _BATCH)]
-    sums = {name: np.concatenate([batch[name] for batch in batches]) for name in readers}
-    return {group.name: _group_sums(graph, group, sums) for group in graph.prunable_groups}
-
-
-def _rows(x: Any, start: int) -> Any:
-    return keras.tree.map_structure(lambda array: array[start : start + _BATCH], x)
-
-
-def _sums_of_batch(
-    model: keras.Model, graph: PrunableGraph, names: list[str], x: Any
-) -> dict[str, NDArray[np.float64]]:
-    """Summed |activation| of the input maps of some layers, over all their calls, (images, inputs) by name."""
-    read = layer_inputs(model, names, x)
-    return {
-        name: np.sum([_sum_pixels(_channels_last(graph, name, t), graph.layer(name)) for t in read[name]], axis=0)
-        for name in names
-    }
-
-
-def _channels_last(graph: PrunableGraph, name: str, tensor: Any) -> NDArray[np.float64]:
-    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")).astype(np.float64)
-    return np.moveaxis(values, graph.channels[name].reads[0].axis, -1)
-
-
-def _sum_pixels(activation: NDArray[np.float64], layer: PrunableLayer) -> NDArray[np.float64]:
-    """(images, ..., features) to (images, inputs)."""
-    values = np.abs(activation)
-    if layer.other_weights and values.shape[-1] < layer.inputs:  # separable: several inputs a map
-        values = np.repeat(values, layer.inputs // values.shape[-1], axis=-1)
-    return np.asarray(values.reshape(len(values), -1, layer.inputs).sum(axis=1))
-
-
-def _group_sums(graph: PrunableGraph, group: Group, sums: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    images = len(next(iter(sums.values()))) if sums else 0
-    total = np.zeros((images, graph.unit_count))
-    for name in group.consumers:
-        np.add.at(total.T, graph.channels[name].inputs, sums[name].T)
-    return total[:, group.units]
-
-
-MEASURES: dict[str, Measure] = {"l1": l1, "activation_sums": activation_sums}
+MEASURES: dict[str, Measure] = {
+    "l1": l1,
+    "l2": l2,
+    "geometric_median": geometric_median,
+    "normalization_scale": normalization_scale,
+    "activation_sums": activation_sums,
+    "least_squares": least_squares,
+}

@@ -1,8 +1,12 @@
 """Moments of what layers read in, least-squares weights out. NumPy and SciPy only."""
 
+from tf_structprune.reconstruct._eliminate import Elimination as Elimination
+from tf_structprune.reconstruct._eliminate import LayerInputs as LayerInputs
+from tf_structprune.reconstruct._eliminate import eliminate as eliminate
 from tf_structprune.reconstruct._moments import InputMoments as InputMoments
 from tf_structprune.reconstruct._moments import Moments as Moments
 from tf_structprune.reconstruct._moments import MomentSum as MomentSum
+from tf_structprune.reconstruct._moments import by_group as by_group
 from tf_structprune.reconstruct._solve import RIDGE as RIDGE
 from tf_structprune.reconstruct._solve import Solution as Solution
 from tf_structprune.reconstruct._solve import solve as solve

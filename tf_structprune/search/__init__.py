@@ -3,8 +3,12 @@
 from tf_structprune.search._metric import Metric as Metric
 from tf_structprune.search._one_shot import ActivationVote as ActivationVote
 from tf_structprune.search._one_shot import BestOfN as BestOfN
+from tf_structprune.search._one_shot import GeometricMedian as GeometricMedian
+from tf_structprune.search._one_shot import LeastSquares as LeastSquares
 from tf_structprune.search._one_shot import Magnitude as Magnitude
+from tf_structprune.search._one_shot import NormalizationScale as NormalizationScale
 from tf_structprune.search._one_shot import RandomMask as RandomMask
+from tf_structprune.search._one_shot import SquaredMagnitude as SquaredMagnitude
 from tf_structprune.search._population import EvolutionaryParticleFilter as EvolutionaryParticleFilter
 from tf_structprune.search._population import ParticleFilter as ParticleFilter
 from tf_structprune.search._population import effective_count as effective_count
@@ -21,5 +25,9 @@ SEARCHES = {
     "evolutionary": EvolutionaryParticleFilter,
     "activation_vote": ActivationVote,
     "magnitude": Magnitude,
+    "squared_magnitude": SquaredMagnitude,
+    "geometric_median": GeometricMedian,
+    "normalization_scale": NormalizationScale,
+    "least_squares": LeastSquares,
     "random": RandomMask,
 }

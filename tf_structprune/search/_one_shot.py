@@ -70,16 +70,56 @@ class RandomMask(_OneRound):
         return (space.sample(rng),)
 
 
+class _Top(_Ranking):
+    """A selector that keeps the units of which the measure says most."""
+
+    def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
+        return SearchState(population=(space.top(importance),))
+
+
 @dataclass(frozen=True)
-class Magnitude(_Ranking):
+class Magnitude(_Top):
     """Keep the units of largest L1 norm (Li et al., arXiv 1608.08710)."""
 
     @property
     def measure(self) -> str:
         return "l1"
 
-    def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
-        return SearchState(population=(space.top(importance),))
+
+@dataclass(frozen=True)
+class SquaredMagnitude(_Top):
+    """Keep the units of largest L2 norm."""
+
+    @property
+    def measure(self) -> str:
+        return "l2"
+
+
+@dataclass(frozen=True)
+class GeometricMedian(_Top):
+    """Remove the maps nearest to the geometric median of their layer (He et al., arXiv 1811.00250)."""
+
+    @property
+    def measure(self) -> str:
+        return "geometric_median"
+
+
+@dataclass(frozen=True)
+class NormalizationScale(_Top):
+    """Keep the maps of largest batch normalization scale (Liu et al., arXiv 1708.06519)."""
+
+    @property
+    def measure(self) -> str:
+        return "normalization_scale"
+
+
+@dataclass(frozen=True)
+class LeastSquares(_Top):
+    """Remove what the other weights make up for best, one unit after the other (`measure.least_squares`)."""
+
+    @property
+    def measure(self) -> str:
+        return "least_squares"
 
 
 @dataclass(frozen=True)

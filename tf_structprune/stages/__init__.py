@@ -25,6 +25,7 @@ from tf_structprune.stages._ledger import Stage as Stage
 from tf_structprune.stages._ledger import run_stages as run_stages
 from tf_structprune.stages._reconstruct import RECONSTRUCTIONS as RECONSTRUCTIONS
 from tf_structprune.stages._reconstruct import Reconstruct as Reconstruct
+from tf_structprune.stages._reconstruct import check_reconstruct as check_reconstruct
 from tf_structprune.stages._reconstruct import reconstruct as reconstruct
 from tf_structprune.stages._reconstruction import LayerReconstruction as LayerReconstruction
 from tf_structprune.stages._reconstruction import Reconstruction as Reconstruction

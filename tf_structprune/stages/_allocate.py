@@ -8,6 +8,7 @@ import keras
 from tf_structprune.allocation import (
     Allocation,
     Budget,
+    Choices,
     CostFunction,
     CountedCost,
     Method,
@@ -19,7 +20,7 @@ from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.graph import weight_shapes
 from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import FEATURE_MAP, MaskSet
-from tf_structprune.measure import l1
+from tf_structprune.measure import elimination_of, l1
 from tf_structprune.scoring import Scorer
 from tf_structprune.task import check_validation
 
@@ -41,8 +42,9 @@ def allocate(
 
     Groups are not equally sensitive: one sparsity for all, as in the papers (arXiv 1610.09639), takes as much from
     the one that errs at once as from the one that does not notice. See `allocation.find_allocation` for the methods.
-    Candidates are scored without retraining, with the masks that keep the maps of largest L1 norm; which maps go is
-    then a selector's choice, e.g. in `StructuredPruning(sparsity=allocation)`.
+    Candidates are scored without retraining, with the masks that keep the maps of largest L1 norm, with
+    "least_squares" those that the others make up for least; which maps go is then a selector's choice, e.g. in
+    `StructuredPruning(sparsity=allocation)`.
 
     Feature maps are the only granularity that is allocated, because they are what a cost of the whole network depends
     on; kernel and intra-kernel masks that the model holds stay as they are, and what they remove is not taken off
@@ -53,7 +55,7 @@ def allocate(
             removed stay removed.
         budget: what the network may cost, e.g. `Budget("macs", 0.5)`.
         validation_data: pair of arrays (x, y) held out from training; some thousand samples are enough.
-        method: "uniform", "greedy", "evolutionary", or a `search.EvolutionaryParticleFilter`.
+        method: "uniform", "greedy", "evolutionary", "least_squares", or a `search.EvolutionaryParticleFilter`.
         score: "mcr" or another score, see `scoring.as_score`.
         cost: for `Budget("latency", ...)` what measures it, e.g. `tflite_export.latency_cost(masked)`: a function of
             the kept units by group name that returns a positive number.
@@ -73,7 +75,10 @@ def allocate(
     graph, base = handle.graph, handle.masks
     _check_wrapped(graph, base)
     count = CountedCost.of(budget, graph, weight_shapes(handle.model, graph))
-    importance = l1(handle.model, graph, FEATURE_MAP, validation.x)
+    importance, path = l1(handle.model, graph, FEATURE_MAP, validation.x), None
+    if method == "least_squares":
+        order = elimination_of(handle.model, graph, validation.x, Choices.of(graph, base), count)
+        importance, path = order.importance, order.path
     scorer = Scorer(handle, validation, racing=False, executor=as_executor(executor))
 
     def scores(candidates: Sequence[MaskSet]) -> list[float]:
@@ -82,7 +87,14 @@ def allocate(
 
     try:
         problem = Problem(
-            graph=graph, base=base, budget=budget, count=count, importance=importance, score=scores, measure=cost
+            graph=graph,
+            base=base,
+            budget=budget,
+            count=count,
+            importance=importance,
+            score=scores,
+            measure=cost,
+            path=path,
         )
         return find_allocation(problem, method, levels=levels, seed=seed, metric=validation.score.metric)
     finally:

@@ -81,8 +81,7 @@ def reconstruct(
         ValueError: a model without masks or in fixed point, samples that are none, not finite or not the model's, a
             mode that is unknown or a ridge below 0. The model is then as it was.
     """
-    if mode not in RECONSTRUCTIONS:
-        raise ValueError(f"Unknown reconstruction. Received: mode={mode!r}. Use one of: {', '.join(RECONSTRUCTIONS)}.")
+    mode = check_reconstruct(mode)
     if not 0 <= ridge < np.inf:
         raise ValueError(f"ridge must be a number of at least 0. Received: ridge={ridge}. Use e.g. {RIDGE}.")
     handle = MaskedModel.of(masked)
@@ -102,6 +101,21 @@ def reconstruct(
         raise
     logging.info("Reconstruction: %s", report)
     return report
+
+
+def check_reconstruct(mode: bool | Reconstruct) -> Reconstruct:
+    """The mode itself; True is "full", False "none".
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    if isinstance(mode, bool):
+        return "full" if mode else "none"
+    if mode not in RECONSTRUCTIONS:
+        raise ValueError(
+            f"Unknown reconstruction. Received: reconstruct={mode!r}. Use one of: {', '.join(RECONSTRUCTIONS)}."
+        )
+    return mode
 
 
 class _Run:

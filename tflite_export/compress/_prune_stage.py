@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 from absl import logging
 
 from tf_structprune.allocation import Allocation, Budget
@@ -13,7 +14,8 @@ from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSe
 from tf_structprune.resume import State
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
-from tf_structprune.stages import Begun, StageReport, find_masks
+from tf_structprune.stages import Begun, StageReport, find_masks, reconstruct
+from tf_structprune.task import count_of, take
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._job import Job
@@ -21,6 +23,7 @@ from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._work import of_model
 
 _SEARCH_SAMPLES = 2_000
+_SAMPLES = 1_000  # that weights are solved on; more change them hardly
 _PARTICLES = 10
 
 
@@ -84,6 +87,7 @@ class PruneStage:
         logging.info("Demands of the masks: %s", demands)
         masks, allocation = self._search(masked, demands, sparsity)
         masked.set_masks(masks)
+        self._reconstruct(masked)
         before = self.job.judge.score(masked.model)
         # A search draws as many seeds as it makes layers here: none where Ray scores, or where its masks are known.
         keras.utils.set_random_seed(settings.seed)
@@ -100,6 +104,16 @@ class PruneStage:
             allocation=allocation,
         )
         return Begun(masked.model, report)
+
+    def _reconstruct(self, masked: MaskedModel) -> None:
+        """Let the kept weights make up for the removed ones, as far as some training samples tell how."""
+        job, settings = self.job, self.job.settings
+        if settings.reconstruct == "none":
+            return
+        job.progress.doing(f"{self.name}: reconstruction, {settings.reconstruct}")
+        size = count_of(job.data.x_train)
+        chosen = np.random.default_rng(settings.seed).choice(size, min(size, _SAMPLES), replace=False)
+        reconstruct(masked, take(job.data.x_train, np.sort(chosen)), mode=settings.reconstruct, seed=settings.seed)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
         """None: masks hold by themselves."""

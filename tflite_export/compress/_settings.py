@@ -11,7 +11,7 @@ from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
-from tf_structprune.stages import check_tolerance
+from tf_structprune.stages import RECONSTRUCTIONS, check_tolerance
 from tflite_export.compress._augment import check_augment
 from tflite_export.file import EndType
 
@@ -56,12 +56,16 @@ class CompressSettings:
             "columns", with `lower="none"`, "any".
         patterns: largest number of different intra-kernel patterns in a layer; "any": no limit; "auto": 2, with
             `lower="none"`, "any".
-        search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude or random.
+        search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
+            squared_magnitude, geometric_median, normalization_scale, least_squares or random.
         candidates: candidates that a searching selector scores in each stage.
         tolerance: accepted rise of the validation error over the given model's, in the unit of the metric (0.01 is one
             point of an error rate), or as a share of that error, e.g. 10%: of every stage, and of the integer file,
             which is mended as far as that helps (calibration, equalized channels, quantization-aware training, QAT) or
             refused.
+        reconstruct: what makes up for removed weights before each retraining, from training samples without labels:
+            "full": the kept weights are solved by least squares, layer by layer; "statistics": those of batch
+            normalizations are measured anew; "none".
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps.
@@ -96,7 +100,7 @@ class CompressSettings:
     """
 
     sparsity: float | Budget = 0.5
-    allocation: Literal["uniform", "greedy", "evolutionary"] = "greedy"
+    allocation: Literal["uniform", "greedy", "evolutionary", "least_squares"] = "greedy"
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
@@ -104,6 +108,7 @@ class CompressSettings:
     search: str = "best_of_n"
     candidates: int = 50
     tolerance: float | str = 0.01
+    reconstruct: Literal["none", "statistics", "full"] = "full"
     min_validation: int = 16
     epochs: int | None = None
     finetune_batch: int | None = None
@@ -143,6 +148,7 @@ class CompressSettings:
         _check_count("patterns", self.patterns, least=1)
         _check_strides(self.strides)
         _check_choice("search", (self.search,), tuple(SEARCHES))
+        _check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
         _check_choice("lower", (self.lower,), ("auto", "none"))
         _check_choice("target", (self.target,), ("cpu", "micro"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tests.graphs import chain_graph
-from tf_structprune.allocation import Budget, CountedCost, Problem
+from tf_structprune.allocation import Budget, Choices, CountedCost, Problem
 from tf_structprune.masks import MaskSet
 
 GRAPH = chain_graph([2, 6, 12, 16, 10, 3])
@@ -47,5 +47,12 @@ def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, m
     count = CountedCost.of(budget, graph, ())
     base = MaskSet() if base is None else base
     return Problem(
-        graph=graph, base=base, budget=budget, count=count, importance=importance, score=score, measure=measure
+        graph=graph,
+        base=base,
+        budget=budget,
+        count=count,
+        importance=importance,
+        score=score,
+        measure=measure,
+        path=Choices.of(graph, base).even_path()[::-1],
     )

@@ -126,7 +126,9 @@ def kept_in(masked):
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_every_selector_finds_masks_with_the_counts(masked, allocation, search):
+def test_every_selector_finds_masks_with_the_counts(search):
+    masked = sp.wrap(zoo.build("batch_norm_chain"))
+    allocation = allocated(masked, method="uniform")
     validation = check_validation((X, Y), as_score("mcr"), 24)
     small = {"best_of_n": {"candidates": 3}, "particle_filter": {"particles": 3, "generations": 2}}
     small["evolutionary"] = {"particles": 3, "generations": 2}

@@ -8,7 +8,7 @@ import tf_structprune as sp
 from tests import zoo
 from tf_structprune.graph import named_layers, trace
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, INTRA_KERNEL, KERNEL, mask_space
-from tf_structprune.measure import MEASURES, activation_sums, l1
+from tf_structprune.measure import MEASURES, activation_sums, geometric_median, l1, l2, normalization_scale
 
 X = zoo.batch(3)
 
@@ -240,7 +240,7 @@ def test_activation_sums_go_by_batches(monkeypatch):
     model = build("shared")
     graph = trace(model)
     whole = activation_sums(model, graph, FEATURE_MAP, X)
-    monkeypatch.setattr("tf_structprune.measure._measures._BATCH", 2)
+    monkeypatch.setattr("tf_structprune.measure._activations._BATCH", 2)
     parts = activation_sums(model, graph, FEATURE_MAP, X)
     assert all(np.allclose(whole[name], parts[name], rtol=1e-5) for name in whole)
 
@@ -304,3 +304,66 @@ def test_activation_sums_of_samples_as_the_model_takes_them(given):
     parts = [activation_sums(model, trace(model), FEATURE_MAP, given(part)) for part in (x[:256], x[256:])]
     np.testing.assert_array_equal(sums["two"], np.concatenate([part["two"] for part in parts]))
     assert sums["two"].shape == (300, 5)
+
+
+def test_l2_is_l1_of_the_squares():
+    model = zoo.build("residual_projection")
+    squared = zoo.build("residual_projection")
+    for layer in squared.layers:
+        layer.set_weights([weight**2 for weight in layer.get_weights()])
+    for granularity in GRANULARITIES:
+        one = l2(model, trace(model), granularity, X)
+        other = l1(squared, trace(squared), granularity, X)
+        for name in other:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-5)
+
+
+def test_map_that_repeats_another_is_nearest_to_the_median():
+    model = zoo.build("chain")
+    kernel, bias = model.get_layer("b").get_weights()
+    kernel[..., 2] = kernel.mean(axis=-1)
+    model.get_layer("b").set_weights([kernel, bias])
+    found = geometric_median(model, trace(model), FEATURE_MAP, X)["b"]
+    flat = kernel.reshape(-1, kernel.shape[-1]).T.astype(float)
+    by_hand = [sum(np.linalg.norm(one - other) for other in flat) for one in flat]
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+    assert found.argmin() == 2
+
+
+def test_scale_of_the_normalization_is_summed_over_the_producers():
+    model = zoo.build("batch_norm_chain")
+    graph = trace(model)
+    found = normalization_scale(model, graph, FEATURE_MAP, X)
+    norms = [layer for layer in model.layers if isinstance(layer, _L.BatchNormalization)]
+    told = [np.abs(np.array(norm.gamma)) for norm in norms]
+    assert found
+    for values in found.values():
+        assert any(values.shape == scale.shape and np.allclose(values, scale) for scale in told)
+
+
+def test_scale_is_refused_where_there_is_none():
+    model = zoo.build("chain")
+    with pytest.raises(ValueError, match="has no batch normalization with a scale right behind a layer"):
+        normalization_scale(model, trace(model), FEATURE_MAP, X)
+
+
+@pytest.mark.parametrize("measure", [geometric_median, normalization_scale])
+def test_measures_of_maps_refuse_other_granularities(measure):
+    model = zoo.build("batch_norm_chain")
+    with pytest.raises(ValueError, match=f"'{measure.__name__}' ranks feature maps only. Received: granularity='ker"):
+        measure(model, trace(model), KERNEL, X)
+
+
+@pytest.mark.parametrize("granularity", [KERNEL, INTRA_KERNEL])
+def test_price_of_a_weight_is_what_the_others_cannot_make_up_for(granularity):
+    """Of a map that repeats another one every weight is free."""
+    model, x = zoo.build("chain"), zoo.batch(60)
+    graph, axis = trace(model), 1 if granularity == KERNEL else 0
+    before = MEASURES["least_squares"](model, graph, granularity, x)["c"]
+    kernel, bias = model.get_layer("b").get_weights()
+    kernel[..., 1], bias[1] = kernel[..., 0], bias[0]
+    model.get_layer("b").set_weights([kernel, bias])
+    after = MEASURES["least_squares"](model, graph, granularity, x)["c"]
+    layer = graph.layer("c")
+    assert after.shape == ((layer.inputs, layer.outputs) if granularity == KERNEL else (layer.positions, layer.inputs))
+    assert after.sum(axis=axis)[0] < 0.1 * before.sum(axis=axis)[0]

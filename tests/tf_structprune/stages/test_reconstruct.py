@@ -303,7 +303,7 @@ NAN = np.full((4, *zoo.INPUT_SHAPE), np.nan, np.float32)
 @pytest.mark.parametrize(
     "samples, settings, message",
     [
-        (zoo.batch(4), {"mode": "all"}, "Unknown reconstruction. Received: mode='all'. Use one of: none, stat"),
+        (zoo.batch(4), {"mode": "all"}, "Unknown reconstruction. Received: reconstruct='all'. Use one of: none, stat"),
         (zoo.batch(4), {"ridge": -1}, "ridge must be a number of at least 0. Received: ridge=-1. Use e.g. 0.001"),
         (zoo.batch(4), {"ridge": np.nan}, "ridge must be a number of at least 0. Received: ridge=nan"),
         (zoo.batch(0), {}, r"must be finite numbers. Received: shape=\(0, 8, 8, 2\)"),
@@ -324,3 +324,42 @@ def test_models_without_masks_or_in_fixed_point_are_refused():
     masked = sp.wrap(sp.to_fixed_point(zoo.build("chain")), granularity=FEATURE_MAP)
     with pytest.raises(ValueError, match="is in fixed point, .* Reconstruct the float model before"):
         sp.reconstruct(masked, zoo.batch(4))
+
+
+def learned():
+    """A model that knows lit rows, and its samples."""
+    model = zoo.build("batch_norm_chain")
+    x, y = zoo.lit_rows(90)
+    for layer in model.layers:
+        if isinstance(layer, _L.BatchNormalization):
+            layer.momentum = 0.5
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=6, batch_size=16, verbose=0)
+    return model, x, y
+
+
+@pytest.mark.parametrize("mode", [True, "statistics"])
+def test_callback_reconstructs_right_behind_the_search(mode):
+    model, x, y = learned()
+    masked = sp.wrap(model, granularity=FEATURE_MAP)
+    settings = {"validation_data": (x, y), "score": "sparse_categorical_crossentropy", "sparsity": 0.5, "verbose": 0}
+    search = sp.search.RandomMask()
+    plain, mended = (
+        sp.StructuredPruning(search=search, tolerance=9.0, reconstruct=each, samples=x, **settings)
+        for each in (False, mode)
+    )
+    scores = []
+    for callback in (plain, mended):
+        copy = keras.models.clone_model(masked)
+        copy.set_weights(masked.get_weights())
+        copy.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+        copy.fit(x, y, epochs=1, callbacks=[callback], verbose=0)
+        scores.append(callback.reports[0].score_before)
+        assert callback.reports[0].accepted
+    assert scores[1] > scores[0]
+
+
+def test_callback_refuses_an_unknown_reconstruction():
+    x, y = zoo.lit_rows(6)
+    with pytest.raises(ValueError, match="Unknown reconstruction. Received: reconstruct='all'"):
+        sp.StructuredPruning(validation_data=(x, y), sparsity=0.5, reconstruct="all")
