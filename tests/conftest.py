@@ -4,6 +4,9 @@ Workers and the processes that they start compute in one thread each: more wait 
 """
 
 import os
+from collections import Counter
+
+import pytest
 
 for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -26,9 +29,17 @@ LONGEST_FIRST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before cases are deselected by their marks
 def pytest_collection_modifyitems(items):
-    """Long modules to the front; the order within a module and of all others stays."""
+    """Long modules to the front, in an order that stays; of a test marked `every(n)` each n-th case is in the gate."""
     items.sort(key=lambda item: _place(item.path.as_posix()))
+    seen = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("every")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                item.add_marker("sweep")
+            seen[test] += 1
 
 
 def _place(path):

@@ -105,6 +105,7 @@ def test_difference_is_that_of_the_logits():
         _lowering_rows.relative_difference(bare, bare, samples)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
 @pytest.mark.parametrize("method", METHODS)
 def test_pruned_networks_have_the_sparsity_asked_for(method, sparsity):

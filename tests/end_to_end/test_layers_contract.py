@@ -160,6 +160,7 @@ def off(model, expected, x):
     return np.abs(zoo.outputs_of(model, x)[0] - expected).max() / np.abs(expected).max()
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "family, form",
     [

@@ -78,6 +78,7 @@ def test_pruned_in_fit_and_exported(name, tmp_path):
             assert np.abs(one.astype(int) - other).max() <= 2
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", NO_FIXED_FORM)
 def test_what_has_no_fixed_point_form_is_refused_by_name(name, tmp_path):
     x, _ = KINDS[name].data(32, 1)

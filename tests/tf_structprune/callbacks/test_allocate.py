@@ -28,6 +28,7 @@ def masked():
     return sp.wrap(zoo.build("chain"))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["chain", *RESIDUALS])
 def test_budget_is_met_and_coupled_groups_keep_the_same(name, method):

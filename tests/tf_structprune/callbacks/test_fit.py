@@ -103,6 +103,7 @@ def test_fit_prunes_other_topologies(run, name):
     assert zoo.largest_difference(masked, sp.unwrap(masked), zoo.batch()) < 1e-5
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", sp.search.SEARCHES)
 def test_every_search_runs_in_fit(run, name):
     small = {"best_of_n": {"candidates": 3}, "particle_filter": {"particles": 2, "generations": 2}}
@@ -275,6 +276,7 @@ def two_inputs_two_outputs():
 SCORES = [["mse", "mae"], ["mse", None]]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("search", [sp.search.BestOfN(3), sp.search.ActivationVote()], ids=["scores", "votes"])
 @pytest.mark.parametrize("score", SCORES, ids=["both outputs", "one output"])
 def test_targets_and_inputs_by_name_are_those_in_order(search, score):

@@ -50,6 +50,7 @@ def check_equal(found, expected):
     assert found.samples.tolist() == expected.samples.tolist()
 
 
+@pytest.mark.sweep
 def test_rounds_of_a_race_are_those_of_one_process(cluster):
     """On top of masks that are in; the second round meets networks of the first."""
     masked = sp.wrap(zoo.build("batch_norm_chain"))

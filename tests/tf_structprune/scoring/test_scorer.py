@@ -73,6 +73,7 @@ def check_outputs(masked, candidates, x):
 OFTEN = ("flatten_head", "residual_projection", "two_outputs", "grouped_convolution", "shared_layer", "sequential")
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", sweep_but(OFTEN, {name: (name,) for name in zoo.ZOO}))
 def test_outputs_are_those_of_the_masked_model(name):
     """Candidates of equal sizes have a thin network, the others share one that has the channels of all of them."""
@@ -142,6 +143,7 @@ def scored(masked, candidates, **settings):
     return sp.score(masked, candidates, data=(x, y), batch_size=16, **settings), (x, y)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("score", ["mcr", "sparse_categorical_crossentropy", keras.metrics.SparseCategoricalAccuracy()])
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_scores_are_those_of_the_masked_model(granularity, score):

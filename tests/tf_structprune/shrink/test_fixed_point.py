@@ -34,6 +34,7 @@ def rounded_kernel(layer):
     return keras.ops.convert_to_numpy(layer.effective_kernel())
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @each_topology
 def test_shrunk_equals_masked(name, recipe, granularity):

@@ -90,6 +90,7 @@ def _layer_names(model, prefix=""):
             yield from _layer_names(layer, f"{prefix}{layer.name}/")
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", JUNCTIONS)
 def test_expected_channels_may_go(name):
     graph = trace(JUNCTIONS[name]())
@@ -98,6 +99,7 @@ def test_expected_channels_may_go(name):
     assert not {"stem", "classifier"} & found, str(graph)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 @pytest.mark.parametrize("name", JUNCTIONS)
 def test_shrunk_junction_equals_the_masked_one(name, sparsity):

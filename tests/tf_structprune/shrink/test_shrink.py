@@ -21,6 +21,7 @@ def masked_at(model, sparsity, seed=0, **options):
     return masked
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name, seed", [(name, at % 2) for at, name in enumerate(zoo.ZOO)])
 def test_shrink_equals_masked(name, seed):
     masked = masked_at(zoo.build(name, seed), {"kernel": 0.2 + 0.3 * seed}, seed)

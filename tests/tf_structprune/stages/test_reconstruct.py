@@ -150,6 +150,7 @@ def test_network_whose_maps_are_there_twice_loses_nothing(name):
     assert max(after.values()) < 1e-4
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_errors_fall_and_masks_stay(name, granularity):

@@ -47,6 +47,7 @@ def test_files_run_in_turns_in_changing_order_behind_a_run_of_their_own(clock):
     assert len(set(rounds)) > 3
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", ["float32", "int8"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_benchmark_reports_the_file(files, name, threads):

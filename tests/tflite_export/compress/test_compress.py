@@ -300,6 +300,7 @@ def _failures():
             yield pytest.param(*parts, existing, id=f"{told}-{where}", marks=marks)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("place, name, error, existing", _failures())
 def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, fast, place, name, error, existing):
     out = run[0] if existing else tmp_path / "deep" / "out"

@@ -346,6 +346,7 @@ PATTERNS = {
 }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("changes, demands", sweep_but(("auto", "given", "not lowered"), PATTERNS))
 def test_patterns_are_those_that_were_asked_for(retrained, changes, demands):
     retrained(stay)
@@ -378,6 +379,7 @@ def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained
     assert 0.5 <= last.sparsity < 0.52
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("allocation", ["uniform", "greedy", "evolutionary"])
 def test_budget_is_allocated_and_met_by_the_small_model(retrained, allocation):
     retrained(stay)

@@ -265,6 +265,7 @@ def test_words_of_3_bits_have_a_file_with_tables_that_tflm_computes_alike(wide, 
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["lut"]["file"] == "model_fixed_lut.tflite"
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "recipe, micro, reason",
     [

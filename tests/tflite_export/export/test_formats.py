@@ -70,6 +70,7 @@ def test_signals_of_16_bits_are_nearer_than_those_of_8(model, data, tmp_path, io
     assert "int16 signals" in agreement.skipped
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "io, recipe",
     [

@@ -33,6 +33,7 @@ def content(file):
     return tensors, operators, str(options), constants
 
 
+@pytest.mark.every(2)
 @networks
 def test_what_is_computed_with_is_the_same_byte_for_byte(name):
     file = converted(name)

@@ -69,6 +69,7 @@ def _all_forms():
             yield pytest.param(settings, patterns, form, id=told, marks=marks)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("settings, patterns, form", _all_forms())
 def test_lowered_equals_masked(settings, patterns, form):
     masked = with_patterns(network(**settings), patterns)
@@ -103,6 +104,7 @@ BEHIND = {
 }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
 @pytest.mark.parametrize("bias", [True, False])
 def test_layers_behind_become_part_of_it(behind, bias):
@@ -162,6 +164,7 @@ def blocked(model, blocks):
 BLOCKS = [[[1, 0], [0, 1]], [[1, 1], [0, 1]], [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("settings", [{"padding": "same"}, {"strides": 2}, {"kernel_size": 1}], ids=str)
 @pytest.mark.parametrize("form", ["gather", "shift", "grouped", "sum"])
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
@@ -372,6 +375,7 @@ LOWERED = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("make", LOWERED.values(), ids=LOWERED)
 def test_int8_is_within_a_step_of_the_masked_network_on_nearly_all_outputs(make):
     masked, form = make()

@@ -106,6 +106,7 @@ def test_cases_cover_every_topology_and_every_recipe():
     assert {recipe for _, recipe in CASES} == set(RECIPES)
 
 
+@pytest.mark.every(2)
 @cases
 def test_runtimes_and_numpy_agree_on_every_score(name, recipe):
     for data in (file.scores for file in files_of(name, recipe)):
@@ -173,6 +174,7 @@ OBEYING = [*OWN, *(name for name in TOPOLOGIES if name not in ("poolings", "soft
 OFTEN = ("concatenation", "separable", "depthwise", "pad_and_crop", "residual_twice")
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("at, name", sweep_but(OFTEN, {name: (at, name) for at, name in enumerate(OBEYING)}))
 def test_short_words_give_the_same_scores_in_xnnpack_and_keras(at, name, monkeypatch):
     """Power-of-two steps, words of 6 bits or fewer; sums that may be negative only in front of ReLU."""
@@ -268,6 +270,7 @@ TAMPERED = {
 }
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("change", TAMPERED, ids=lambda change: change.__name__)
 @pytest.mark.parametrize("kind, recipe", [("int8", "4-4 a step a channel"), ("int4", "3-5 free")])
 def test_file_that_was_tampered_with_is_refused(change, kind, recipe):

@@ -40,6 +40,7 @@ def test_steps_compute_the_same(cell):
     assert flat is not model and unrolled(flat) is flat
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_files_have_no_recurrent_operator_and_agree(cell):
     model = build(cell)

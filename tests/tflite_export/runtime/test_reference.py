@@ -39,6 +39,7 @@ def test_scores_before_the_softmax_are_bit_exact(name):
     assert_bit_exact(open_file(int8_models.network(name)).scores, IMAGES)
 
 
+@pytest.mark.every(2)
 @functions
 def test_operators_are_bit_exact(name):
     assert_bit_exact(int8_models.function(name), IMAGES)
