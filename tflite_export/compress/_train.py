@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_structprune.layers import copy_model
 from tf_structprune.task import Task, count_of, in_output_structure, take
-from tflite_export.compress._augment import change_of, value_range
+from tflite_export.compress._augment import Change, change_of, value_range
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import NO_FILES, EpochFiles, KeptEpochs
 from tflite_export.compress._settings import CompressSettings
@@ -114,6 +116,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         x, *others = take(self._given, chosen)
         rng = np.random.default_rng((self._seed, self._epoch, 1 + index))  # 0 would repeat the draws of the order
         for change in self._changes:
-            x = change(x.astype(np.float32), rng)
+            changed = partial(_changed, change, rng)
+            x = keras.tree.map_structure(changed, x)  # of one array, alone in a list or dictionary or not
         # Keras takes a list within a batch for one tensor.
         return tuple(tuple(each) if isinstance(each, list) else each for each in (x, *others))
+
+
+def _changed(change: Change, rng: np.random.Generator, images: NDArray[Any]) -> NDArray[np.float32]:
+    return change(images.astype(np.float32), rng)

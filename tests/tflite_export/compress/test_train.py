@@ -51,6 +51,19 @@ def test_every_sample_comes_once_an_epoch_with_its_label():
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
+@pytest.mark.parametrize("structure", [lambda x: [x], lambda x: {"image": x}], ids=["list", "dictionary"])
+def test_images_alone_in_a_structure_are_changed_alike(augment, structure):
+    """As a model made with `inputs=[image]` takes them."""
+    plain, x = ramps(augment)
+    inside = Batches((structure(x), np.arange(40)), 16, augment, 0)
+    for index in range(len(plain)):
+        (images, y), (held, same) = plain[index], inside[index]
+        (found,) = keras.tree.flatten(held)
+        np.testing.assert_array_equal(found, images)
+        np.testing.assert_array_equal(same, y)
+
+
+@pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
 def test_batches_are_seeded(augment):
     first, again, other = (ramps(augment, seed)[0] for seed in (4, 4, 5))
     for epoch in range(2):
