@@ -98,8 +98,8 @@ def table(rows: list[dict], dense: float) -> str:
         "# A part of the MACs without training",
         "",
         f"Written by `benchmarks/reconstruction.py`. {pathlib.Path(FLAGS.model).stem}, {FLAGS.images:,} training "
-        "images, without labels but for the greedy allocation; no training. Top-1 on the test images at the given seeds of the "
-        f"images; dense {100 * dense:.2f} %. Layer: the one that misses most of its variance, after what was done."
+        "images, without labels but for the greedy allocation; no training. Top-1 on the test images for each seed of "
+        f"the images; dense {100 * dense:.2f} %. Layer: the one that misses most of its variance, after what was done."
         + (f" {FLAGS.beside}" if FLAGS.beside else ""),
         "",
         "| budget | allocation | selector | reconstruction | top-1 (%) by seed | MACs (%) | kept | layer | s |",

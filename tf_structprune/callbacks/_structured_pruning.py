@@ -93,7 +93,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             than with the best one: quicker, but later steps then start from worse masks.
         executor: who scores candidates: "local", "ray" or a `RayExecutor`.
         reconstruct: True or "full" to let the kept weights make up for the removed ones right after each search, see
-            `reconstruct`; "statistics" for those of batch normalizations alone.
+            `reconstruct`; candidates are then scored by what cannot be made up for (`scoring.PredictedScorer`), but
+            for `early_stop`. "statistics" for those of batch normalizations alone.
         samples: what they are solved on, as the model takes them, without labels; about a thousand training samples.
             Without them the validation samples, which the tolerance is then judged on too.
         verbose: 1 shows the search's progress, 0 nothing.
@@ -200,6 +201,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
             enough=run.judge.least if self.early_stop else None,
             executor=self.executor,
             verbose=bool(self.verbose),
+            predicted=self.reconstruct == "full" and not self.early_stop,
         )
         masked.set_masks(result.masks)
         score = result.score

@@ -7,6 +7,9 @@ from tf_structprune.scoring._changes import Change as Change
 from tf_structprune.scoring._local_bench import LocalBench as LocalBench
 from tf_structprune.scoring._local_bench import even_size as even_size
 from tf_structprune.scoring._local_bench import in_batches as in_batches
+from tf_structprune.scoring._predicted import ERROR as ERROR
+from tf_structprune.scoring._predicted import RECONSTRUCTION as RECONSTRUCTION
+from tf_structprune.scoring._predicted import PredictedScorer as PredictedScorer
 from tf_structprune.scoring._race import Raced as Raced
 from tf_structprune.scoring._race import race as race
 from tf_structprune.scoring._rounds import Round as Round

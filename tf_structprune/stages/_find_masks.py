@@ -22,7 +22,7 @@ from tf_structprune.masks import (
     mask_space,
 )
 from tf_structprune.measure import MEASURES
-from tf_structprune.scoring import Scorer
+from tf_structprune.scoring import ERROR, PredictedScorer, Scorer
 from tf_structprune.search import Metric, Search, SearchResult, find
 from tf_structprune.task import Validation
 
@@ -39,6 +39,7 @@ def find_masks(
     enough: float | None = None,
     executor: Any = LOCAL,
     verbose: bool | Callable[[str], None] = False,
+    predicted: bool = False,
 ) -> SearchResult:
     """Search the masks of one granularity on top of those the model holds.
 
@@ -56,12 +57,14 @@ def find_masks(
         enough: score at which the search ends early, e.g. one within the tolerance; None to find the best.
         executor: who scores, see `score`.
         verbose: show a progress bar, or a function that is told how far the search is.
+        predicted: score candidates by the error that least squares cannot make up for, without running any, see
+            `scoring.PredictedScorer`; for masks behind which the weights are reconstructed.
 
     Raises:
         ValueError: a sparsity out of range or reach, an allocation of another model or for another granularity, or a
             selector that cannot do the granularity.
     """
-    # Ten names: a search is its settings, and scripts give them by keyword.
+    # Eleven names: a search is its settings, and scripts give them by keyword.
     handle = MaskedModel.of(masked)
     graph, base = handle.graph, handle.masks
     name = as_granularity(granularity).name
@@ -72,9 +75,14 @@ def find_masks(
         space = mask_space(graph, granularity, sparsity, base=base, patterns=options)
         told = f"sparsity {sparsity:.2f}"
     importance = MEASURES[search.measure](handle.model, graph, name, validation.x) if search.measure else {}
-    scorer = Scorer(handle, validation, racing=racing, enough=enough, seed=seed, executor=as_executor(executor))
+    scorer: Scorer | PredictedScorer
+    if predicted:
+        scorer, metric = PredictedScorer(handle, validation.x, seed=seed), ERROR
+    else:
+        scorer = Scorer(handle, validation, racing=racing, enough=enough, seed=seed, executor=as_executor(executor))
+        metric = validation.score.metric
     try:
-        with _Told(f"search {name} masks, {told}", verbose, validation.score.metric) as far:
+        with _Told(f"search {name} masks, {told}", verbose, metric) as far:
 
             def score(candidates: tuple[MaskSet, ...]) -> list[float]:
                 values: list[float] = scorer.score(candidates, on_samples=far.samples).values.tolist()

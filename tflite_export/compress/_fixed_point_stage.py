@@ -53,7 +53,7 @@ class FixedPointStage:
         epochs = self.job.settings.retraining(self.job.data.samples).epochs
         return [
             FixedPointTraining(
-                calibration_data=self._samples(), signal_epoch=min(1, epochs - 1), refit_epochs=epochs // 2
+                calibration_data=self._samples(), signal_epoch=max(0, min(1, epochs - 1)), refit_epochs=epochs // 2
             )
         ]
 

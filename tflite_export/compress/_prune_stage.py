@@ -25,6 +25,7 @@ from tflite_export.compress._work import of_model
 _SEARCH_SAMPLES = 2_000
 _SAMPLES = 1_000  # that weights are solved on; more change them hardly
 _PARTICLES = 10
+_SCORING = ("best_of_n", "particle_filter", "evolutionary")  # selectors whose candidates' scores decide
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class PruneStage:
             seed=job.settings.seed,
             executor=job.settings.scorer,
             verbose=job.progress.doing,
+            predicted=job.settings.reconstruct == "full" and job.settings.search in _SCORING,
         ).masks
         text = None if allocation is None else allocation.to_json()
         job.work.keep(name, State({"allocation": text}, masks.to_arrays()), of)

@@ -130,6 +130,8 @@ def compress_into(
 def _compressed(job: Job, folder: Path) -> CompressReport:
     dense, settings, device = job.dense, job.settings, job.device
     logging.info("Task: %s", job.task)
+    if settings.idle:
+        logging.warning("%s", settings.idle)
     job.progress.line(f"Given model: validation {job.judge.metric.name} {job.judge.metric.text(job.judge.given)}")
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()

@@ -34,7 +34,7 @@ class Retraining:
     steps: int
 
     def __str__(self) -> str:
-        return f"{self.epochs} epochs of {self.steps} batches of {self.batch}"
+        return f"{self.epochs} epochs of {self.steps} batches of {self.batch}" if self.epochs else "none"
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class CompressSettings:
             which is mended as far as that helps (calibration, equalized channels, quantization-aware training, QAT) or
             refused.
         reconstruct: what makes up for removed weights before each retraining, from training samples without labels:
-            "full": the kept weights are solved by least squares, layer by layer; "statistics": those of batch
+            "full": the kept weights are solved by least squares, layer by layer, and candidates are scored by what
+            that cannot make up for; "statistics": those of batch
             normalizations are measured anew; "none".
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
-            steps.
+            steps; 0 for none: what is kept makes up for what is removed, in minutes and without labels.
         finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
             500 steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
@@ -158,9 +159,10 @@ class CompressSettings:
         _check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)
         _check_range("distill", self.distill, 0, 1)
-        for name in ("candidates", "epochs", "finetune_batch", "round_to", "min_channels", "min_validation"):
-            if (count := getattr(self, name)) is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {name}={getattr(self, name)}. Use a count.")
+        least = dict.fromkeys(("candidates", "finetune_batch", "round_to", "min_channels", "min_validation"), 1)
+        for name, smallest in {**least, "epochs": 0}.items():
+            if (count := getattr(self, name)) is not None and count < smallest:
+                raise ValueError(f"{name} must be at least {smallest}. Received: {name}={count}. Use a count.")
         if self.fixed_point is not None and None in (self.fixed_point.weight_bits, self.fixed_point.signal_bits):
             raise ValueError(
                 f"fixed_point must give weights and signals a word length, for an integer file has no others. "
@@ -205,13 +207,15 @@ class CompressSettings:
         Args:
             samples: training samples, at least 1.
         """
-        batch = self.finetune_batch
+        batch, epochs = self.finetune_batch, self.epochs
         if batch is None:
-            batch, epochs = _BATCH, self.epochs or _EPOCHS
-            while batch > _LEAST_BATCH and epochs * math.ceil(samples / batch) < LEAST_STEPS:
+            batch, rounds = _BATCH, _EPOCHS if epochs is None else epochs
+            while batch > _LEAST_BATCH and 0 < rounds * math.ceil(samples / batch) < LEAST_STEPS:
                 batch //= 2
         steps = math.ceil(samples / batch)
-        return Retraining(self.epochs or max(_EPOCHS, math.ceil(LEAST_STEPS / steps)), batch, steps)
+        if epochs is None:
+            epochs = max(_EPOCHS, math.ceil(LEAST_STEPS / steps))
+        return Retraining(epochs, batch, steps)
 
     def settled(self, samples: int) -> "CompressSettings":
         """The same with the epochs and the batch that so many training samples lead to."""
@@ -226,6 +230,14 @@ class CompressSettings:
         helps += ["more bits"] if self.fixed_point is not None else []
         helps += ["more --epochs", *(() if self.distill else ("--distill",)), "or a larger --tolerance"]
         return f"Use {', '.join(helps)}."
+
+    @property
+    def idle(self) -> str:
+        """Options that do nothing here, in one sentence for people, "" for none."""
+        given = [*(["augment"] if self.augment else []), *(["distill"] if self.distill else [])]
+        if self.epochs != 0 or not given:
+            return ""
+        return f"Nothing is retrained, so {' and '.join(f'--{name}' for name in given)} change nothing."
 
     @property
     def scorer(self) -> str | RayExecutor:

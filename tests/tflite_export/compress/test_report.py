@@ -78,7 +78,7 @@ BAD = {
         "compressed.accuracy_int8 must be .* Received: 0.125",
     ),
     "optional part": (lambda values: values["fixed_point"].pop("lut"), "CompressReport.fixed_point has other fields"),
-    "refused by a part": (lambda values: values["settings"].update(epochs=0), "epochs must be at least 1. Received"),
+    "refused by a part": (lambda values: values["settings"].update(epochs=-1), "epochs must be at least 0. Received"),
     "optional list": (lambda values: values.update(lowered={}), "CompressReport.lowered must be tuple"),
 }
 

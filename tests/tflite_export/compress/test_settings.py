@@ -35,7 +35,8 @@ WRONG = {
     "tolerance of twice the error": ({"tolerance": "200%"}, r"from 0% to 100%. Received: tolerance='200%'"),
     "distill above one": ({"distill": 1.5}, r"distill must be in \[0, 1\]. Received: distill=1.5"),
     "candidates zero": ({"candidates": 0}, "candidates must be at least 1. Received: candidates=0"),
-    "epochs zero": ({"epochs": 0}, "epochs must be at least 1. Received: epochs=0"),
+    "epochs below zero": ({"epochs": -1}, "epochs must be at least 0. Received: epochs=-1"),
+    "reconstruction": ({"reconstruct": "all"}, "Unknown reconstruct. Received: reconstruct='all'"),
     "batch negative": ({"finetune_batch": -1}, "finetune_batch must be at least 1. Received: finetune_batch=-1"),
     "rounding zero": ({"round_to": 0}, "round_to must be at least 1. Received: round_to=0"),
     "channels negative": ({"min_channels": -8}, "min_channels must be at least 1. Received: min_channels=-8"),
@@ -142,3 +143,17 @@ def test_settled_settings_hold_what_is_used(given):
     settled, length = settings.settled(300), settings.retraining(300)
     assert (settled.epochs, settled.finetune_batch) == (length.epochs, length.batch)
     assert settled.settled(10_000) == settled
+
+
+@pytest.mark.parametrize("batch", [None, 32])
+def test_no_epochs_are_none(batch):
+    settings = CompressSettings(epochs=0, finetune_batch=batch).settled(50)
+    assert settings.epochs == 0
+    assert str(settings.retraining(50)) == "none"
+
+
+def test_options_that_do_nothing_without_epochs_are_named():
+    assert CompressSettings(epochs=0, augment=("flip",), distill=0.5).idle == (
+        "Nothing is retrained, so --augment and --distill change nothing."
+    )
+    assert CompressSettings(epochs=0).idle == CompressSettings(augment=("flip",)).idle == ""
