@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+from absl import logging
 from rich.progress import Progress
 
 from tf_structprune.allocation import Allocation
@@ -24,7 +25,9 @@ from tf_structprune.masks import (
 from tf_structprune.measure import MEASURES
 from tf_structprune.scoring import ERROR, PredictedScorer, Scorer
 from tf_structprune.search import Metric, Search, SearchResult, find
-from tf_structprune.task import Validation
+from tf_structprune.task import Validation, guessing_score
+
+_BLIND = 0.2  # of the way from guessing to no error
 
 
 def find_masks(
@@ -89,9 +92,25 @@ def find_masks(
                 far.scored(values)
                 return values
 
-            return find(search, space, score, importance=importance, seed=seed, enough=enough)
+            found = find(search, space, score, importance=importance, seed=seed, enough=enough)
+        if not predicted and len(found.scores) > 1:
+            _tell_if_blind(validation, found.score)
+        return found
     finally:
         scorer.close()
+
+
+def _tell_if_blind(validation: Validation, best: float) -> None:
+    """Say when even the best candidate hardly beats guessing, so that its choice was hardly more than a draw."""
+    guessed = guessing_score(validation.score, validation.y)
+    if guessed is not None and best < guessed * (1 - _BLIND):
+        text = validation.score.metric.text
+        logging.warning(
+            "The best candidate errs in %s, guessing in %s: before retraining such scores tell little. Use "
+            "reconstruct=True (--reconstruct full), or search.LeastSquares.",
+            text(best),
+            text(guessed),
+        )
 
 
 class _Told:

@@ -26,6 +26,7 @@ from tf_structprune.task._score import Score as Score
 from tf_structprune.task._score import as_score as as_score
 from tf_structprune.task._score import class_labels as class_labels
 from tf_structprune.task._score import divergence as divergence
+from tf_structprune.task._score import guessing_score as guessing_score
 from tf_structprune.task._score import misclassification_rate as misclassification_rate
 from tf_structprune.task._score import sample_values as sample_values
 from tf_structprune.task._task import Task as Task

@@ -180,6 +180,18 @@ def misclassification_rate(y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
     return float(_wrong(y_true, y_pred).mean())
 
 
+def guessing_score(score: "Score", y: Any) -> float | None:
+    """Score of saying the most frequent class always; None of scores other than the misclassification rate.
+
+    Args:
+        score: how outputs are scored.
+        y: targets.
+    """
+    if not isinstance(score, _Mcr) or not isinstance(y, np.ndarray) or not len(y):
+        return None
+    return float(np.unique(class_labels(y), return_counts=True)[1].max() / len(y) - 1)
+
+
 def _wrong(y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.bool_]:
     """Which predictions are wrong, shape (images,)."""
     if y_pred.ndim != 2 or len(y_true) != len(y_pred):
