@@ -49,10 +49,10 @@ def score(
     """
     begun = time.perf_counter()
     if isinstance(score, str) and score == RECONSTRUCTION:
-        x = check_validation(data, "kl", batch_size, masked).x
+        x = check_validation(data, "kl", batch_size, MaskedModel.of(masked).model).x
         scores = PredictedScorer(masked, x, seed=seed).score(candidates)
         return replace(scores, seconds=time.perf_counter() - begun)
-    validation = check_validation(data, score, batch_size, masked)
+    validation = check_validation(data, score, batch_size, MaskedModel.of(masked).model)
     scorer = Scorer(masked, validation, racing=racing, seed=seed, batch_size=batch_size, executor=as_executor(executor))
     try:
         scores = scorer.score(candidates)

@@ -12,7 +12,15 @@ from tests.tflite_export.compress import tiny
 from tf_structprune.stages import Judgement
 from tflite_export.compress import RefusedError, _hand_over, _job, _prune_stage, compress
 
-ASKED = {"sparsity": 0.6, "candidates": 2, "tolerance": 0.0, "epochs": 2, "finetune_rate": 1e-7, "micro": "none"}
+ASKED = {
+    "sparsity": 0.6,
+    "candidates": 2,
+    "tolerance": 0.0,
+    "epochs": 2,
+    "finetune_rate": 1e-7,
+    "micro": "none",
+    "reconstruct": "none",
+}
 
 
 def run(folder, **changed):

@@ -384,7 +384,8 @@ def test_later_stages_do_not_remove_what_earlier_ones_removed_too_much(retrained
 def test_budget_is_allocated_and_met_by_the_small_model(retrained, allocation):
     retrained(stay)
     dense, data = tiny.fresh(), tiny.data()
-    settings = settings_of(sparsity=sp.Budget("macs", 0.6), allocation=allocation, tolerance=1, search="magnitude")
+    asked = {"allocation": allocation, "tolerance": 1, "search": "magnitude", "reconstruct": "none"}
+    settings = settings_of(sparsity=sp.Budget("macs", 0.6), **asked)
     result = tiny.run(dense, data, settings)
     (stage,) = result.reports
     assert stage.allocation.method == allocation
