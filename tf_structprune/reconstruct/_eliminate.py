@@ -213,6 +213,7 @@ class _Reader:
 
 
 def _inverse(second: Floats, penalty: float) -> Floats:
-    size = len(second)
-    factor = linalg.cho_factor(second + penalty * np.eye(size), lower=True)
-    return np.asarray(linalg.cho_solve(factor, np.eye(size)))
+    part = np.array(second)
+    part[np.diag_indices_from(part)] += penalty
+    factor = linalg.cho_factor(part, lower=True, overwrite_a=True)
+    return np.asarray(linalg.cho_solve(factor, np.eye(len(part)), overwrite_b=True))

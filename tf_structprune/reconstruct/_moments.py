@@ -72,6 +72,7 @@ class MomentSum:
 
     def __init__(self, groups: int, inputs: int, outputs: int) -> None:
         self._shift: NDArray[np.float32] | None = None
+        self._found: Moments | None = None
         self._count = 0
         self._size = inputs
         self._sum = np.zeros((groups, inputs + outputs))
@@ -86,6 +87,8 @@ class MomentSum:
             inputs: shape (rows, groups, n).
             targets: shape (rows, groups, outputs of a group).
         """
+        if self._found is not None:
+            raise RuntimeError("These moments were taken already. Received: more rows. Make a new MomentSum.")
         if not len(inputs):
             return
         both = np.concatenate([inputs, targets], axis=2).transpose(1, 0, 2)
@@ -102,21 +105,28 @@ class MomentSum:
         self._count += both.shape[1]
 
     def moments(self) -> Moments:
-        """The moments of all rows.
+        """The moments of all rows; after it nothing can be added.
 
         Raises:
             ValueError: there was no row.
         """
+        if self._found is not None:
+            return self._found
         if self._shift is None:
             raise ValueError("Moments need rows. Received: none. Give samples.")
         mean = self._sum / self._count
         low, high = mean[:, : self._size], mean[:, self._size :]
-        covariance = self._inner / self._count - low[:, :, None] * low[:, None]
+        covariance = self._inner  # in its place: of a wide layer it is what needs memory
+        for each, first in zip(covariance, low, strict=True):
+            each /= self._count
+            for row, value in zip(each, first, strict=True):
+                row -= value * first
         cross = self._cross / self._count - low[:, :, None] * high[:, None]
         variance = self._square / self._count - high**2
         mean = mean + self._shift[:, 0]
         inputs = InputMoments(mean[:, : self._size], covariance, self._count)
-        return Moments(inputs, mean[:, self._size :], cross, np.maximum(variance, 0))
+        self._found = Moments(inputs, mean[:, self._size :], cross, np.maximum(variance, 0))
+        return self._found
 
 
 def by_group(kernel: NDArray[np.floating], groups: int) -> Floats:

@@ -88,7 +88,8 @@ def _change(second: Floats, rest: Floats, kept: NDArray[np.bool_], ridge: float)
         return _iterated(second, rest * kept, kept, penalty)
     for at in np.flatnonzero(sizes):
         rows, columns = np.flatnonzero(patterns[:, at]), np.flatnonzero(which == at)
-        part = second[np.ix_(rows, rows)] + penalty * np.eye(len(rows))
+        part = second[np.ix_(rows, rows)]
+        part[np.diag_indices_from(part)] += penalty
         factor = linalg.cho_factor(part, lower=True, overwrite_a=True)
         change[np.ix_(rows, columns)] = linalg.cho_solve(factor, rest[np.ix_(rows, columns)])
     return change

@@ -50,6 +50,15 @@ def test_empty_parts_count_for_nothing():
     assert total.moments().inputs.rows == 10
 
 
+def test_rows_that_come_too_late_are_refused():
+    x, t = rows(0, 10, 1, 3, 2)
+    total = MomentSum(1, 3, 2)
+    total.add(x, t)
+    assert total.moments() is total.moments()
+    with pytest.raises(RuntimeError, match="were taken already. Received: more rows"):
+        total.add(x, t)
+
+
 def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="Moments need rows. Received: none"):
         MomentSum(1, 3, 2).moments()
