@@ -2,8 +2,7 @@
 
 import pytest
 
-from benchmarks import damaged_files
-from benchmarks.damaged_files import FORMATS, Good, Trap, swept
+from benchmarks.damaged_files import FORMATS, Good, Trap, _good, swept
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,6 @@ def test_trap_would_be_seen(good, tmp_path, monkeypatch):
         pickle.loads(pickle.dumps(Trap()))
         return 1
 
-    monkeypatch.setattr(
-        damaged_files, "_told", lambda command: damaged_files.Outcome("refused", str(careless(command)))
-    )
+    monkeypatch.setattr(_good, "_told", lambda command: _good.Outcome("refused", str(careless(command))))
     (tmp_path / "case.npz").write_bytes(b"")
     assert good.attempt("npz", tmp_path / "case.npz").kind == "run"

@@ -9,9 +9,9 @@ from tf_structprune.graph._calls import input_names as input_names
 from tf_structprune.graph._calls import is_readable as is_readable
 from tf_structprune.graph._calls import list_calls as list_calls
 from tf_structprune.graph._calls import named_layers as named_layers
-from tf_structprune.graph._evaluate import compiled_outputs_of as compiled_outputs_of
 from tf_structprune.graph._evaluate import input_arrays as input_arrays
 from tf_structprune.graph._evaluate import layer_inputs as layer_inputs
+from tf_structprune.graph._evaluate import runner_of as runner_of
 from tf_structprune.graph._follow import Readers as Readers
 from tf_structprune.graph._follow import readers_of as readers_of
 from tf_structprune.graph._kernel import KernelView as KernelView

@@ -86,16 +86,19 @@ def outputs_of(call: LayerCall, value: Callable[[TensorKey], Any]) -> list[Any]:
     return list(keras.tree.flatten(call.layer(*args, **kwargs)))
 
 
-def compiled_outputs_of(call: LayerCall, value: Callable[[TensorKey], Any]) -> list[Any]:
-    """As `outputs_of`, where TensorFlow can run it on every CPU: see `_Compiled`."""
+def runner_of(call: LayerCall) -> Callable[[Callable[[TensorKey], Any]], list[Any]]:
+    """As `outputs_of`, for many batches, where TensorFlow can run the call on every CPU: see `_Compiled`.
+
+    Args:
+        call: a call of any layer but an `InputLayer`.
+
+    Returns:
+        Takes what gives the tensor of a key.
+    """
     if keras.backend.backend() != "tensorflow" or not _is_channels_first(call):
-        return outputs_of(call, value)
-    arrays = [value(key) for key in call.inputs]
-
-    def run(given: list[Any]) -> list[Any]:
-        return outputs_of(call, dict(zip(call.inputs, given, strict=True)).__getitem__)
-
-    return list(_Compiled(run).predict_on_batch(arrays))
+        return partial(outputs_of, call)
+    compiled = _Compiled(lambda given: outputs_of(call, dict(zip(call.inputs, given, strict=True)).__getitem__))
+    return lambda value: list(compiled.predict_on_batch([value(key) for key in call.inputs]))
 
 
 def input_arrays(model: keras.Model, x: Any) -> list[Any]:

@@ -1,7 +1,8 @@
 """A model and another of the same calls, run side by side, call by call, on all samples."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import CallList, LayerCall, Readers, TensorKey, compiled_outputs_of, readers_of
+from tf_structprune.graph import CallList, LayerCall, Readers, TensorKey, readers_of, runner_of
 from tf_structprune.observe._shelf import Shelf
 
 
@@ -87,17 +88,14 @@ class Walk:
             self.mark(model)
         for side, call in (("reference", reference), ("model", model)):
             if side == "reference" or self.differs(model.output):
+                run = _cast(call) if isinstance(call.layer, keras.layers.InputLayer) else runner_of(call)
                 for batch in self.batches:
-                    self._put((side, call.output), batch, self._made(side, call, batch))
+                    made = run(partial(self._value, side, batch))
+                    self._put((side, call.output), batch, [keras.ops.convert_to_numpy(output) for output in made])
         self._let_go(reference, model)
 
-    def _made(self, side: str, call: LayerCall, batch: int) -> list[NDArray[Any]]:
-        def value(key: TensorKey) -> Any:
-            return self._shelf.get(self._name(side, key), batch)
-
-        if isinstance(call.layer, keras.layers.InputLayer):
-            return [value(call.inputs[0]).astype(call.layer.dtype)]
-        return [keras.ops.convert_to_numpy(output) for output in compiled_outputs_of(call, value)]
+    def _value(self, side: str, batch: int, key: TensorKey) -> NDArray[Any]:
+        return self._shelf.get(self._name(side, key), batch)
 
     def _put(self, name: tuple[str, TensorKey], batch: int, outputs: list[NDArray[Any]]) -> None:
         side, key = name
@@ -115,6 +113,11 @@ class Walk:
                 self._shelf.drop(("model", key))
             if not self._uses["reference", self.twin(key)]:
                 self._shelf.drop(("reference", self.twin(key)))
+
+
+def _cast(call: LayerCall) -> Callable[[Callable[[TensorKey], Any]], list[Any]]:
+    """The input of a nested model, which has a type of its own."""
+    return lambda value: [value(call.inputs[0]).astype(call.layer.dtype)]
 
 
 def _close_up(found: CallList) -> list[LayerCall]:
