@@ -90,7 +90,8 @@ class CompressSettings:
         io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
-            machine without one (extra ray). The scores are the same.
+            machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates are scored
+            by what they are predicted to lose, here, and workers by allocations alone.
         workers: with `executor="ray"`, processes that score; if not given 2.
         fixed_point: word lengths of weights and signals, put in and retrained after pruning; None for TensorFlow's
             int8 with free scales. With one, a sparsity of 0 leaves pruning out.
