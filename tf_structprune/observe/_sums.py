@@ -1,13 +1,12 @@
 """Which layers end in a sum, and what the others add to it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.graph import CallList, LayerCall, TensorKey, readers_of
+from tf_structprune.graph import CallList, LayerCall, TensorKey, core_layer, readers_of
 from tf_structprune.layers import factor_and_offset
 
 _LEAST_FACTOR = 1e-3  # of the largest one: a map that the normalization all but removes cannot make up for anything
@@ -37,7 +36,7 @@ class SumEnd:
 
 
 def sum_ends(found: CallList) -> dict[TensorKey, SumEnd]:
-    """By the output of a call, how it reaches a sum, through batch normalizations alone.
+    """By the output of a call, how it reaches a sum, through batch normalizations alone and without an activation.
 
     Args:
         found: calls of a model whose normalizations have the statistics that it was trained with.
@@ -45,6 +44,8 @@ def sum_ends(found: CallList) -> dict[TensorKey, SumEnd]:
     readers = readers_of(found)
     ends = {}
     for call in found.calls:
+        if getattr(core_layer(call.layer), "activation", None) not in (None, keras.activations.linear):
+            continue
         last, factors = call, np.ones(())
         for reader in readers.behind(call):
             if is_batch_normalization(reader) and reader.layer.axis in (-1, len(reader.input_shapes[0]) - 1):
@@ -52,9 +53,8 @@ def sum_ends(found: CallList) -> dict[TensorKey, SumEnd]:
                 last = reader
                 continue
             if _is_sum(reader):
-                others = tuple(_others(reader, last))
-                same = all(shape == reader.input_shapes[0] for shape in reader.input_shapes)
-                if same:
+                others = tuple(key for key in reader.inputs if key != last.output)
+                if all(shape == reader.input_shapes[0] for shape in reader.input_shapes):
                     ends[call.output] = SumEnd(others, factors)
             break
     return ends
@@ -68,7 +68,3 @@ def is_batch_normalization(call: LayerCall) -> bool:
 def _is_sum(call: LayerCall) -> bool:
     kind = type(call.layer)
     return kind.__name__ == "Add" and kind.__module__.partition(".")[0] == "keras"
-
-
-def _others(reader: LayerCall, last: LayerCall) -> Iterator[TensorKey]:
-    return (key for key in reader.inputs if key != last.output)

@@ -67,10 +67,11 @@ def test_sums_are_found_behind_normalizations_alone():
     x = zoo.conv(inputs, 4, name="stem")
     y = _L.BatchNormalization(name="norm")(zoo.conv(x, 4, name="one", activation=None))
     z = _L.ReLU()(zoo.conv(x, 4, 1, name="two", activation=None))
-    model = zoo.randomize(keras.Model(inputs, _L.Add(name="sum")([y, z])))
+    own = zoo.conv(x, 4, 1, name="activated")
+    model = zoo.randomize(keras.Model(inputs, _L.Add(name="sum")([y, z, own])))
     found = list_calls(model)
     ends = {call.name: sum_ends(found).get(call.output) for call in found.calls}
-    assert ends["two"] is None and ends["stem"] is None
+    assert ends["two"] is None and ends["stem"] is None and ends["activated"] is None
     norm = named_layers(model)["norm"]
     gamma, variance = np.array(norm.gamma), np.array(norm.moving_variance)
     np.testing.assert_allclose(ends["one"].factors, gamma / np.sqrt(variance + norm.epsilon), rtol=1e-5)

@@ -291,7 +291,7 @@ def test_model_is_as_it_was_when_it_fails(monkeypatch):
     def fail(*_):
         raise MemoryError("no more")
 
-    monkeypatch.setattr("tf_structprune.stages._reconstruct.mean_and_variance", fail)
+    monkeypatch.setattr("tf_structprune.stages._reconstructing.mean_and_variance", fail)
     with pytest.raises(MemoryError, match="no more"):
         sp.reconstruct(masked, zoo.batch(20))
     for one, other in zip(before, masked.get_weights(), strict=True):
