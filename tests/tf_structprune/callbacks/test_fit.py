@@ -104,7 +104,7 @@ def test_fit_prunes_other_topologies(run, name):
 
 
 @pytest.mark.every(2)
-@pytest.mark.parametrize("name", sp.search.SEARCHES)
+@pytest.mark.parametrize("name", sorted({*sp.search.SEARCHES} - {"normalization_scale"}))  # the model has none
 def test_every_search_runs_in_fit(run, name):
     small = {"best_of_n": {"candidates": 3}, "particle_filter": {"particles": 2, "generations": 2}}
     small["evolutionary"] = {**small["particle_filter"], "elites": 1}
