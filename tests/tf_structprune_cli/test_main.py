@@ -120,7 +120,7 @@ OPTIONS = {
     "search unknown": ("--search=luck", "Unknown search. Received: search='luck'. Use one of: best_of_n,"),
     "augment unknown": ("--augment=rotate", "Unknown augment. Received: augment='rotate'. Use some of: flip, shift,"),
     "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1] for the MCR. Received: tolerance=2.0."),
-    "no epochs": ("--epochs=0", "epochs must be at least 1. Received: epochs=0."),
+    "epochs below zero": ("--epochs=-1", "epochs must be at least 0. Received: epochs=-1."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
     "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
     "groups unknown": ("--kernel-groups=few", "kernel_groups must be at least 2. Received: kernel_groups='few'."),

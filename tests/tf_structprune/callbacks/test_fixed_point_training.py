@@ -274,7 +274,7 @@ def test_plain_model_is_refused(train):
 @pytest.mark.parametrize(
     "calibration_data, message",
     [
-        (np.zeros((0, 8, 8, 2)), r"needs samples of finite numbers. Received: shape=\(0, 8, 8, 2\)\."),
+        (np.zeros((0, 8, 8, 2)), r"must be finite numbers. Received: shape=\(0, 8, 8, 2\)\."),
         (np.float32(3), r"Received: shape=\(\), "),
         (np.full((2, 8, 8, 2), np.nan), r"Received: shape=\(2, 8, 8, 2\), with NaN or infinite values"),
         (np.full((2, 8, 8, 2), -np.inf), r"with NaN or infinite values\. Pass some hundred"),
