@@ -12,7 +12,7 @@ from tf_structprune.graph import kernel_of, kernel_view, list_calls, named_layer
 from tf_structprune.layers import get_masks, is_masked
 from tf_structprune.masks import FEATURE_MAP, KERNEL, Importance, MaskSet, unit_mask
 from tf_structprune.measure._magnitude import sum_of_inputs
-from tf_structprune.observe import input_moments, patches_of
+from tf_structprune.observe import MOST_INPUTS, input_moments, patches_of
 from tf_structprune.reconstruct import RIDGE, Elimination, LayerInputs, by_group, eliminate
 from tf_structprune.task import Samples
 
@@ -80,7 +80,7 @@ def layer_inputs_of(
     if len(samples) > _SAMPLES:
         samples = samples[np.sort(rng.choice(len(samples), _SAMPLES, replace=False))]
     known = {name: patches_of(layers[name], graph.channels[name].positions) for name in names}
-    patches = {name: found for name, found in known.items() if found is not None}
+    patches = {name: found for name, found in known.items() if found and found.size <= MOST_INPUTS}
     batches = [samples[start : start + _BATCH].arrays for start in range(0, len(samples), _BATCH)]
     moments = input_moments(list_calls(model), patches, batches, rng)
     return {name: LayerInputs(_kernel(layers[name], graph, name), moments.get(name)) for name in names}

@@ -21,6 +21,9 @@ _COPIERS = {
 """By class, the class that does the same to one map."""
 _SEPARABLE = (_L.SeparableConv1D, _L.SeparableConv2D)
 _SETTINGS = ("kernel_size", "strides", "padding", "dilation_rate", "output_padding")
+MOST_INPUTS = 6144
+"""Values that one output of a layer may read for its moments to be taken: their covariance needs 288 MiB then."""
+
 _CHUNK = 2**22  # values at once, 16 MiB
 
 _Copy = Callable[[NDArray[np.float32]], NDArray[np.float32]]

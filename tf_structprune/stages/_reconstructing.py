@@ -20,6 +20,7 @@ from tf_structprune.graph import (
 from tf_structprune.layers import MaskedLayer, MaskedModel, MaskedNormalization, keep_everything, rebuild
 from tf_structprune.masks import LayerMasks, masks_by_layer
 from tf_structprune.observe import (
+    MOST_INPUTS,
     Patches,
     Pixels,
     Shelf,
@@ -68,7 +69,7 @@ class Reconstructing:
     def report(self) -> Reconstruction:
         """Do it."""
         batches = [self._samples[start : start + _BATCH].arrays for start in range(0, len(self._samples), _BATCH)]
-        shared = {name: known for name, known in self._patches.items() if self._times[name] > 1}
+        shared = {n: known for n, known in self._patches.items() if self._times[n] > 1 and known.size <= MOST_INPUTS}
         moments = input_moments(self._reference, shared, batches, self._rng)
         with Shelf() as shelf:
             walk = Walk(self._reference, self._found, batches, shelf)
@@ -100,6 +101,12 @@ class Reconstructing:
         patches = self._patches.get(call.name)
         if patches is None:
             self._done[call.name] = LayerReconstruction(call.name, reason="what it computes is not known")
+            return
+        if patches.size > MOST_INPUTS:
+            reason = (
+                f"an output reads {patches.size:,} values, more than {MOST_INPUTS:,}, whose covariance is too large"
+            )
+            self._done[call.name] = LayerReconstruction(call.name, reason=reason)
             return
         if shared is None:
             moments = self._moments(walk, reference, call, patches)

@@ -271,6 +271,15 @@ def test_layer_without_a_solution_is_named_and_keeps_its_weights():
     np.testing.assert_array_equal(np.array(named_layers(masked)["after"].kernel_variable), kernel)
 
 
+def test_layer_that_reads_too_much_is_named_and_keeps_its_weights(monkeypatch):
+    monkeypatch.setattr("tf_structprune.stages._reconstructing.MOST_INPUTS", 95)
+    masked = masked_at_random(net(flattened))
+    kernel = np.array(named_layers(masked)["after"].kernel_variable)
+    report = sp.reconstruct(masked, zoo.batch(20))
+    assert "after: kept as it is, an output reads 96 values, more than 95" in str(report)
+    np.testing.assert_array_equal(np.array(named_layers(masked)["after"].kernel_variable), kernel)
+
+
 def test_own_layer_is_named_and_keeps_its_weights():
     class Odd(_L.Conv2D):
         pass
