@@ -13,7 +13,7 @@ from tf_structprune.layers import get_masks, is_masked
 from tf_structprune.masks import FEATURE_MAP, KERNEL, Importance, MaskSet, unit_mask
 from tf_structprune.measure._magnitude import sum_of_inputs
 from tf_structprune.observe import MOST_INPUTS, input_moments, patches_of
-from tf_structprune.reconstruct import RIDGE, Elimination, LayerInputs, by_group, eliminate
+from tf_structprune.reconstruct import RIDGE, Elimination, LayerInputs, eliminate
 from tf_structprune.task import Samples
 
 _SAMPLES = 1000  # more change the order of the units hardly
@@ -98,13 +98,6 @@ def _masks_of(model: keras.Model) -> MaskSet:
 
 def _prices(layer: PrunableLayer, known: LayerInputs) -> NDArray[np.float64]:
     """What each weight costs as a share of the layer's variance, the others fitted again, as the kernel is viewed."""
-    weights = by_group(known.kernel, layer.groups)
-    size = weights.shape[1]
-    second = np.broadcast_to(np.eye(size), (layer.groups, size, size))
-    if known.moments is not None:
-        second = known.moments.covariance
-    trace = np.trace(second, axis1=1, axis2=2)[:, None, None] / size
-    inverse = np.linalg.inv(second + (RIDGE * trace + np.finfo(np.float32).tiny) * np.eye(size))
-    price = weights**2 / np.einsum("gnn->gn", inverse)[..., None]
-    variance = float(np.einsum("gno,gno->", weights, second @ weights)) or 1.0
-    return np.asarray(price.transpose(1, 0, 2).reshape(known.kernel.shape) / variance)
+    inverse = known.inverse(layer.groups, RIDGE)
+    price = known.weights(layer.groups) ** 2 / np.einsum("gnn->gn", inverse)[..., None]
+    return np.asarray(price.transpose(1, 0, 2).reshape(known.kernel.shape) / known.variance(layer.groups))

@@ -28,10 +28,10 @@ def input_moments(
         batches: samples, batch by batch, one array an input.
         rng: chooses pixels where there are more than are needed.
     """
-    sums = {name: MomentSum(known.view.groups, known.size, 0) for name, known in patches.items()}
-    samples = sum(len(batch[0]) for batch in batches)
     if not patches:
         return {}
+    sums = {name: MomentSum(known.view.groups, known.size, 0) for name, known in patches.items()}
+    samples = sum(len(batch[0]) for batch in batches)
     with Shelf() as shelf:
         walk = Walk(found, found, batches, shelf)
         for call, _ in walk:

@@ -6,7 +6,6 @@ from tf_structprune.reconstruct._eliminate import eliminate as eliminate
 from tf_structprune.reconstruct._moments import InputMoments as InputMoments
 from tf_structprune.reconstruct._moments import Moments as Moments
 from tf_structprune.reconstruct._moments import MomentSum as MomentSum
-from tf_structprune.reconstruct._moments import by_group as by_group
 from tf_structprune.reconstruct._solve import RIDGE as RIDGE
 from tf_structprune.reconstruct._solve import Solution as Solution
 from tf_structprune.reconstruct._solve import solve as solve

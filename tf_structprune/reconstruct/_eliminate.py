@@ -28,6 +28,27 @@ class LayerInputs:
     kernel: NDArray[np.floating]
     moments: InputMoments | None
 
+    def weights(self, groups: int) -> Floats:
+        """The kernel by group of the convolution, shape (groups, n, outputs of a group)."""
+        return by_group(self.kernel, groups)
+
+    def variance(self, groups: int) -> float:
+        """Of what the layer gives, all outputs together; 1 for none."""
+        weights = self.weights(groups)
+        return float(np.einsum("gno,gno->", weights, self._second(groups) @ weights)) or 1.0
+
+    def inverse(self, groups: int, ridge: float) -> Floats:
+        """Of the covariance of what it reads and the ridge, shape (groups, n, n)."""
+        second = self._second(groups)
+        penalty = np.maximum(ridge * np.trace(second, axis1=1, axis2=2) / second.shape[1], np.finfo(np.float32).tiny)
+        return np.stack([_inverse(part, add) for part, add in zip(second, penalty, strict=True)])
+
+    def _second(self, groups: int) -> Floats:
+        if self.moments is not None:
+            return self.moments.covariance
+        size = self.kernel.shape[0] * self.kernel.shape[1]
+        return np.broadcast_to(np.eye(size), (groups, size, size))
+
 
 @dataclass(frozen=True)
 class Elimination:
@@ -153,21 +174,14 @@ class _Reader:
     def of(cls, channels: Channels, layer: LayerInputs, alive: NDArray[np.bool_], ridge: float) -> "_Reader":
         positions, group_inputs, outputs = layer.kernel.shape
         groups = len(channels.inputs) // group_inputs
-        weights, size = by_group(layer.kernel, groups), positions * group_inputs
-        second = np.broadcast_to(np.eye(size), (groups, size, size))
-        if layer.moments is not None:
-            second = layer.moments.covariance
-        variance = float(np.einsum("gno,gno->", weights, second @ weights))
-        trace = np.trace(second, axis1=1, axis2=2)
-        penalty = np.maximum(ridge * trace / size, np.finfo(np.float32).tiny)
-        inverse = np.stack([_inverse(part, add) for part, add in zip(second, penalty, strict=True)])
+        size = positions * group_inputs
         units = channels.inputs.reshape(groups, 1, group_inputs)
         reader = cls(
             inputs=np.broadcast_to(units, (groups, positions, group_inputs)).reshape(groups, size).copy(),
             outputs=channels.outputs.reshape(groups, outputs // groups),
-            inverse=inverse,
-            weights=weights,
-            variance=variance or 1.0,
+            inverse=layer.inverse(groups, ridge),
+            weights=layer.weights(groups),
+            variance=layer.variance(groups),
         )
         for unit in np.unique(channels.inputs[~alive[channels.inputs]]).tolist():
             reader.remove(unit)

@@ -238,7 +238,7 @@ class CompressSettings:
         given = [*(["augment"] if self.augment else []), *(["distill"] if self.distill else [])]
         if self.epochs != 0 or not given:
             return ""
-        return f"Nothing is retrained, so {' and '.join(f'--{name}' for name in given)} change nothing."
+        return f"Nothing is retrained: {' and '.join(f'--{name}' for name in given)} can do nothing."
 
     @property
     def scorer(self) -> str | RayExecutor:

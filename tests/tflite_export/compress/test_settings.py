@@ -154,6 +154,6 @@ def test_no_epochs_are_none(batch):
 
 def test_options_that_do_nothing_without_epochs_are_named():
     assert CompressSettings(epochs=0, augment=("flip",), distill=0.5).idle == (
-        "Nothing is retrained, so --augment and --distill change nothing."
+        "Nothing is retrained: --augment and --distill can do nothing."
     )
     assert CompressSettings(epochs=0).idle == CompressSettings(augment=("flip",)).idle == ""
