@@ -42,25 +42,38 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
     received: list[int] = []
     try:
-        with _interrupted_by_sigterm(received):
+        with _interrupted_by_signals(received):
             with contextlib.nullcontext() if arguments.quiet else Console(stderr=True).status("Loads TensorFlow"):
                 import_quietly()
             _COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interruption:
-        line = str(interruption) or "interrupted, nothing was written."
-        Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
+        _tell(str(interruption) or "interrupted, nothing was written.")
         return 128 + (received or [signal.SIGINT])[0]
-    except (ValueError, TypeError, OSError, RuntimeError, MemoryError, ModuleNotFoundError) as error:
+    except Exception as error:
+        if received:  # what TensorFlow and Keras made of an interruption in the midst of their own code
+            _tell("interrupted. Where something was kept, the same command goes on from there.")
+            return 128 + received[0]
+        if not isinstance(error, _TOLD_IN_A_LINE):
+            raise
         logging.debug("Traceback:", exc_info=True)
-        line = " ".join(str(error).split()) or type(error).__name__
-        Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
+        _tell(" ".join(str(error).split()) or type(error).__name__)
         return 1
     return 0
 
 
+_TOLD_IN_A_LINE = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ModuleNotFoundError)
+
+
+def _tell(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
+
+
 @contextlib.contextmanager
-def _interrupted_by_sigterm(received: list[int]) -> Iterator[None]:
-    """Within the block SIGTERM does what Ctrl-C does; which signal it was is appended."""
+def _interrupted_by_signals(received: list[int]) -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM raise KeyboardInterrupt; which signal it was is appended.
+
+    A process that was told to be deaf to Ctrl-C stays so.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
         yield
         return
@@ -69,11 +82,15 @@ def _interrupted_by_sigterm(received: list[int]) -> Iterator[None]:
         received.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heard = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        heard.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 # The packages are imported by the commands that need them: --help and usage errors answer at once.

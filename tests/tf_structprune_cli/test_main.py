@@ -1,6 +1,7 @@
 """The command line: exit statuses, one line for each bad input, what is printed."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import signal
@@ -241,6 +242,34 @@ def test_interruption_exits_with_130_and_leaves_only_what_goes_on(compress, tmp_
     assert status == 130 and only_told_before(out)
     assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
     assert tiny.entries(tmp_path) == [".out.work"]
+
+
+def test_interruption_that_became_an_error_of_other_code_is_one(compress, tmp_path, monkeypatch):
+    def wrapped(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("in user code: a shape is None") from None
+
+    monkeypatch.setattr(_job, "retrain", wrapped)
+    status, _, err = compress("--candidates=1")
+    assert status == 130
+    assert err == ("tf-structprune: interrupted. What was done so far is kept; the same command goes on from there.\n")
+    assert tiny.entries(tmp_path) == [".out.work"]
+
+
+def test_error_of_native_code_behind_a_signal_is_an_interruption(capsys, monkeypatch):
+    class NativeError(Exception):
+        """What has no line of its own."""
+
+    def interrupted(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise NativeError
+
+    monkeypatch.setitem(_main._COMMANDS, "inspect", interrupted)
+    assert main(["inspect", "model.keras"]) == 143
+    assert capsys.readouterr().err.startswith("tf-structprune: interrupted. ")
 
 
 @pytest.mark.sweep

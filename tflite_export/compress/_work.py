@@ -146,7 +146,9 @@ class Work:
             raise KeyboardInterrupt(_INTERRUPTED) from interruption
         except RefusedError:
             raise  # what was reached is kept, see `keep_refused`
-        except (ValueError, TypeError, VerificationError):
+        except (ValueError, TypeError, VerificationError) as error:
+            if _is_interruption(error):
+                raise KeyboardInterrupt(_INTERRUPTED) from error
             self.remove()  # the same command would say the same again
             raise
 
@@ -161,6 +163,13 @@ class Work:
                 (folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # there are files of the user's own
                 folder.rmdir()
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether an error is what other code made of an interruption in its midst, as Keras's and AutoGraph's do."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 NO_WORK = Work()
