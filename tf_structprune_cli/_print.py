@@ -37,8 +37,8 @@ def print_report(report: CompressReport, console: Console) -> None:
 
 
 def _print_allocation(allocation: Allocation, console: Console) -> None:
-    budget = allocation.budget
-    table = Table(title=f"{budget.kind} of at most {100 * budget.fraction:g} %, {allocation.method}")
+    asked = "; ".join(f"{spent.budget.kind} of at most {spent.budget.asked}" for spent in allocation.spent)
+    table = Table(title=f"{asked}, {allocation.method}")
     for column in ("group", "units", "kept"):
         table.add_column(column, justify="left" if column == "group" else "right", overflow="fold")
     for name, kept in allocation.kept.items():

@@ -8,6 +8,7 @@ from tflite_export.bench import Device as Device
 from tflite_export.bench import Host as Host
 from tflite_export.bench import benchmark as benchmark
 from tflite_export.bench import benchmark_together as benchmark_together
+from tflite_export.bench import file_costs as file_costs
 from tflite_export.bench import latency_cost as latency_cost
 from tflite_export.compress import CompressReport as CompressReport
 from tflite_export.compress import CompressSettings as CompressSettings

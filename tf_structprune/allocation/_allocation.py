@@ -11,19 +11,40 @@ from tf_structprune.search import Metric
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a budget allowed and what was used of it.
+
+    Attributes:
+        budget: what was asked for.
+        before: cost of the model without masks, in what the budget counts.
+        after: cost with the units that stay; as measured where it is measured.
+    """
+
+    budget: Budget
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        before, after = (self.budget.text(cost) for cost in (self.before, self.after))
+        joint = "," if self.budget.fraction is None else " of"
+        return f"{before} -> {after}, {100 * self.after / self.before:.1f} %{joint} at most {self.budget.asked}"
+
+
+@dataclass(frozen=True)
 class Allocation:
     """How many units each prunable group keeps.
 
     Attributes:
         kept: units that stay, by group name; a unit is one channel, or several that only go together.
         units: units that the group has in all, by group name.
-        budget: what was asked for.
+        budget: what was asked for, the first of several.
         cost_before: cost of the model without masks, in what the budget counts, microseconds for a latency.
-        cost_after: cost with these units; for a latency as measured.
+        cost_after: cost with these units; as measured where it is measured.
         method: how it was found: "uniform", "greedy", "evolutionary" or "least_squares".
         score: score of the masks by importance with these units, before retraining; higher is better.
         score_before: score of the model with the masks that it had.
         metric: how the scores are told.
+        others: what else was asked for and used.
 
     Raises:
         ValueError: groups or counts that do not fit together.
@@ -38,6 +59,7 @@ class Allocation:
     score: float
     score_before: float
     metric: Metric
+    others: tuple[Spent, ...] = ()
 
     def __post_init__(self) -> None:
         if list(self.kept) != list(self.units):
@@ -56,6 +78,11 @@ class Allocation:
     def fraction(self) -> float:
         """Share of the cost that stays."""
         return self.cost_after / self.cost_before
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """All that was asked for and used."""
+        return (Spent(self.budget, self.cost_before, self.cost_after), *self.others)
 
     def check(self, graph: PrunableGraph) -> None:
         """Refuse a graph with other groups.
@@ -79,11 +106,9 @@ class Allocation:
         return "\n".join(["| group | units | kept | share |", "| --- | ---: | ---: | ---: |", *rows])
 
     def __str__(self) -> str:
-        before, after = (self.budget.text(cost) for cost in (self.cost_before, self.cost_after))
         return (
-            f"{self.method}: {before} -> {after}, {100 * self.fraction:.1f} % of at most "
-            f"{100 * self.budget.fraction:g} %. {self.metric.name} before retraining: {self.metric.text(self.score)}, "
-            f"without pruning {self.metric.text(self.score_before)}.\n{self.table()}"
+            f"{self.method}: {'; '.join(map(str, self.spent))}. {self.metric.name} before retraining: "
+            f"{self.metric.text(self.score)}, without pruning {self.metric.text(self.score_before)}.\n{self.table()}"
         )
 
     def to_json(self) -> str:
@@ -100,7 +125,10 @@ class Allocation:
         try:
             values: dict[str, Any] = json.loads(text)
             budget, metric = Budget(**values.pop("budget")), Metric(**values.pop("metric"))
-            return cls(budget=budget, metric=metric, **values)
+            others = tuple(
+                Spent(**(spent | {"budget": Budget(**spent["budget"])})) for spent in values.pop("others", ())
+            )
+            return cls(budget=budget, metric=metric, others=others, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"That is no allocation. Received: {type(error).__name__}: {error}. Write it with Allocation.to_json."

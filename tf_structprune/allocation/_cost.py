@@ -46,7 +46,7 @@ class CountedCost:
         """What a budget counts.
 
         Args:
-            budget: what is counted; MACs for a latency, of which they are the parts.
+            budget: what is counted; MACs for a latency, and bytes of weights for flash, of which they are the parts.
             graph: the traced model.
             weights: the weights of the model, see `graph.weight_shapes`, for the kind "parameters".
         """
@@ -57,7 +57,7 @@ class CountedCost:
                  maps.made(weight.layer, count=weight.by_output), _WHOLE)
                 for weight in weights
             ]  # fmt: skip
-        elif budget.kind == "bytes":
+        elif budget.kind in ("bytes", "flash"):
             terms = [term for layer in graph.layers for term in _byte_terms(layer, maps, budget.weight_bits)]
         else:
             terms = [term for layer in graph.layers for term in _mac_terms(layer, maps)]

@@ -1,8 +1,7 @@
 """From a graph, a budget and a score to the allocation: uniform, greedy, evolutionary."""
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -10,11 +9,11 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.allocation._allocation import Allocation
-from tf_structprune.allocation._budget import Budget
-from tf_structprune.allocation._choices import Choices, CostCap, Steps, first_within, joined, meets
+from tf_structprune.allocation._allocation import Allocation, Spent
+from tf_structprune.allocation._choices import Choices, CostCap, Steps, first_within, joined
 from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
+from tf_structprune.allocation._limits import Bound, Limit, ShareCost
 from tf_structprune.allocation._space import AllocationSpace
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Importance, MaskSet, kept_space
@@ -26,9 +25,6 @@ _SCORE = Metric("score")
 Method = MethodName | EvolutionaryParticleFilter
 """How units are allocated; an `EvolutionaryParticleFilter` is "evolutionary" with settings of one's own."""
 
-CostFunction = Callable[[Mapping[str, int]], float]
-"""A measured cost, from the units that each prunable group keeps, by name."""
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -37,30 +33,24 @@ class Problem:
     Attributes:
         graph: the traced model.
         base: masks that are there; units that they removed stay removed.
-        budget: what the network may cost.
-        count: what the budget counts, the MACs by layer for a latency.
+        limits: what the network may cost, at least one; all of them are met.
         importance: by group, shape (units,); the most important units stay.
         score: scores of candidates, higher is better.
-        measure: the measured cost, for a latency only.
         path: the group that goes down a step, one after the other, for the method "least_squares".
     """
 
     graph: PrunableGraph
     base: MaskSet
-    budget: Budget
-    count: CountedCost
+    limits: tuple[Limit, ...]
     importance: Importance
     score: Callable[[Sequence[MaskSet]], Sequence[float]]
-    measure: CostFunction | None = None
     path: NDArray[np.int64] | None = None
 
-    def __post_init__(self) -> None:
-        if (self.budget.kind == "latency") != (self.measure is not None):
-            raise ValueError(
-                f"A latency is measured by a cost function, and nothing else is. Received: kind={self.budget.kind!r} "
-                f"{'without' if self.measure is None else 'with'} cost. Use cost=tflite_export.latency_cost(masked) "
-                "with Budget('latency', ...) only."
-            )
+    @functools.cached_property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The limits of this network; those that are counted first, for they cost nothing to look at."""
+        bounds = [Bound.of(limit, self.graph) for limit in self.limits]
+        return tuple(sorted(bounds, key=lambda bound: bound.measured))
 
 
 @dataclass(frozen=True)
@@ -69,22 +59,22 @@ class _Run:
 
     problem: Problem
     choices: Choices
-    cost: Callable[[tuple[int, ...]], float]  # of kept units
-    whole: float  # cost without masks
     scores: dict[tuple[int, ...], float] = field(default_factory=dict)  # by steps
 
     @property
-    def limit(self) -> float:
-        """Largest cost."""
-        return self.problem.budget.fraction * self.whole
+    def bounds(self) -> tuple[Bound, ...]:
+        """What the network may cost."""
+        return self.problem.bounds
 
-    def cost_of(self, steps: Steps) -> float:
-        """Cost of an allocation, measured if the budget is."""
-        return self.cost(tuple(self.choices.kept(steps).tolist()))
+    @property
+    def measured(self) -> bool:
+        """Whether a cost is measured, so that no estimate tells for sure what fits."""
+        return any(bound.measured for bound in self.bounds)
 
     def fits(self, steps: Steps) -> bool:
-        """Whether it is within the limit."""
-        return bool(meets(self.cost_of(steps), self.limit))
+        """Whether it is within every limit."""
+        kept = self.choices.kept(steps)
+        return all(bound.fits(kept) for bound in self.bounds)
 
     def masks_of(self, steps: Steps) -> MaskSet:
         """The masks that keep its most important units."""
@@ -127,13 +117,16 @@ def find_allocation(
       uniform one; every particle is repaired to the budget and scored with the masks of its most important units.
       The result is never worse than either of them on the score.
 
-    A latency is not counted but measured. The greedy path is laid by an estimate, a price for the MACs of each layer
-    fitted to measurements of each group alone at the same levels; the place on it where the budget is met is found by
-    bisection on real measurements, and so is the uniform one. The filter's particles are repaired to the estimate
-    for the greedy allocation; of all that were scored, the best whose own measurement meets the budget is taken.
+    Of several budgets all are met: where one cost is asked for, it is the largest share of a budget that is used up.
+
+    A latency, the flash and the arena are not counted but measured. The greedy path is laid by an estimate, for a
+    latency a price for the MACs of each layer fitted to measurements of each group alone at the same levels; the place
+    on it where the budget is met is found by bisection on real measurements, and so is the uniform one. The filter's
+    particles are repaired to the estimate for the greedy allocation; of all that were scored, the best whose own
+    measurement meets the budget is taken.
 
     Args:
-        problem: the model, its budget and its score.
+        problem: the model, its budgets and its score.
         method: "uniform", "greedy", "evolutionary", "least_squares", or an `EvolutionaryParticleFilter`.
         levels: numbers of units at which each group is scored alone.
         seed: seed of the evolutionary method.
@@ -150,12 +143,12 @@ def find_allocation(
         return _result(run, _along(run, run.choices.even_path()), name, metric)
     if name == "least_squares":
         return _result(run, _down(run, _path_of(problem)), name, metric)
-    greedy, estimate = _greedy(run, levels)
+    greedy, estimates = _greedy(run, levels)
     if name == "greedy":
         return _result(run, greedy, name, metric)
     search = method if isinstance(method, EvolutionaryParticleFilter) else EvolutionaryParticleFilter()
     starts = (greedy, _along(run, run.choices.even_path()))
-    return _result(run, _evolved(run, search, starts, estimate, seed), name, metric)
+    return _result(run, _evolved(run, search, starts, estimates, seed), name, metric)
 
 
 def _method_name(method: Method) -> MethodName:
@@ -179,30 +172,11 @@ def _path_of(problem: Problem) -> NDArray[np.int64]:
 
 
 def _begun(problem: Problem) -> _Run:
-    """The run, after its budget is known to be in reach."""
-    choices = Choices.of(problem.graph, problem.base)
-    all_units = tuple(group.size for group in problem.graph.prunable_groups)
-
-    @functools.cache  # a second measurement of the same units would not be the same
-    def cost(kept: tuple[int, ...]) -> float:
-        if problem.measure is None:
-            return float(problem.count(np.array(kept, np.int64)))
-        return _checked_cost(float(problem.measure(dict(zip(choices.names, kept, strict=True)))))
-
-    run = _Run(problem, choices, cost, cost(all_units))
-    if not run.fits(choices.most):
-        least = math.ceil(1e4 * run.cost_of(choices.most) / run.whole) / 1e4
-        raise ValueError(
-            f"Budget '{problem.budget.kind}': removing feature maps does not make the network that cheap. Received: "
-            f"fraction={problem.budget.fraction:g}. Use at least {least:.4f}, or smaller min_channels."
-        )
+    """The run, after its budgets are known to be in reach."""
+    run = _Run(problem, Choices.of(problem.graph, problem.base))
+    for bound in run.bounds:
+        bound.check_reach(run.choices.kept(run.choices.most))
     return run
-
-
-def _checked_cost(cost: float) -> float:
-    if not 0 < cost < np.inf:  # also refuses NaN
-        raise ValueError(f"A measured cost must be positive and finite. Received: {cost}. Check the cost function.")
-    return cost
 
 
 def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
@@ -213,7 +187,7 @@ def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
 def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
     """Down a path until the budget is met, and up again where it allows, the latest steps first."""
     steps = _along(run, path)
-    if run.problem.measure is not None:
+    if run.measured:
         return steps
     taken = path[: int(steps.sum())]
 
@@ -221,11 +195,11 @@ def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
         del steps
         return int(max(groups, key=lambda group: np.flatnonzero(taken == group).max(initial=-1)))
 
-    return CostCap(run.choices, run.problem.count, run.limit).raised(steps, pick)
+    return CostCap(run.choices, ShareCost.of(run.bounds), 1.0).raised(steps, pick)
 
 
-def _greedy(run: _Run, levels: int) -> tuple[Steps, Cost]:
-    """The greedy allocation, and the cost by which its path was laid."""
+def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
+    """The greedy allocation, and the costs by which its path was laid."""
     alone = run.choices.levels(levels)
     whole = np.zeros(len(run.choices.names), np.int64)
     rows = joined(run.choices, alone)
@@ -234,11 +208,13 @@ def _greedy(run: _Run, levels: int) -> tuple[Steps, Cost]:
     values = iter(scores)
     by_group = [{int(step): next(values) for step in steps} for steps in alone]
     sensitivity = Sensitivity.of(run.choices, _finite(score), by_group)
-    if run.problem.measure is not None:
-        estimate = _estimated(run, np.stack([whole, *rows, run.choices.most]))
-        return _along(run, greedy_path(run.choices, estimate, sensitivity)), estimate
-    path = greedy_path(run.choices, run.problem.count, sensitivity, limit=run.limit)
-    return _given_back(run, _along(run, path), sensitivity), run.problem.count
+    points = np.stack([whole, *rows, run.choices.most])
+    estimates = tuple(_estimated(run, bound, points) for bound in run.bounds)
+    cost = ShareCost.of(run.bounds, estimates)
+    if run.measured:
+        return _along(run, greedy_path(run.choices, cost, sensitivity)), estimates
+    path = greedy_path(run.choices, cost, sensitivity, limit=1.0)
+    return _given_back(run, _along(run, path), sensitivity), estimates
 
 
 def _finite(score: float) -> float:
@@ -250,37 +226,48 @@ def _finite(score: float) -> float:
     return score
 
 
-def _estimated(run: _Run, points: Steps) -> FittedCost:
-    """The cost of the points, measured, as a price for each layer's MACs."""
+def _estimated(run: _Run, bound: Bound, points: Steps) -> Cost:
+    """An estimate of a cost; where only its parts are known, their prices are fitted to the points, measured."""
+    estimate = bound.limit.estimate
+    if not bound.measured or not isinstance(estimate, CountedCost):
+        return estimate
     logging.info("Measuring %d allocations.", len(points))
-    costs = np.array([run.cost_of(steps) for steps in points])
-    return FittedCost.of(run.problem.count, run.choices.kept(points), costs)
+    kept = run.choices.kept(points)
+    return FittedCost.of(estimate, kept, np.array([bound.cost(each) for each in kept]))
 
 
 def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
     """Units back where they save most for their cost, as far as the budget goes."""
-    count, choices = run.problem.count, run.choices
+    cost, choices = ShareCost.of(run.bounds), run.choices
 
     def pick(steps: Steps, groups: NDArray[np.int64]) -> int:
         up = np.maximum(steps - 1, 0)
         alone = np.where(np.eye(len(steps), dtype=bool), up, steps)
-        price = count(choices.kept(alone)) - count(choices.kept(steps))
-        saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12 * run.whole)
+        price = cost(choices.kept(alone)) - cost(choices.kept(steps))
+        saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12)
         return int(groups[saved[groups].argmax()])
 
-    return CostCap(choices, count, run.limit).raised(steps, pick)
+    return CostCap(choices, cost, 1.0).raised(steps, pick)
 
 
 def _evolved(
-    run: _Run, search: EvolutionaryParticleFilter, starts: tuple[Steps, ...], estimate: Cost, seed: int
+    run: _Run,
+    search: EvolutionaryParticleFilter,
+    starts: tuple[Steps, ...],
+    estimates: tuple[Cost, ...],
+    seed: int,
 ) -> Steps:
     """The allocation of the best score among all that the filter scored and that meet the budget."""
     problem, rng = run.problem, np.random.default_rng(seed)
-    most = run.limit if problem.measure is None else float(estimate(run.choices.kept(starts[0])))
+    first = run.choices.kept(starts[0])
+    most = [
+        float(estimate(first)) if bound.measured else bound.most
+        for bound, estimate in zip(run.bounds, estimates, strict=True)
+    ]
     space = AllocationSpace(
         graph=problem.graph,
         base=problem.base,
-        limit=CostCap(run.choices, estimate, most),
+        limit=CostCap(run.choices, ShareCost(estimates, tuple(most)), 1.0),
         importance=problem.importance,
         starts=starts,
     )
@@ -299,16 +286,19 @@ def _evolved(
 
 
 def _result(run: _Run, steps: Steps, method: str, metric: Metric) -> Allocation:
-    groups = run.problem.graph.prunable_groups
+    groups, kept = run.problem.graph.prunable_groups, run.choices.kept(steps)
     score, before = run.score([steps, np.zeros(len(groups), np.int64)])
+    costs = {bound.limit.budget: Spent(bound.limit.budget, bound.whole, bound.cost(kept)) for bound in run.bounds}
+    first, *others = (costs[limit.budget] for limit in run.problem.limits)
     return Allocation(
         kept=run.choices.by_name(steps),
         units={group.name: group.size for group in groups},
-        budget=run.problem.budget,
-        cost_before=run.whole,
-        cost_after=run.cost_of(steps),
+        budget=first.budget,
+        cost_before=first.before,
+        cost_after=first.after,
         method=method,
         score=score,
         score_before=_finite(before),
         metric=metric,
+        others=tuple(others),
     )

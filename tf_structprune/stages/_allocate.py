@@ -1,18 +1,23 @@
 """Allocate a budget among the channel groups of a masked model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from tf_structprune.allocation import (
+    MEASURED,
     Allocation,
     Budget,
     Choices,
     CostFunction,
     CountedCost,
+    Limit,
     Method,
     Problem,
+    ShareCost,
+    as_budgets,
     find_allocation,
 )
 from tf_structprune.channels import PrunableGraph
@@ -27,12 +32,12 @@ from tf_structprune.task import check_validation
 
 def allocate(
     masked: keras.Model | MaskedModel,
-    budget: Budget,
+    budget: Budget | str | Sequence[Budget | str],
     *,
     validation_data: tuple[Any, Any],
     method: Method = "greedy",
     score: Any = "mcr",
-    cost: CostFunction | None = None,
+    cost: CostFunction | Mapping[str, CostFunction] | None = None,
     levels: int = 8,
     seed: int = 0,
     batch_size: int = 256,
@@ -53,12 +58,14 @@ def allocate(
     Args:
         masked: a model from `wrap` with "feature_map"; it is left with the masks it had, and maps that they
             removed stay removed.
-        budget: what the network may cost, e.g. `Budget("macs", 0.5)`.
+        budget: what the network may cost, e.g. `Budget("macs", 0.5)` or "macs=6M", or several, which are all met.
         validation_data: pair of arrays (x, y) held out from training; some thousand samples are enough.
         method: "uniform", "greedy", "evolutionary", "least_squares", or a `search.EvolutionaryParticleFilter`.
         score: "mcr" or another score, see `scoring.as_score`.
-        cost: for `Budget("latency", ...)` what measures it, e.g. `tflite_export.latency_cost(masked)`: a function of
-            the kept units by group name that returns a positive number.
+        cost: for a budget of latency, flash or arena what measures it, e.g. `tflite_export.latency_cost(masked)`: a
+            function of the kept units by group name that returns a positive number; of several such budgets a
+            dictionary by kind. Where a function has an attribute `estimate`, a cost as `allocation.Limit` takes it,
+            and `why`, what decides a cost, they are used.
         levels: numbers of units at which each group is scored (and timed) alone.
         seed: seed of the evolutionary method.
         batch_size: samples a prediction step.
@@ -66,39 +73,52 @@ def allocate(
 
     Raises:
         TypeError: validation data that are no pair.
-        ValueError: a model without masks or groups, a budget out of reach, a latency without `cost`, an unknown
-            executor, another setting out of range, or a score that is not a number.
+        ValueError: a model without masks or groups, a budget out of reach, two of a kind, a measured one without
+            `cost`, an unknown executor, another setting out of range, or a score that is not a number.
     """
     # Ten names: what is asked for, what it is judged by, and how it is searched, each by keyword.
     validation = check_validation(validation_data, score, batch_size)
     handle = MaskedModel.of(masked)
     graph, base = handle.graph, handle.masks
     _check_wrapped(graph, base)
-    count = CountedCost.of(budget, graph, weight_shapes(handle.model, graph))
-    importance, path = l1(handle.model, graph, FEATURE_MAP, validation.x), None
+    problem = Problem(
+        graph=graph,
+        base=base,
+        limits=_limits(as_budgets(budget), handle, cost),
+        importance=l1(handle.model, graph, FEATURE_MAP, validation.x),
+        score=lambda candidates: scorer.score(candidates).values.tolist(),
+    )
     if method == "least_squares":
-        order = elimination_of(handle.model, graph, validation.x, Choices.of(graph, base), count)
-        importance, path = order.importance, order.path
+        choices = Choices.of(graph, base)
+        order = elimination_of(handle.model, graph, validation.x, choices, ShareCost.of(problem.bounds))
+        problem = replace(problem, importance=order.importance, path=order.path)
     scorer = Scorer(handle, validation, racing=False, executor=as_executor(executor))
-
-    def scores(candidates: Sequence[MaskSet]) -> list[float]:
-        values: list[float] = scorer.score(candidates).values.tolist()
-        return values
-
     try:
-        problem = Problem(
-            graph=graph,
-            base=base,
-            budget=budget,
-            count=count,
-            importance=importance,
-            score=scores,
-            measure=cost,
-            path=path,
-        )
         return find_allocation(problem, method, levels=levels, seed=seed, metric=validation.score.metric)
     finally:
         scorer.close()
+
+
+def _limits(
+    budgets: tuple[Budget, ...], handle: MaskedModel, cost: CostFunction | Mapping[str, CostFunction] | None
+) -> tuple[Limit, ...]:
+    """The budgets, each with what counts or measures it."""
+    weights = weight_shapes(handle.model, handle.graph)
+    measures = cost if isinstance(cost, Mapping) else {each.kind: cost for each in budgets if each.kind in MEASURED}
+    unused = sorted(set(measures) - {each.kind for each in budgets}) if isinstance(cost, Mapping) else []
+    if unused or (cost is not None and not measures):
+        raise ValueError(
+            f"A cost function measures a budget of {', '.join(MEASURED)} that was given. Received: cost "
+            f"{f'of {unused[0]}' if unused else ''} beside {', '.join(each.kind for each in budgets)}. Leave it out."
+        )
+    return tuple(_limit(each, handle, weights, measures.get(each.kind)) for each in budgets)
+
+
+def _limit(budget: Budget, handle: MaskedModel, weights: Any, measure: CostFunction | None) -> Limit:
+    estimate = getattr(measure, "estimate", None) or CountedCost.of(budget, handle.graph, weights)
+    if measure is None or not hasattr(measure, "why"):
+        return Limit(budget, estimate, measure)
+    return Limit(budget, estimate, measure, measure.why)
 
 
 def _check_wrapped(graph: PrunableGraph, masks: MaskSet) -> None:

@@ -6,6 +6,8 @@ from tflite_export.bench._benchmark import benchmark_together as benchmark_toget
 from tflite_export.bench._device import HOST as HOST
 from tflite_export.bench._device import Device as Device
 from tflite_export.bench._device import Host as Host
+from tflite_export.bench._file_cost import FILE_KINDS as FILE_KINDS
+from tflite_export.bench._file_cost import file_costs as file_costs
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications
 from tflite_export.bench._latency_cost import latency_cost as latency_cost
 from tflite_export.bench._multiplications import LayerMultiplications as LayerMultiplications

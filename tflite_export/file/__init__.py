@@ -1,6 +1,8 @@
 """A `.tflite` file as a value: what is in it, what its bytes are for, what can be edited in it."""
 
 from tflite_export.file._activations import activation_peak_bytes as activation_peak_bytes
+from tflite_export.file._activations import live_signals as live_signals
+from tflite_export.file._activations import size_bytes as size_bytes
 from tflite_export.file._describe import ModelDescription as ModelDescription
 from tflite_export.file._describe import OperatorDescription as OperatorDescription
 from tflite_export.file._describe import TensorDescription as TensorDescription

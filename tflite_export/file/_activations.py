@@ -39,16 +39,16 @@ def activation_peak_bytes(description: ModelDescription) -> int:
     Raises:
         ValueError: a signal of a type without a fixed size, such as a string.
     """
+    tensors = description.tensors
+    return max((sum(size_bytes(tensors[at]) for at in alive) for alive in live_signals(description)), default=0)
+
+
+def live_signals(description: ModelDescription) -> tuple[tuple[int, ...], ...]:
+    """The signals that are alive during each operator, as numbers of tensors; see `activation_peak_bytes`."""
     born, dies = _lifetimes(description)
     signals = [index for index in born if not description.tensors[index].constant]
-    sizes = {index: size_bytes(description.tensors[index]) for index in signals}
-    return max(
-        (
-            sum(sizes[index] for index in signals if born[index] <= step <= dies[index])
-            for step in range(len(description.operators))
-        ),
-        default=0,
-    )
+    steps = range(len(description.operators))
+    return tuple(tuple(index for index in signals if born[index] <= step <= dies[index]) for step in steps)
 
 
 def _lifetimes(description: ModelDescription) -> tuple[dict[int, int], dict[int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tests.graphs import chain_graph
-from tf_structprune.allocation import Budget, Choices, CountedCost, Problem
+from tf_structprune.allocation import Budget, Choices, CountedCost, Limit, Problem
 from tf_structprune.masks import MaskSet
 
 GRAPH = chain_graph([2, 6, 12, 16, 10, 3])
@@ -39,7 +39,7 @@ class Planted:
         return scores
 
 
-def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, measure=None):
+def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, measure=None, others=()):
     """A problem over the graph, with one price a group in order."""
     budget = Budget("macs", 0.5) if budget is None else budget
     score = Planted(dict(zip(NAMES, prices, strict=True)))
@@ -49,10 +49,8 @@ def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, m
     return Problem(
         graph=graph,
         base=base,
-        budget=budget,
-        count=count,
+        limits=(Limit(budget, count, measure), *others),
         importance=importance,
         score=score,
-        measure=measure,
         path=Choices.of(graph, base).even_path()[::-1],
     )

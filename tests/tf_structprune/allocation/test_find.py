@@ -7,7 +7,7 @@ import pytest
 
 from tests.graphs import chain_graph
 from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
-from tf_structprune.allocation import METHODS, Budget, Choices, find_allocation
+from tf_structprune.allocation import METHODS, Budget, Choices, CountedCost, Limit, find_allocation
 from tf_structprune.masks import MaskSet
 from tf_structprune.search import EvolutionaryParticleFilter, Metric
 
@@ -22,7 +22,7 @@ def raised_by_one(problem, allocation):
     choices = Choices.of(problem.graph, problem.base)
     steps = choices.steps_of(allocation.kept)
     for at in np.flatnonzero(steps > 0):
-        yield float(problem.count(choices.kept(steps - (np.arange(len(steps)) == at))))
+        yield float(problem.limits[0].estimate(choices.kept(steps - (np.arange(len(steps)) == at))))
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.77, 1.0])
@@ -32,10 +32,55 @@ def test_budget_is_met_and_not_overshot_by_more_than_one_unit(method, kind, frac
     problem = problem_of(budget=Budget(kind, fraction))
     found = find_allocation(problem, method)
     limit = fraction * found.cost_before
-    assert found.cost_after == problem.count(np.array(list(found.kept.values()))) <= limit
+    assert found.cost_after == problem.limits[0].estimate(np.array(list(found.kept.values()))) <= limit
     overshoots = [cost > limit for cost in raised_by_one(problem, found)]
     assert any(overshoots) or fraction == 1
     assert all(overshoots) or method == "uniform"  # elsewhere no unit of any group fits any more
+
+
+@every_method
+def test_amount_is_met_as_its_share_is(method):
+    share = find_allocation(problem_of(budget=Budget("macs", 0.5)), method)
+    amount = find_allocation(problem_of(budget=Budget("macs", limit=0.5 * GRAPH.macs)), method)
+    assert amount.kept == share.kept
+
+
+@pytest.mark.parametrize("seed", range(3))
+@every_method
+def test_every_one_of_several_budgets_is_met(method, seed):
+    fractions = np.random.default_rng(seed).uniform(0.2, 0.9, 2)
+    macs, size = Budget("macs", fractions[0]), Budget("bytes", fractions[1])
+    other = Limit(size, CountedCost.of(size, GRAPH, ()))
+    found = find_allocation(problem_of(budget=macs, others=(other,)), method)
+    assert [spent.budget for spent in found.spent] == [macs, size]
+    shares = [spent.after / spent.before / fraction for spent, fraction in zip(found.spent, fractions, strict=True)]
+    assert 0.75 < max(shares) <= 1 + 1e-9
+
+
+@every_method
+def test_counted_and_measured_budgets_are_met_together(method):
+    latency = Budget("latency", 0.6)
+    clock, macs = Clock(), CountedCost.of(latency, GRAPH, ())
+    found = find_allocation(problem_of((1, 5, 1), others=(Limit(latency, macs, clock),)), method)
+    assert found.cost_after <= 0.5 * found.cost_before
+    (spent,) = found.others
+    assert spent.after == Clock()(found.kept) <= 0.6 * spent.before
+
+
+def test_amount_out_of_reach_names_the_least_and_what_binds():
+    limit = Limit(
+        Budget("arena", limit=10),
+        lambda kept: kept.sum(axis=-1),
+        lambda kept: 7 + sum(kept.values()),
+        why=lambda kept: f"Signals of {max(kept, key=kept.get)} lie there at once.",
+    )
+    message = (
+        r"Budget 'arena': removing feature maps does not make the network that cheap\. Received: at most 10 bytes\. "
+        rf"Signals of {NAMES[0]} lie there at once\. Use at least 10 bytes"
+    )
+    assert set(find_allocation(problem_of(others=(limit,))).kept.values()) == {1}
+    with pytest.raises(ValueError, match=message.replace("10 bytes", "9 bytes", 1)):
+        find_allocation(problem_of(others=(replace(limit, budget=Budget("arena", limit=9)),)))
 
 
 @every_method
@@ -147,7 +192,12 @@ def test_result_tells_what_was_asked_and_found():
     found = find_allocation(problem, "greedy", metric=MSE)
     lost = {name: found.units[name] - found.kept[name] for name in NAMES}
     assert found.score == -sum(price * lost[name] for name, price in zip(NAMES, (1, 2, 3), strict=True))
-    assert (found.budget, found.method, found.score_before, found.metric) == (problem.budget, "greedy", 0, MSE)
+    assert (found.budget, found.method, found.score_before, found.metric) == (
+        problem.limits[0].budget,
+        "greedy",
+        0,
+        MSE,
+    )
 
 
 # A measured cost: fixed microseconds, a price for the MACs of each layer, and noise that comes back the same.
@@ -162,7 +212,7 @@ class Clock:
     def __call__(self, kept):
         self.seen.append(tuple(kept.values()))
         rng = np.random.default_rng(self.seen[-1])
-        terms = problem_of().count.terms(np.array(list(kept.values())))
+        terms = problem_of().limits[0].estimate.terms(np.array(list(kept.values())))
         return (5 + float(terms @ [1e-3, 4e-3, 2e-3, 1e-3, 1e-3])) * (1 + self.noise * rng.random())
 
 
@@ -182,7 +232,7 @@ def test_greedy_takes_where_the_measured_cost_is():
     """All groups are alike to the score; only the MACs of one layer take time."""
 
     def seconds(kept):
-        return 1 + 1e-3 * float(problem_of().count.terms(np.array(list(kept.values())))[-1])
+        return 1 + 1e-3 * float(problem_of().limits[0].estimate.terms(np.array(list(kept.values())))[-1])
 
     found = find_allocation(problem_of(budget=Budget("latency", 0.6), measure=seconds), "greedy")
     assert found.kept[NAMES[2]] < found.units[NAMES[2]]
@@ -228,7 +278,9 @@ def test_graph_without_groups_is_refused():
 
 @pytest.mark.parametrize("kind, measure, told", [("latency", None, "without"), ("macs", Clock(), "with")])
 def test_cost_function_belongs_to_a_latency(kind, measure, told):
-    with pytest.raises(ValueError, match=rf"A latency is measured by a cost function.*kind='{kind}' {told} cost\. Use"):
+    with pytest.raises(
+        ValueError, match=rf"A cost function measures latency, flash, arena,.*kind='{kind}' {told} cost\. Use"
+    ):
         problem_of(budget=Budget(kind, 0.5), measure=measure)
 
 

@@ -18,7 +18,7 @@ def space_of(fraction=0.5, graph=GRAPH, base=None):
     return AllocationSpace(
         graph=graph,
         base=problem.base,
-        limit=CostCap(choices, problem.count, fraction * graph.macs),
+        limit=CostCap(choices, problem.limits[0].estimate, fraction * graph.macs),
         importance=problem.importance,
         starts=(choices.most, choices.most // 2),
     )

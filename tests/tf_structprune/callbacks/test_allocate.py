@@ -91,6 +91,37 @@ def test_cost_function_gives_the_latency(masked):
     assert found.kept["b"] <= 2
 
 
+@pytest.mark.parametrize("method", ["greedy", "least_squares"])
+def test_several_budgets_are_met_each_by_its_own_cost(masked, method):
+    costs = {"flash": lambda kept: 10.0 + kept["b"], "latency": lambda kept: 1.0 + kept["c"]}
+    budgets = ["macs=0.9", "flash=13B", sp.Budget("latency", 0.6)]
+    found = allocated(masked, budgets, cost=costs, method=method)
+    macs, flash, latency = found.spent
+    assert macs.after <= 0.9 * macs.before == 0.9 * sp.trace(masked).macs
+    assert flash.after == 10 + found.kept["b"] <= 13
+    assert latency.after == 1 + found.kept["c"] <= 0.6 * latency.before
+
+
+def test_estimate_and_reason_of_a_cost_function_are_used(masked):
+    class Arena:
+        estimate = staticmethod(lambda kept: kept.sum(axis=-1))
+
+        def __call__(self, kept):
+            return float(sum(kept.values()))
+
+        def why(self, kept):
+            return f"Maps of b: {kept['b']}."
+
+    with pytest.raises(ValueError, match=r"Received: at most 1 bytes\. Maps of b: 1\. Use at least \d bytes"):
+        allocated(masked, "arena=1B", cost=Arena())
+
+
+@pytest.mark.parametrize("cost", [len, {"latency": len}])
+def test_cost_of_no_budget_is_refused(masked, cost):
+    with pytest.raises(ValueError, match=r"A cost function measures a budget of .* that was given\. Received: cost"):
+        allocated(masked, "macs=0.5", cost=cost)
+
+
 def test_name_of_a_score_is_told(masked):
     assert (
         allocated(masked, method="uniform", score=keras.metrics.SparseCategoricalAccuracy("top1")).metric.name == "top1"
