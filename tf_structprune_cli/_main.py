@@ -163,11 +163,16 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _amount(arguments: argparse.Namespace) -> dict[str, Any]:
     """The budget, where one was asked for in place of a sparsity."""
-    from tf_structprune.allocation import Budget
+    from tf_structprune.allocation import as_budgets
 
+    if "smallest" in arguments and "sparsity" in arguments:
+        raise ValueError(
+            "The smallest model has the sparsity that the tolerance allows. Received: --smallest beside --sparsity "
+            f"{arguments.sparsity:g}. Leave one of them out."
+        )
     if "budget" in arguments:
-        return {"sparsity": Budget.parse(arguments.budget)}
-    if "allocation" in arguments:
+        return {"sparsity": as_budgets(arguments.budget)}
+    if "allocation" in arguments and "smallest" not in arguments:
         raise ValueError(
             f"--allocation says how a budget is allocated. Received: --allocation {arguments.allocation} without "
             "--budget. Add e.g. --budget macs=0.5."

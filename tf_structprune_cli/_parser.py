@@ -110,11 +110,13 @@ def _help_of(field: Field) -> str:
 def _add_budget(amount: Any) -> None:
     amount.add_argument(
         "--budget",
+        action="append",
         default=argparse.SUPPRESS,
-        metavar="KIND=FRACTION",
-        help="instead: the fraction of the model's macs, parameters, bytes or latency that may stay, allocated among "
-        "the layers by how much each loses, e.g. macs=0.5; latency is measured in LiteRT, int8, one thread. Feature "
-        "maps only",
+        metavar="KIND=AMOUNT",
+        help="instead: what the model may cost, a share of what it costs or an amount, allocated among the layers by "
+        "how much each loses: macs=0.5, macs=6M, parameters=20k, bytes=20KiB of weights, latency=3ms in LiteRT, int8, "
+        "one thread, flash=20KiB of the integer file, arena=30KiB of TFLite Micro; again for several, which are all "
+        "met. Feature maps only. Where the budget needs it the first convolution is pruned too",
     )
 
 

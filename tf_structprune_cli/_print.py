@@ -18,8 +18,10 @@ def print_report(report: CompressReport, console: Console) -> None:
         table.add_row(*figure.row(report))
     console.print(table)
     metric = report.metric
+    if report.steps:
+        _print_steps(report, console)
     for stage in report.stages:
-        if stage.allocation is not None:
+        if stage.allocation is not None and not report.steps:
             _print_allocation(stage.allocation, console)
         if not stage.accepted:
             console.print(
@@ -36,6 +38,17 @@ def print_report(report: CompressReport, console: Console) -> None:
         _print_multiplications(report.multiplications, console)
 
 
+def _print_steps(report: CompressReport, console: Console) -> None:
+    table = Table(title="Steps to the smallest model")
+    for column in ("step", "MACs", "int8 bytes", "latency (us)", f"validation {report.metric.name}", ""):
+        table.add_column(column, justify="left" if column in ("step", "") else "right")
+    for step in report.steps:
+        outcome = "handed over" if step.handed_over else "" if step.accepted else "taken back"
+        figures = f"{step.macs:,}", f"{step.flash_bytes:,}", f"{step.latency_us:,.1f}", report.metric.told(step.value)
+        table.add_row(step.name, *figures, outcome)
+    console.print(table)
+
+
 def _print_allocation(allocation: Allocation, console: Console) -> None:
     asked = "; ".join(f"{spent.budget.kind} of at most {spent.budget.asked}" for spent in allocation.spent)
     table = Table(title=f"{asked}, {allocation.method}")
@@ -44,6 +57,8 @@ def _print_allocation(allocation: Allocation, console: Console) -> None:
     for name, kept in allocation.kept.items():
         table.add_row(name, f"{allocation.units[name]:,}", f"{kept:,}")
     console.print(table)
+    for spent in allocation.spent:
+        console.print(f"{spent.budget.kind}: {spent}", highlight=False)
 
 
 def _print_fixed_point(report: CompressReport, console: Console) -> None:

@@ -110,7 +110,10 @@ OPTIONS = {
     "sparsity negative": ("--sparsity=-0.1", "sparsity must be in [0, 1). Received: sparsity=-0.1."),
     "sparsity nan": ("--sparsity=nan", "sparsity must be in [0, 1). Received: sparsity=nan."),
     "sparsity out of reach": ("--sparsity=0.999", "Granularity 'feature_map' cannot remove that much here."),
-    "budget of another form": ("--budget=half", "A budget is a kind and a fraction. Received: 'half'. Use e.g. macs="),
+    "budget of another form": (
+        "--budget=half",
+        "A budget is a kind and a share or an amount. Received: 'half'. Use e.g. macs=",
+    ),
     "budget unknown": ("--budget=flops=0.5", "Unknown kind of budget. Received: kind='flops'. Use one of: macs, "),
     "budget in percent": ("--budget=macs=50", "Budget 'macs': fraction must be in (0, 1]. Received: fraction=50.0."),
     "budget out of reach": ("--budget=macs=0.01", "Budget 'macs': removing feature maps does not make the network"),

@@ -22,5 +22,6 @@ from tf_structprune.allocation._greedy import greedy_path as greedy_path
 from tf_structprune.allocation._limits import Bound as Bound
 from tf_structprune.allocation._limits import CostFunction as CostFunction
 from tf_structprune.allocation._limits import Limit as Limit
+from tf_structprune.allocation._limits import OutOfReachError as OutOfReachError
 from tf_structprune.allocation._limits import ShareCost as ShareCost
 from tf_structprune.allocation._space import AllocationSpace as AllocationSpace

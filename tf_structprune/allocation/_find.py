@@ -133,7 +133,8 @@ def find_allocation(
         metric: how the scores are told, for the result.
 
     Raises:
-        ValueError: an unknown method, nothing to prune, a budget out of reach, or a score that is not a number.
+        OutOfReachError: a ValueError: a budget that cannot be met.
+        ValueError: an unknown method, nothing to prune, or a score that is not a number.
     """
     name = _method_name(method)
     if type(levels) is not int or levels < 1:

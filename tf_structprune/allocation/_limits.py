@@ -16,6 +16,10 @@ CostFunction = Callable[[Mapping[str, int]], float]
 """A measured cost, from the units that each prunable group keeps, by name."""
 
 
+class OutOfReachError(ValueError):
+    """A budget that the fewest units do not meet."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """A budget and how its cost is found out.
@@ -105,7 +109,7 @@ class Bound:
             least: the fewest units that each group may keep.
 
         Raises:
-            ValueError: they cost too much; names the least that is possible.
+            OutOfReachError: they cost too much; names the least that is possible.
         """
         if self.fits(least):
             return
@@ -115,7 +119,7 @@ class Bound:
             asked, possible = f"fraction={budget.fraction:g}", f"{math.ceil(1e4 * cost / self.whole) / 1e4:.4f}"
         else:
             asked, possible = f"at most {budget.asked}", budget.text(math.ceil(cost))
-        raise ValueError(
+        raise OutOfReachError(
             f"Budget '{budget.kind}': removing feature maps does not make the network that cheap. Received: {asked}."
             f"{f' {why}' if why else ''} Use at least {possible}, or smaller min_channels."
         )

@@ -9,6 +9,7 @@ import keras
 from tf_structprune.allocation import (
     MEASURED,
     Allocation,
+    Bound,
     Budget,
     Choices,
     CostFunction,
@@ -99,17 +100,44 @@ def allocate(
         scorer.close()
 
 
+def check_reach(
+    masked: keras.Model | MaskedModel,
+    budget: Budget | str | Sequence[Budget | str],
+    *,
+    cost: CostFunction | Mapping[str, CostFunction] | None = None,
+) -> None:
+    """Refuse budgets that are not met by the fewest feature maps that may stay.
+
+    Args:
+        masked: as for `allocate`, and so are the others.
+        budget: one or several.
+        cost: what measures those that are measured.
+
+    Raises:
+        allocation.OutOfReachError: a ValueError: a budget cannot be met; names the least that is possible.
+        ValueError: as of `allocate`.
+    """
+    handle = MaskedModel.of(masked)
+    choices = Choices.of(handle.graph, handle.masks)
+    for limit in _limits(as_budgets(budget), handle, cost):
+        Bound.of(limit, handle.graph).check_reach(choices.kept(choices.most))
+
+
 def _limits(
     budgets: tuple[Budget, ...], handle: MaskedModel, cost: CostFunction | Mapping[str, CostFunction] | None
 ) -> tuple[Limit, ...]:
     """The budgets, each with what counts or measures it."""
     weights = weight_shapes(handle.model, handle.graph)
-    measures = cost if isinstance(cost, Mapping) else {each.kind: cost for each in budgets if each.kind in MEASURED}
-    unused = sorted(set(measures) - {each.kind for each in budgets}) if isinstance(cost, Mapping) else []
-    if unused or (cost is not None and not measures):
+    kinds = [each.kind for each in budgets]
+    measures: Mapping[str, CostFunction] = {}
+    if isinstance(cost, Mapping):
+        measures = cost
+    elif cost is not None:
+        measures = {kind: cost for kind in kinds if kind in MEASURED} or {"function": cost}
+    if unused := sorted(set(measures) - set(kinds)):
         raise ValueError(
             f"A cost function measures a budget of {', '.join(MEASURED)} that was given. Received: cost "
-            f"{f'of {unused[0]}' if unused else ''} beside {', '.join(each.kind for each in budgets)}. Leave it out."
+            f"{unused[0]} beside {', '.join(kinds)}. Leave it out."
         )
     return tuple(_limit(each, handle, weights, measures.get(each.kind)) for each in budgets)
 

@@ -1,5 +1,6 @@
 """Flash and RAM of the file that a shrunk model becomes, as costs by which channels are allocated."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,7 +66,7 @@ def file_costs(
     if "flash" in kinds:
         costs["flash"] = FlashCost.of(files)
     if "arena" in kinds:
-        costs["arena"] = ArenaCost.of(files)
+        costs["arena"] = ArenaCost(files)
     return costs
 
 
@@ -199,16 +200,14 @@ class ArenaCost:
 
     Attributes:
         files: makes files.
-        estimate: the peak of the signals, and what the arena of the whole file has on top.
     """
 
     files: _Files
-    estimate: PeakCost
 
-    @classmethod
-    def of(cls, files: _Files) -> "ArenaCost":
-        """The cost of a model; a file is made for each of its groups."""
-        alone = {}
+    @functools.cached_property
+    def estimate(self) -> PeakCost:
+        """The peak of the signals, and what the arena of the whole file has on top; each group has a file made."""
+        files, alone = self.files, {}
         for group in files.graph.prunable_groups:
             counts = unit_counts(group, group.size)
             middle = int(counts[len(counts) // 2])
@@ -216,7 +215,7 @@ class ArenaCost:
                 alone[group.name] = middle, files.of({group.name: middle}).description
         peak = PeakCost.of(files.of({}).description, files.sizes, alone)
         extra = arena_bytes(files.of({})) - float(peak(np.array(list(files.sizes.values()), np.int64)))
-        return cls(files, replace(peak, extra=extra))
+        return replace(peak, extra=extra)
 
     def __call__(self, kept: Mapping[str, int]) -> float:
         """Bytes of the arena with these units."""

@@ -28,9 +28,13 @@ from tflite_export.compress._run import compress as compress
 from tflite_export.compress._run import compress_into as compress_into
 from tflite_export.compress._settings import LEAST_STEPS as LEAST_STEPS
 from tflite_export.compress._settings import CompressSettings as CompressSettings
+from tflite_export.compress._smallest import FIRST_STEP as FIRST_STEP
+from tflite_export.compress._smallest import LEAST_STEP as LEAST_STEP
+from tflite_export.compress._smallest import Smallest as Smallest
 from tflite_export.compress._sources import data_of as data_of
 from tflite_export.compress._sources import load_data as load_data
 from tflite_export.compress._stages import Done as Done
 from tflite_export.compress._stages import run_job as run_job
+from tflite_export.compress._steps import StepFigures as StepFigures
 from tflite_export.compress._train import retrain as retrain
 from tflite_export.compress._work import RefusedError as RefusedError

@@ -19,7 +19,7 @@ from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present
 from tflite_export.compress._work import Reached, RefusedError
-from tflite_export.export import ExportSettings, ExportSummary, Source, converted_integers, source_of, write_source
+from tflite_export.export import ExportSummary, Source, converted_integers, source_of, write_source
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.quantize import check_samples, equalize, float_form
 from tflite_export.runtime import real_outputs, run_litert
@@ -166,22 +166,10 @@ class _Mending:
         return HandedOver(made.source.keras_model, files, found, tuple(self.attempts), made.figures)
 
     def _written(self, made: _Made) -> ExportSummary:
-        return write_source(made.source, self.folder, self._settings, made.samples, self.checked)
+        return write_source(made.source, self.folder, self.job.export, made.samples, self.checked)
 
     def _converted(self, made: _Made) -> TFLiteFile:
-        return converted_integers(made.source, self._settings, made.samples)
-
-    @property
-    def _settings(self) -> ExportSettings:
-        asked = self.job.settings
-        return ExportSettings(
-            lower=asked.lower,
-            target=asked.target,
-            device=self.job.device,
-            names=asked.names,
-            micro=asked.micro,
-            io=asked.io,
-        )
+        return converted_integers(made.source, self.job.export, made.samples)
 
 
 def loss_told(attempts: Sequence[Attempt], job: Job, what: str) -> str:

@@ -15,6 +15,7 @@ from tflite_export.compress._progress import SILENT, EpochLines, Progress
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
 from tflite_export.compress._work import NO_WORK, Work
+from tflite_export.export import ExportSettings
 
 _BATCH = 512
 
@@ -66,6 +67,19 @@ class Job:
         validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
         judge = Judge.of(dense, validation, settings.tolerance)
         return cls(dense, data, task, judge, settings, work, verbose, device, progress)
+
+    @property
+    def export(self) -> ExportSettings:
+        """How files are made."""
+        asked = self.settings
+        return ExportSettings(
+            lower=asked.lower,
+            target=asked.target,
+            device=self.device,
+            names=asked.names,
+            micro=asked.micro,
+            io=asked.io,
+        )
 
     def retrain(
         self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], *, name: str

@@ -61,6 +61,7 @@ class PruneStage:
         granularity: what is pruned.
         share: fraction of the weights that are there to remove; 0 for a budget, which tells when it is allocated.
         total: prunable weights of the dense model.
+        budgets: what the model may cost, in place of a share.
     """
 
     job: Job
@@ -68,6 +69,7 @@ class PruneStage:
     granularity: str
     share: float
     total: int
+    budgets: tuple[Budget, ...] = ()
 
     def begin(self, present: Present) -> Begun:
         """The model with new masks, for feature maps rebuilt thin.
@@ -133,8 +135,8 @@ class PruneStage:
             return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
         samples = job.judge.validation.sample(_SEARCH_SAMPLES, job.settings.seed)
         allocation = None
-        if isinstance(job.settings.sparsity, Budget):
-            allocation = allocate_budget(masked, job.settings.sparsity, samples, job)
+        if self.budgets:
+            allocation = allocate_budget(masked, self.budgets, samples, job)
         masks = find_masks(
             masked,
             demands,
@@ -156,11 +158,12 @@ def prune_stages(job: Job) -> tuple[PruneStage, ...]:
     settings = job.settings
     if settings.fixed_point and not settings.sparsity:
         return ()
-    # What a budget removes is known when it is allocated.
-    shares = (0.0,) if isinstance(settings.sparsity, Budget) else stage_shares(settings.sparsity, settings.granularity)
     total = trace(job.dense, **settings.demands).prunable_weights
-    pairs = zip(settings.granularity, shares, strict=True)
-    return tuple(PruneStage(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1))
+    if isinstance(settings.sparsity, float | int):
+        pairs = zip(settings.granularity, stage_shares(settings.sparsity, settings.granularity), strict=True)
+        return tuple(PruneStage(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1))
+    # What a budget removes is known when it is allocated.
+    return (PruneStage(job, "stage_1", FEATURE_MAP, 0.0, total, settings.budgets),)
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> MaskedModel:

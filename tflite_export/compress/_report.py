@@ -15,6 +15,7 @@ from tf_structprune.search import Metric
 from tf_structprune.task import Interval
 from tflite_export.bench import Multiplications, NpuEstimate
 from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._steps import StepFigures
 from tflite_export.file import MEMORY_NOTE, MemoryTable
 from tflite_export.verify import ExactAgreement, Verification
 from tflite_export.write import from_plain, reading, to_plain
@@ -208,6 +209,7 @@ class CompressReport:
         micro_reason: why there are no files for microcontrollers; None with them.
         npu: Vela's estimates of them.
         lowered: what became of each layer with masked-out work, by file, in words.
+        steps: to the smallest model, the given model first; none where that was not asked for.
         multiplications: modelled work of the layers with removed kernels; None where there are none.
         verification: agreement of the compressed model's files with Keras and of the runtimes with each other.
         exact: by integer file, on how many values the runtimes differ.
@@ -231,6 +233,7 @@ class CompressReport:
     micro_reason: str | None
     npu: NpuFigures
     lowered: tuple[str, ...]
+    steps: tuple[StepFigures, ...] = field(default=(), kw_only=True)
     multiplications: Multiplications | None
     verification: Verification
     exact: dict[str, ExactAgreement]

@@ -15,6 +15,7 @@ from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
 from tf_structprune.task import Samples, Validation
 from tflite_export.bench import HOST, Device, multiplications_section
+from tflite_export.compress._allocate import with_first_convolution
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows, write_history
 from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integer_files, loss_told
@@ -35,6 +36,7 @@ from tflite_export.compress._report import (
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
+from tflite_export.compress._steps import step_figures, write_steps
 from tflite_export.compress._work import RefusedError, fingerprint, open_work
 from tflite_export.export import ExportSummary, FileSummary
 from tflite_export.file import TFLiteFile, open_file
@@ -139,16 +141,19 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     if not before.judgement.accepted:
         told = loss_told(before.attempts, job, "given model's own int8 file")
         logging.warning("%s Pruning goes on: training in int8 may mend it.", told)
-    done = run_job(job)
-    masked = not done.masks.equals(keep_everything(done.masks))
-    try:
-        after = hand_over(done.model, folder, job, lowered=masked and settings.lower == "auto")
-    except RefusedError as error:
-        raise error.after(done.history, stage=len(done.reports) + 1) from error
+    job = with_first_convolution(job)
+    settings = job.settings
+    done, after = _handed_over(run_job(job), folder, job)
     baseline, compressed = before.summary, after.summary
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     job.progress.doing("times the files")
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
+    _check_budgets(baseline, compressed, job)
+    steps = step_figures(done.steps, done.step, folder, job) if settings.smallest else ()
+    if steps:
+        write_steps(
+            steps, job.judge.metric, folder, limit=job.judge.metric.value(job.judge.given - job.judge.tolerance)
+        )
     graph = trace(dense, **settings.demands)
     job.progress.doing("scores the files on the test part")
     report = CompressReport(
@@ -167,6 +172,7 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         micro_reason=compressed.micro_reason,
         npu=NpuFigures(baseline.npu, compressed.npu, compressed.npu_reason or baseline.npu_reason),
         lowered=compressed.lowered,
+        steps=steps,
         multiplications=multiplications_section(compressed.multiplications),
         verification=compressed.verification,
         exact=compressed.exact,
@@ -176,6 +182,34 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     write_history(rows, folder / "history.csv")
     (folder / "summary.json").write_text(report.to_json())
     return report
+
+
+def _handed_over(done: Done, folder: Path, job: Job) -> tuple[Done, HandedOver]:
+    """The files of what the stages left; of steps to the smallest model, of the smallest whose file is accepted."""
+    while True:
+        masked = not done.masks.equals(keep_everything(done.masks))
+        try:
+            return done, hand_over(done.model, folder, job, lowered=masked and job.settings.lower == "auto")
+        except RefusedError as error:
+            before = None if job.settings.fixed_point else done.before()
+            if before is None:
+                raise error.after(done.history, stage=len(done.reports) + 1) from error
+            job.progress.line(f"The step before is handed over: {error}")
+            done = before
+
+
+def _check_budgets(baseline: ExportSummary, compressed: ExportSummary, job: Job) -> None:
+    """Refuse a file that is beyond the budgets of files, as a file that was mended may be."""
+    for budget in job.settings.budgets:
+        name = {"flash": "size_bytes", "arena": "arena_bytes"}.get(budget.kind)
+        if name is None or baseline.int8 is None or compressed.int8 is None:
+            continue
+        whole, cost = getattr(baseline.int8, name), getattr(compressed.int8, name)
+        if whole is not None and cost is not None and cost > budget.most(whole):
+            raise RefusedError(
+                f"The integer file is beyond the budget of {budget.kind}. Received: {budget.text(cost)}, of at most "
+                f"{budget.text(budget.most(whole))}. {job.settings.remedy}"
+            )
 
 
 def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile]:

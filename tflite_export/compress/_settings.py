@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
-from tf_structprune.allocation import METHODS, Budget
+from tf_structprune.allocation import METHODS, Budget, as_budgets
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
@@ -42,8 +42,11 @@ class CompressSettings:
     """Settings of one run. The command line has an option for each, with this default and this text as its help.
 
     Attributes:
-        sparsity: fraction of the prunable weights to remove in all, every layer about the same (or a `Budget` for the
-            cost that stays, which is allocated among the channel groups), in [0, 1).
+        sparsity: fraction of the prunable weights to remove in all, every layer about the same (or a `Budget`, or
+            several, for the cost that stays, which is allocated among the channel groups), in [0, 1).
+        smallest: go on to the smallest model within the tolerance: feature maps go step by step, each step retrained
+            and judged; one that is refused is taken back and halved. What falls is the cost that a budget names, else
+            MACs. The table and plot of all steps are in OUT.
         allocation: how a budget is allocated, for feature maps alone.
         granularity: what to prune, in this order: feature_map, kernel, intra_kernel; `masks.stage_shares` divides the
             sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns do so where
@@ -101,7 +104,8 @@ class CompressSettings:
         ValueError: a value out of its range.
     """
 
-    sparsity: float | Budget = 0.5
+    sparsity: float | Budget | tuple[Budget, ...] = 0.5
+    smallest: bool = False
     allocation: Literal["uniform", "greedy", "evolutionary", "least_squares"] = "greedy"
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
@@ -132,19 +136,17 @@ class CompressSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sparsity, Budget):
+        if isinstance(self.sparsity, float | int):
             check_sparsity(self.sparsity)
+        else:
+            as_budgets(self.sparsity)
         for kind in self.granularity:
             check_granularity(kind)
         if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
             raise ValueError(
                 f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
             )
-        if isinstance(self.sparsity, Budget) and self.granularity != (FEATURE_MAP,):
-            raise ValueError(
-                "A budget is allocated to feature maps, and to nothing else. Received: granularity="
-                f"{','.join(self.granularity)!r}. Use feature_map with a budget, or a sparsity."
-            )
+        self._check_allocated()
         _check_choice("allocation", (self.allocation,), METHODS)
         _check_count("kernel_groups", self.kernel_groups, least=2)
         _check_count("patterns", self.patterns, least=1)
@@ -179,7 +181,8 @@ class CompressSettings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Settings from options by name; `budget`, a `Budget` or a text such as "macs=0.5", stands for `sparsity`.
+        """Settings from options by name; `budget`, a `Budget`, a text such as "macs=0.5" or several of either, stands
+        for `sparsity`.
 
         Raises:
             TypeError: an unknown name, or a budget beside a sparsity.
@@ -192,7 +195,12 @@ class CompressSettings:
                     f"A run has a sparsity or a budget. Received: sparsity={given['sparsity']} beside "
                     f"budget={budget}. Leave one of them out."
                 )
-            given["sparsity"] = Budget.parse(budget) if isinstance(budget, str) else budget
+            given["sparsity"] = as_budgets(budget)
+        if given.get("smallest") and isinstance(given.get("sparsity"), float | int):
+            raise TypeError(
+                f"The smallest model has the sparsity that the tolerance allows. Received: smallest beside sparsity="
+                f"{given['sparsity']}. Leave one of them out."
+            )
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
@@ -224,10 +232,15 @@ class CompressSettings:
         return replace(self, epochs=chosen.epochs, finetune_batch=chosen.batch)
 
     @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What the model may cost; none where a sparsity is asked for."""
+        return () if isinstance(self.sparsity, float | int) else as_budgets(self.sparsity)
+
+    @property
     def remedy(self) -> str:
         """What may help a run that was refused, in the words of the command line."""
-        less = "a larger --budget" if isinstance(self.sparsity, Budget) else "a lower --sparsity"
-        helps = [less] if self.sparsity else []
+        less = "a larger --budget" if self.budgets else "a lower --sparsity"
+        helps = [less] if self.sparsity and (self.budgets or not self.smallest) else []
         helps += ["more bits"] if self.fixed_point is not None else []
         helps += ["more --epochs", *(() if self.distill else ("--distill",)), "or a larger --tolerance"]
         return f"Use {', '.join(helps)}."
@@ -239,6 +252,19 @@ class CompressSettings:
         if self.epochs != 0 or not given:
             return ""
         return f"Nothing is retrained: {' and '.join(f'--{name}' for name in given)} can do nothing."
+
+    def _check_allocated(self) -> None:
+        """Refuse budgets and steps of anything but feature maps, and an arena that nothing measures."""
+        what = "A budget is allocated to" if self.budgets else "The smallest model is reached by removing"
+        if (self.budgets or self.smallest) and self.granularity != (FEATURE_MAP,):
+            raise ValueError(
+                f"{what} feature maps, and nothing else. Received: granularity={','.join(self.granularity)!r}. "
+                "Use feature_map with a budget, or a sparsity."
+            )
+        if self.micro == "none" and any(budget.kind == "arena" for budget in self.budgets):
+            raise ValueError(
+                "The arena is what TFLite Micro uses. Received: a budget of arena with micro='none'. Use micro='auto'."
+            )
 
     @property
     def scorer(self) -> str | RayExecutor:

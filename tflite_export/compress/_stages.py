@@ -1,7 +1,7 @@
 """The stages of a run, one after the other."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from tflite_export.compress._epochs import epoch_rows
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present, prune_stages
+from tflite_export.compress._smallest import Smallest, Step
 from tflite_export.compress._work import Reached, RefusedError
 
 
@@ -26,6 +27,7 @@ class Done:
         sparsity: fraction of the dense model's prunable weights that is gone.
         score: validation score of the pruned model in float.
         history: one row an epoch: stage, granularity, epoch and the figures of `fit`.
+        steps: on the way to the smallest model, in order; none where that was not asked for.
     """
 
     model: keras.Model
@@ -34,6 +36,31 @@ class Done:
     sparsity: float
     score: float
     history: tuple[dict[str, Any], ...]
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def step(self) -> str:
+        """Name of the last step that was accepted, "" for none."""
+        return next((step.name for step in reversed(self.steps) if step.report.accepted), "")
+
+    def before(self) -> "Done | None":
+        """The same without the last accepted step and what came behind it; None where there is none before it."""
+        accepted = [at for at, step in enumerate(self.steps) if step.report.accepted]
+        if len(accepted) < 2:
+            return None
+        step = self.steps[accepted[-2]]
+        small = step.reached.small
+        return replace(
+            self,
+            model=small.model,
+            masks=small.masks,
+            sparsity=step.reached.sparsity,
+            score=step.report.score_after,
+            steps=tuple(
+                replace(each, report=replace(each.report, accepted=False)) if at == accepted[-1] else each
+                for at, each in enumerate(self.steps)
+            ),
+        )
 
 
 @dataclass
@@ -67,7 +94,8 @@ def run_job(job: Job) -> Done:
         RefusedError: no stage stayed within the tolerance.
     """
     ledger, training = Ledger(job.judge, Present.of(job.dense), tell=job.progress.line), _Training(job)
-    run_stages(ledger, prune_stages(job), training)
+    smallest = Smallest(job, training.trained)
+    run_stages(ledger, smallest.stages(ledger) if job.settings.smallest else prune_stages(job), training)
     accepted = [report.score_after for report in ledger.reports if report.accepted]
     if ledger.reports and not accepted:
         raise _refusal(ledger, training)
@@ -82,6 +110,7 @@ def run_job(job: Job) -> Done:
         sparsity=ledger.kept.sparsity,
         score=accepted[-1] if accepted else job.judge.given,
         history=tuple(training.rows),
+        steps=tuple(smallest.steps),
     )
 
 

@@ -16,7 +16,19 @@ WRONG = {
     "allocation unknown": ({"allocation": "luck"}, "Unknown allocation. Received: allocation='luck'. Use one of: uni"),
     "budget of kernels": (
         {"sparsity": Budget("macs", 0.5), "granularity": ("feature_map", "kernel")},
-        "A budget is allocated to feature maps, and to nothing else. Received: granularity='feature_map,kernel'. Use",
+        "A budget is allocated to feature maps, and nothing else. Received: granularity='feature_map,kernel'. Use",
+    ),
+    "smallest of kernels": (
+        {"smallest": True, "granularity": ("kernel",)},
+        "The smallest model is reached by removing feature maps, and nothing else. Received: granularity='kernel'. Use",
+    ),
+    "arena that nothing measures": (
+        {"sparsity": Budget("arena", 0.5), "micro": "none"},
+        "The arena is what TFLite Micro uses. Received: a budget of arena with micro='none'. Use micro='auto'",
+    ),
+    "budgets that contradict": (
+        {"sparsity": (Budget("macs", 0.5), Budget("macs", limit=9))},
+        "Budgets contradict: each kind is named once. Received: macs of at most 50 % and 9 MACs. Leave one",
     ),
     "granularity unknown": ({"granularity": ("filter",)}, "Unknown granularity. Received: granularity='filter'"),
     "granularity twice": (
