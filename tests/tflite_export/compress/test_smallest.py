@@ -1,7 +1,6 @@
 """The smallest model within the tolerance: steps, half steps, what is handed over and what is kept of each."""
 
 import json
-from dataclasses import replace
 
 import keras
 import pytest
@@ -13,13 +12,13 @@ from tf_structprune.allocation import Budget
 from tf_structprune.search import Metric
 from tflite_export.compress import (
     FIRST_STEP,
-    LEAST_STEP,
     CompressReport,
     CompressSettings,
     RefusedError,
     StepFigures,
-    _hand_over,
     _job,
+    _run,
+    _smallest,
     compress,
 )
 from tflite_export.compress._steps import steps_table, write_steps
@@ -45,6 +44,12 @@ def fates(monkeypatch):
     return install
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """The first refusal is the last."""
+    monkeypatch.setattr(_smallest, "LEAST_STEP", FIRST_STEP)
+
+
 def run(**settings):
     return tiny.run(
         tiny.trained(), tiny.data(), CompressSettings(smallest=True, **(QUICK | {"tolerance": 0.6} | settings))
@@ -55,24 +60,25 @@ def macs_of(step):
     return sp.trace(step.reached.small.model).macs
 
 
-def test_steps_go_on_from_what_was_accepted_and_are_halved_where_one_is_refused(fates):
-    fates(True, True, False, True, False)
+def test_steps_go_on_from_what_was_accepted_and_are_halved_where_one_is_refused(fates, monkeypatch):
+    monkeypatch.setattr(_smallest, "LEAST_STEP", 0.1)
+    fates(True, False, True, False)
     dense = sp.trace(tiny.trained()).macs
     done = run()
     accepted = [step.report.accepted for step in done.steps]
-    assert accepted == [True, True, False, True, False, False]
+    assert accepted == [True, False, True, False]
     macs, base, share = [], dense, FIRST_STEP
     for step in done.steps:
-        assert 0.8 * (1 - share) * base < macs_of(step) <= (1 - share) * base
+        assert 0.6 * (1 - share) * base < macs_of(step) <= (1 - share) * base
         macs.append(macs_of(step))
         base, share = (macs[-1], share) if step.report.accepted else (base, share / 2)
-    assert share < LEAST_STEP <= 2 * share
-    assert done.step == "stage_4" and sp.trace(done.model).macs == macs[3]
-    assert [step.name for step in done.steps] == [f"stage_{number}" for number in range(1, 7)]
+    assert share < 0.1 <= 2 * share
+    assert done.step == "stage_3" and sp.trace(done.model).macs == macs[2]
+    assert [step.name for step in done.steps] == [f"stage_{number}" for number in range(1, 5)]
 
 
-def test_model_before_is_one_step_larger(fates):
-    fates(True, True, False, False)
+def test_model_before_is_one_step_larger(fates, few_steps):
+    fates(True, True, False)
     done = run()
     before = done.before()
     assert (done.step, before.step) == ("stage_2", "stage_1")
@@ -80,7 +86,7 @@ def test_model_before_is_one_step_larger(fates):
     assert before.sparsity == done.steps[0].reached.sparsity and before.before() is None
 
 
-def test_steps_end_where_nothing_is_left_to_remove(fates):
+def test_steps_end_where_nothing_is_left_to_remove(fates, few_steps):
     fates(*[True] * 99)
     done = run(min_channels=4)
     graph = sp.trace(done.model, min_channels=4)
@@ -88,7 +94,7 @@ def test_steps_end_where_nothing_is_left_to_remove(fates):
     assert all(step.report.accepted for step in done.steps)
 
 
-def test_first_step_meets_the_budget_and_its_kind_falls(fates):
+def test_first_step_meets_the_budget_and_its_kind_falls(fates, few_steps):
     fates(True, True)
     done = run(sparsity=Budget("parameters", 0.5))
     (first, second, *_) = done.steps
@@ -105,45 +111,46 @@ def test_budget_beyond_the_tolerance_is_refused_at_once(fates):
         run(sparsity=Budget("macs", 0.5))
 
 
-def test_nothing_within_the_tolerance_is_refused_and_no_sparsity_is_blamed(fates):
+def test_nothing_within_the_tolerance_is_refused_and_no_sparsity_is_blamed(fates, few_steps):
     fates()
     with pytest.raises(RefusedError, match=r"No stage stayed within the tolerance.* Use more --epochs"):
         run()
 
 
-def test_directory_has_every_step_its_figures_and_a_plot(fates, tmp_path):
-    fates(True, False, False, False)
+def test_directory_has_every_step_its_figures_and_a_plot(fates, few_steps, tmp_path):
+    fates(True, False)
     options = QUICK | {"tolerance": 0.6, "smallest": True, "micro": "none"}
     report = compress(tiny.trained(), tiny.data(), tmp_path / "out", device=ByMacs(), **options)
     folder = tmp_path / "out" / "steps"
-    assert tiny.entries(folder) == [*(f"stage_{number}.keras" for number in range(1, 5)), "steps.md", "steps.png"]
-    given, first, *others = report.steps
+    assert tiny.entries(folder) == ["stage_1.keras", "stage_2.keras", "steps.md", "steps.png"]
+    given, first, second = report.steps
     assert given.macs == report.baseline.macs and given.flash_bytes == report.baseline.int8_bytes
-    assert first.handed_over and first.accepted and not any(step.accepted for step in others)
+    assert first.handed_over and first.accepted and not second.accepted
     assert first.macs == report.compressed.macs == sp.trace(keras.models.load_model(folder / "stage_1.keras")).macs
     assert first.flash_bytes == len((tmp_path / "out" / "model_int8.tflite").read_bytes())
     assert first.latency_us == open_file(tmp_path / "out" / "model_int8.tflite").description.macs
     assert CompressReport.from_json((tmp_path / "out" / "summary.json").read_text()) == report
-    assert (folder / "steps.md").read_text().count("taken back") == 3
+    assert (folder / "steps.md").read_text().count("taken back") == 1
 
 
-def test_smaller_step_whose_file_loses_too_much_gives_way_to_the_one_before(fates, tmp_path, monkeypatch):
-    fates(True, True, False, False)
-    judged = _hand_over.judge_file
-    smallest = []
+def test_smaller_step_whose_file_loses_too_much_gives_way_to_the_one_before(fates, few_steps, tmp_path, monkeypatch):
+    fates(True, True, False)
+    made, refused = _run.hand_over, []
 
-    def judge(file, job):
-        macs = open_file(file).description.macs
-        smallest.append(macs)
-        found = judged(file, job)
-        return found if macs > 0.7 * sp.trace(tiny.trained()).macs else replace(found, accepted=False)
+    def hand_over(model, folder, job, **options):
+        if sp.trace(model).macs < 0.6 * sp.trace(job.dense).macs:
+            refused.append(sp.trace(model).macs)
+            raise RefusedError("Its file loses too much.")
+        return made(model, folder, job, **options)
 
-    monkeypatch.setattr(_hand_over, "judge_file", judge)
+    monkeypatch.setattr(_run, "hand_over", hand_over)
     options = QUICK | {"tolerance": 0.6, "smallest": True, "micro": "none"}
     report = compress(tiny.trained(), tiny.data(), tmp_path / "out", device=ByMacs(), **options)
     assert [step.name for step in report.steps if step.handed_over] == ["stage_1"]
-    assert [step.accepted for step in report.steps[:3]] == [True, True, False]
-    assert report.compressed.macs == report.steps[1].macs > min(smallest)
+    assert [step.accepted for step in report.steps] == [True, True, False, False]
+    assert [report.steps[2].macs] == refused
+    assert report.compressed.macs == report.steps[1].macs
+    assert report.sparsity == report.steps[1].sparsity
 
 
 STEPS = (
