@@ -117,6 +117,8 @@ OPTIONS = {
     "budget unknown": ("--budget=flops=0.5", "Unknown kind of budget. Received: kind='flops'. Use one of: macs, "),
     "budget in percent": ("--budget=macs=50", "Budget 'macs': fraction must be in (0, 1]. Received: fraction=50.0."),
     "budget out of reach": ("--budget=macs=0.01", "Budget 'macs': removing feature maps does not make the network"),
+    "budget in another unit": ("--budget=macs=6KiB", "Budget 'macs': unknown unit. Received: '6KiB'. Use one of k, M"),
+    "budget below one channel": ("--budget=parameters=101", "Budget 'parameters': removing feature maps does not ma"),
     "allocation of nothing": ("--allocation=greedy", "--allocation says how a budget is allocated. Received: --all"),
     "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
@@ -154,6 +156,9 @@ CONTRADICTIONS = {
         ("--budget=macs=0.5", "--allocation=luck"),
         "Unknown allocation. Received: allocation='luck'",
     ),
+    "budgets of one kind": (("--budget=macs=0.5", "--budget=macs=6M"), "Budgets contradict: each kind is named once."),
+    "smallest of a sparsity": (("--smallest", "--sparsity=0.5"), "The smallest model has the sparsity that the toler"),
+    "arena that nothing measures": (("--budget=arena=9KiB", "--micro=none"), "The arena is what TFLite Micro uses. Re"),
     "budget of kernels": (("--budget=macs=0.5", "--granularity=kernel"), "A budget is allocated to feature maps, and"),
 }
 

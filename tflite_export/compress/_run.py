@@ -130,19 +130,19 @@ def compress_into(
 
 
 def _compressed(job: Job, folder: Path) -> CompressReport:
-    dense, settings, device = job.dense, job.settings, job.device
     logging.info("Task: %s", job.task)
-    if settings.idle:
-        logging.warning("%s", settings.idle)
+    if job.settings.idle:
+        logging.warning("%s", job.settings.idle)
     job.progress.line(f"Given model: validation {job.judge.metric.name} {job.judge.metric.text(job.judge.given)}")
+    job = with_first_convolution(job)  # what cannot be met or is not there is refused before any work
+    dense, settings, device = job.dense, job.settings, job.device
+    graph = trace(dense, **settings.demands)
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
     before = hand_over(dense, baseline_folder, job, given=True)  # what TFLite cannot do is refused before any search
     if not before.judgement.accepted:
         told = loss_told(before.attempts, job, "given model's own int8 file")
         logging.warning("%s Pruning goes on: training in int8 may mend it.", told)
-    job = with_first_convolution(job)
-    settings = job.settings
     done, after = _handed_over(run_job(job), folder, job)
     baseline, compressed = before.summary, after.summary
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
@@ -154,7 +154,6 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         write_steps(
             steps, job.judge.metric, folder, limit=job.judge.metric.value(job.judge.given - job.judge.tolerance)
         )
-    graph = trace(dense, **settings.demands)
     job.progress.doing("scores the files on the test part")
     report = CompressReport(
         baseline=_figures(before.model, baseline, times[:2], files[1], job),
