@@ -20,6 +20,7 @@ from tf_structprune_cli._parser import compress_fields, make_parser
 from tflite_export.compress import CompressSettings, MemoryFigures, NpuFigures, _job
 from tflite_export.write import staged_directory
 
+pytestmark = pytest.mark.usefixtures("given_once")
 ROOT = Path(__file__).parents[2]
 
 
