@@ -133,6 +133,7 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     if settings.idle:
         logging.warning("%s", settings.idle)
     job.progress.line(f"Given model: validation {job.judge.metric.name} {job.judge.metric.text(job.judge.given)}")
+    graph = trace(dense, **settings.demands)  # a layer to keep that is not there is refused before any work
     baseline_folder = folder / "baseline"
     baseline_folder.mkdir()
     before = hand_over(dense, baseline_folder, job, given=True)  # what TFLite cannot do is refused before any search
@@ -149,7 +150,6 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     job.progress.doing("times the files")
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
-    graph = trace(dense, **settings.demands)
     job.progress.doing("scores the files on the test part")
     report = CompressReport(
         baseline=_figures(before.model, baseline, times[:2], files[1], job),
