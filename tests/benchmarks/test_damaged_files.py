@@ -14,7 +14,7 @@ def good(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")  # of tf_keras and Keras, which would like another format
-@pytest.mark.parametrize("files", [14, pytest.param(500, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("files", [8, pytest.param(500, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_damaged_files_are_read_or_refused_in_one_line(good, kind, files):
     rows = swept(good, kind, files, seed=1)

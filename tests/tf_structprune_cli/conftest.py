@@ -3,6 +3,9 @@
 import pytest
 from absl import logging
 
+from tests.tflite_export.compress.given_files import given_files as given_files
+from tests.tflite_export.compress.given_files import given_once as given_once
+
 
 @pytest.fixture(autouse=True)
 def logs_as_before():

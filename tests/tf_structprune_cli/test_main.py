@@ -13,14 +13,17 @@ import keras
 import numpy as np
 import pytest
 
+from tests.devices import ByMacs
 from tests.tflite_export.compress import reports, tiny
 from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
 from tf_structprune_cli._parser import compress_fields, make_parser
+from tflite_export.bench import Host
 from tflite_export.compress import CompressSettings, MemoryFigures, NpuFigures, _job
 from tflite_export.write import staged_directory
 
+pytestmark = pytest.mark.usefixtures("given_once")
 ROOT = Path(__file__).parents[2]
 
 
@@ -303,7 +306,8 @@ def done(files, tmp_path_factory):
     return tmp_path_factory.mktemp("done") / "out"
 
 
-def test_compress_writes_and_prints(compress, done):
+def test_compress_writes_and_prints(compress, done, monkeypatch):
+    monkeypatch.setattr(Host, "latencies_us", ByMacs().latencies_us)
     options = "--granularity intra_kernel,kernel --search magnitude --sparsity 0.6 --tolerance 1 --epochs 1 --keep b"
     masks = ("--strides=1,3,9", "--patterns=3", "--kernel-groups=4")
     status, out, _ = compress(

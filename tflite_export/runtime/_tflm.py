@@ -1,5 +1,6 @@
 """Runs a model in TFLite Micro (the `tflite-micro` wheel) and measures its arena."""
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -19,6 +20,9 @@ _PROCESS = Path(__file__).with_name("_tflm_process.py")
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 _NO_KERNEL = "Didn't find op"
 _ARENA_GROWTH = (1, 8, 64)
+_MOST_KNOWN = 256
+_KNOWN_ARENAS: dict[bytes, int] = {}
+"""Arenas of the files that ran last, by digest: a run on any samples tells it."""
 
 
 def tflm_available() -> bool:
@@ -46,7 +50,7 @@ def run_tflm(model: TFLiteModel, inputs: Any) -> Outputs:
 
 
 def arena_bytes(model: TFLiteModel) -> int:
-    """Measures the tensor arena that a model needs in TFLite Micro, by running it once.
+    """Measures the tensor arena that a model needs in TFLite Micro, by running it once if this process did not yet.
 
     The figure is the total that TFLM's recording allocator reports on this 64-bit machine: activations,
     scratch buffers and the interpreter's own structs. Pointers are half as wide on a microcontroller, so
@@ -63,19 +67,26 @@ def arena_bytes(model: TFLiteModel) -> int:
         FileNotFoundError: there is no such file.
         ValueError: damaged file, or a model that TFLite Micro cannot run.
     """
+    _check_installed()
     file = open_file(model)
+    if (known := _KNOWN_ARENAS.get(_digest(file))) is not None:
+        return known
     check_ends(file.description)
     zeros = Samples(tuple(np.zeros(tensor.shape, tensor.dtype) for tensor in file.description.inputs))
     _, arena = _run(file, zeros)
     return arena
 
 
-def _run(file: TFLiteFile, inputs: Any) -> tuple[Outputs, int]:
+def _check_installed() -> None:
     if not tflm_available():
         raise ImportError(
             "TFLite Micro: the package tflite-micro is not installed. "
             "Install it with: pip install 'tf-structprune[micro]'."
         )
+
+
+def _run(file: TFLiteFile, inputs: Any) -> tuple[Outputs, int]:
+    _check_installed()
     samples = model_inputs(inputs, file.description)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -88,8 +99,19 @@ def _run(file: TFLiteFile, inputs: Any) -> tuple[Outputs, int]:
                 f"{file.name}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
                 "Install the tflite-micro version that tf-structprune[micro] names."
             )
+        _remember(file, int(found.group(1)))
         with np.load(directory / "outputs.npz") as outputs:
             return as_outputs(list(outputs.values())), int(found.group(1))
+
+
+def _digest(file: TFLiteFile) -> bytes:
+    return hashlib.sha256(file.data).digest()
+
+
+def _remember(file: TFLiteFile, arena: int) -> None:
+    _KNOWN_ARENAS[_digest(file)] = arena
+    if len(_KNOWN_ARENAS) > _MOST_KNOWN:
+        del _KNOWN_ARENAS[next(iter(_KNOWN_ARENAS))]
 
 
 def _arena_guess(description: ModelDescription) -> int:

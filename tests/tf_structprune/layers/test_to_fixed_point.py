@@ -37,6 +37,7 @@ def inner_signals(fixed, names, x):
     return {name: keras.ops.convert_to_numpy(value) for name, value in model(x, training=False).items()}
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", FIXED)
 def test_nothing_is_rounded_before_calibration(name):
     model = zoo.build(name)
@@ -51,6 +52,7 @@ def test_what_has_no_fixed_point_form_is_refused_by_name(name, message):
         sp.to_fixed_point(zoo.build(name))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", FIXED)
 def test_the_model_given_is_untouched(name):
     model = zoo.build(name)
@@ -59,6 +61,7 @@ def test_the_model_given_is_untouched(name):
     assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("per_channel", [False, True], ids=["a step a layer", "a step a channel"])
 @pytest.mark.parametrize("power_of_two", [False, True], ids=["free", "power of two"])
 @pytest.mark.parametrize("bits", [2, 4, 8])

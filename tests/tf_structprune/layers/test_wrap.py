@@ -39,6 +39,7 @@ def reference_mask(masked, layer, polarity):
     return keep.reshape(plain.kernel_shape)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_wrapping_and_unwrapping_change_no_output(name):
     model = zoo.build(name)
@@ -50,6 +51,7 @@ def test_wrapping_and_unwrapping_change_no_output(name):
     assert [type(layer) for layer in plain.layers] == [type(layer) for layer in model.layers]
 
 
+@pytest.mark.every(3)
 @each_polarity
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_masked_kernels_equal_the_reference(name, polarity):
@@ -82,6 +84,7 @@ def test_unwrap_equals_masked(name, polarity):
     assert zoo.largest_difference(masked, zoo.build(name), zoo.batch()) > 1e-3
 
 
+@pytest.mark.every(3)
 @each_polarity
 @pytest.mark.parametrize("name", ["batch_norm_behind_flatten", "residual_twice", "two_outputs", "sequential"])
 def test_saved_model_reloads_equal(name, polarity, tmp_path):

@@ -24,7 +24,7 @@ from tf_structprune.masks import (
     sparsity_of,
 )
 
-MANY = settings(max_examples=100, deadline=None, derandomize=True)
+MANY = settings(max_examples=50, deadline=None, derandomize=True)
 WIDTHS = [2, 8, 12, 16, 3]
 seeds = st.integers(0, 2**16)
 
@@ -131,7 +131,7 @@ def test_poorer_patterns_lie_within_the_richer_ones(sparsity, seed):
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(widths=st.lists(st.integers(4, 9), min_size=3, max_size=3), sparsity=st.floats(0, 0.5), seed=seeds)
 def test_blocks_of_uneven_size_reach_the_sparsity(groups, widths, sparsity, seed):
     """Seven maps go in runs of four and three, so that tiles weigh 16, 12 or 9 kernels."""
@@ -143,7 +143,7 @@ def test_blocks_of_uneven_size_reach_the_sparsity(groups, widths, sparsity, seed
 
 
 @pytest.mark.parametrize("groups", [2, 4])
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(seed=seeds)
 def test_children_of_uneven_blocks_have_what_both_parents_have(groups, seed):
     space = mask_space(chain_graph([2, 7, 7, 7, 3]), Kernel(groups), 0.5)

@@ -20,7 +20,7 @@ from tf_structprune.masks import (
     sparsity_of,
 )
 
-MANY = settings(max_examples=80, deadline=None, derandomize=True)
+MANY = settings(max_examples=40, deadline=None, derandomize=True)
 sparsities = st.floats(0, 0.9, allow_nan=False)
 seeds = st.integers(0, 2**16)
 each_granularity = pytest.mark.parametrize("granularity", GRANULARITIES)
@@ -129,7 +129,7 @@ def test_no_block_is_emptied(granularity, graph, sparsity, seed):
 
 @pytest.mark.parametrize("second", GRANULARITIES)
 @pytest.mark.parametrize("first", GRANULARITIES)
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=30)
 @given(graph=graphs(), share=st.floats(0, 0.5), more=st.floats(0, 0.5), seed=seeds)
 def test_masks_nest_on_top_of_others(first, second, graph, share, more, seed):
     base = space_within_reach(graph, first, share).sample(np.random.default_rng(seed))
@@ -142,7 +142,7 @@ def test_masks_nest_on_top_of_others(first, second, graph, share, more, seed):
             assert all(np.array_equal(masks.intra_kernel[name], old) for name, old in base.intra_kernel.items())
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=30)
 @given(graph=graphs(), share=st.floats(0, 0.5), more=st.floats(0, 0.6), seed=seeds)
 def test_sparsity_on_top_of_removed_maps_is_reached(graph, share, more, seed):
     base = space_within_reach(graph, FEATURE_MAP, share).sample(np.random.default_rng(seed))
@@ -155,7 +155,7 @@ def test_sparsity_on_top_of_removed_maps_is_reached(graph, share, more, seed):
 
 
 @pytest.mark.parametrize("first, second", [(KERNEL, INTRA_KERNEL), (INTRA_KERNEL, KERNEL)])
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=30)
 @given(graph=graphs(), share=st.floats(0, 0.5), more=st.floats(0, 0.5), seed=seeds)
 def test_sparsity_is_reached_where_units_weigh_differently(first, second, graph, share, more, seed):
     base = space_within_reach(graph, first, share).sample(np.random.default_rng(seed))
@@ -180,7 +180,7 @@ def test_stated_limit_can_be_reached(granularity, graph, seed, polarity):
 
 
 @each_granularity
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(graph=graphs(), sparsity=st.floats(0.1, 0.8), seed=seeds)
 def test_perturb_moves_and_stays_near(granularity, graph, sparsity, seed):
     space = space_within_reach(graph, granularity, sparsity)
@@ -196,7 +196,7 @@ def test_perturb_moves_and_stays_near(granularity, graph, sparsity, seed):
 
 
 @each_granularity
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(graph=graphs(), sparsity=st.floats(0, 0.8), seed=seeds)
 def test_cross_inherits_what_both_parents_share(granularity, graph, sparsity, seed):
     space = space_within_reach(graph, granularity, sparsity)
@@ -208,7 +208,7 @@ def test_cross_inherits_what_both_parents_share(granularity, graph, sparsity, se
         assert ((new == one) | (new == two)).all()
 
 
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(graph=graphs(), sparsity=st.floats(0.1, 0.8), seed=seeds)
 def test_top_keeps_the_most_important(graph, sparsity, seed):
     for kind in (FEATURE_MAP, KERNEL):
@@ -218,7 +218,7 @@ def test_top_keeps_the_most_important(graph, sparsity, seed):
             assert values[name][mask].min() >= values[name][~mask].max(initial=-1)
 
 
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=25)
 @given(graph=graphs(), sparsity=st.floats(0.1, 0.8), seed=seeds)
 def test_top_pattern_is_no_worse_than_random_ones(graph, sparsity, seed):
     space = space_within_reach(graph, INTRA_KERNEL, sparsity)

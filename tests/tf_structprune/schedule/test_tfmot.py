@@ -33,7 +33,7 @@ for name, schedule in {"polynomial": polynomial, "constant": constant}.items():
     wrapped = sp.schedule.as_schedule(schedule)
     asked = [wrapped.sparsity_at(epoch, steps, 0.9) for epoch in range(4)]
     masked = sp.wrap(zoo.build("chain"), granularity="kernel")
-    masked.compile("sgd", "sparse_categorical_crossentropy")
+    masked.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     x, y = zoo.batch(16), np.arange(16) % 3
     callback = sp.StructuredPruning(
         validation_data=(x, y), granularity="kernel", search=sp.search.RandomMask(),

@@ -10,6 +10,7 @@ from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.shrink import shrink
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", zoo.ZOO)  # all junctions: test_junctions
 def test_counts_are_those_of_the_shrunk_model(name):
     model = zoo.build(name)

@@ -211,6 +211,7 @@ def dead_maps(model):
     return {g.name: int((~(reached & left))[g.units].sum()) for g in graph.prunable_groups}
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_without_padding_no_dead_map_is_left_unless_its_group_is_dead(seed):
     rng = np.random.default_rng(seed)
@@ -234,6 +235,7 @@ def _any_networks():
             yield pytest.param(name, seed, marks=() if seed == at % 2 else pytest.mark.sweep)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name, seed", _any_networks())
 def test_any_network_gives_the_same_outputs(name, seed):
     masked = wrap(zoo.build(name), keep_first=False)
@@ -250,6 +252,7 @@ def test_masks_left_over_are_those_of_the_small_model():
     assert zoo.largest_difference(small.model, again, zoo.batch(shape=SIZE)) < TOLERANCE
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
 @pytest.mark.parametrize("patterned", [False, True], ids=["kernels", "kernels and patterns"])
 @pytest.mark.parametrize("seed", range(2))

@@ -9,6 +9,7 @@ from tf_structprune.masks import MaskSet, kept_weights, sparsity_of
 from tf_structprune.shrink import shrink
 
 
+@pytest.mark.every(2)
 @each_net
 def test_kept_weights_are_all_weights_of_the_shrunk_kernels(name):
     masked = sp.wrap(build(name))

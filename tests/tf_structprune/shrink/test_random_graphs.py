@@ -48,7 +48,7 @@ def _check_agreement(model, seed):
     assert (small.count_params() < model.count_params()) == removed or masks.kernel  # these may kill a map or none
 
 
-@settings(max_examples=30, **ALWAYS)
+@settings(max_examples=15, **ALWAYS)
 @given(functional_models(), st.integers(0, 999))
 def test_shrink_equals_masked_for_random_graphs(model, seed):
     _check_agreement(model, seed)

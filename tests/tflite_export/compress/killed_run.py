@@ -8,12 +8,15 @@ EPOCHS_WRITTEN is 0 for a script that ends.
 import os
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 import tensorflow as tf
 
 from tests.tflite_export.compress import tiny
+from tests.tflite_export.compress.given_files import GivenFiles
 from tf_structprune.resume import StateFolder
-from tflite_export.compress import CompressSettings, compress
+from tflite_export.compress import CompressSettings, _run, compress
 
 SETTINGS = CompressSettings(
     sparsity=0.5,
@@ -23,6 +26,7 @@ SETTINGS = CompressSettings(
     epochs=2,
     finetune_batch=32,
     augment=("flip", "shift"),
+    lower="none",
     micro="none",
 )
 
@@ -44,5 +48,7 @@ if __name__ == "__main__":
     tf.config.experimental.enable_op_determinism()
     if int(sys.argv[1]):
         kill_after(int(sys.argv[1]))
-    for out in sys.argv[2:]:
-        compress(tiny.trained(), tiny.data(), out, settings=SETTINGS)
+    with tempfile.TemporaryDirectory() as folder:
+        _run.hand_over = GivenFiles(Path(folder))
+        for out in sys.argv[2:]:
+            compress(tiny.trained(), tiny.data(), out, settings=SETTINGS)

@@ -12,6 +12,7 @@ from tf_structprune.layers import is_fixed_point, quantized_layers
 from tflite_export.compress import CompressReport, CompressSettings, RefusedError, _job, compress
 from tflite_export.runtime import tflm_available
 
+pytestmark = pytest.mark.usefixtures("given_once")
 RECIPE = FixedPoint(4, 6)
 PRUNED_TOO = CompressSettings(candidates=2, epochs=2, tolerance=0.2, finetune_batch=32, fixed_point=RECIPE)
 ALONE = CompressSettings(sparsity=0, epochs=2, tolerance=0.2, finetune_batch=32, fixed_point=FixedPoint(8, 8))
@@ -94,7 +95,7 @@ def test_beyond_the_tolerance_the_integer_file_is_int8(tmp_path):
 @pytest.mark.usefixtures("spoiled")
 def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path):
     with pytest.raises(RefusedError, match=r"No stage stayed within .*fixed_point at sparsity 0\.00: \d+\.\d+ %\. Use"):
-        compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE)
+        compress(tiny.fresh(), tiny.data(), tmp_path / "out", settings=ALONE, device=ByMacs())
     assert tiny.entries(tmp_path) == ["out.refused"]
 
 

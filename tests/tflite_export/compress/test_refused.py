@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from itertools import islice
 
 import keras
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from tests.tflite_export.compress import tiny
 from tf_structprune.stages import Judgement
-from tflite_export.compress import RefusedError, _hand_over, _job, _prune_stage, compress
+from tflite_export.compress import RefusedError, _hand_over, _job, _prune_stage, _run, compress
 
+pytestmark = pytest.mark.usefixtures("given_once")
 ASKED = {
     "sparsity": 0.6,
     "candidates": 2,
@@ -37,7 +39,7 @@ def never(*_, **__):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(tmp_path_factory, given_once):
     """A folder in which a run was refused, and its error."""
     folder = tmp_path_factory.mktemp("refused")
     with pytest.raises(RefusedError) as error:
@@ -116,12 +118,15 @@ def test_run_that_asks_for_something_else_leaves_what_was_reached_alone(refused)
 def test_budget_is_named_where_one_was_given(tmp_path, monkeypatch):
     monkeypatch.setattr(_job, "retrain", lambda model, *_, **__: tiny.forget(model) or {"loss": [0.5]})
     with pytest.raises(RefusedError, match=r"Use a larger --budget, more --epochs, or a larger --tolerance\. What"):
-        compress(tiny.trained(), tiny.data(), tmp_path / "out", budget="macs=0.5", candidates=1, epochs=1, distill=0.5)
+        asked = {"budget": "macs=0.5", "candidates": 1, "epochs": 1, "distill": 0.5, "micro": "none"}
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", **asked)
 
 
-def test_refused_file_keeps_the_nearest_model(tmp_path, monkeypatch):
+def test_refused_file_keeps_the_nearest_model(tmp_path, monkeypatch, given_files):
     """Pruning is accepted, its integer file is not."""
-    scores = iter([0.0, -0.5, -0.4, -0.3, -0.6, -0.6, -0.6])
+    scores, ways = iter([0.0, -0.5, -0.3, -0.6]), _hand_over._ways
+    monkeypatch.setattr(_run, "hand_over", given_files.hand_over)
+    monkeypatch.setattr(_hand_over, "_ways", lambda *a, **k: islice(ways(*a, **k), 3))
     monkeypatch.setattr(
         _hand_over, "judge_file", lambda _, job: Judgement(score := next(scores), job.judge.accepts(score), None)
     )
@@ -141,6 +146,6 @@ def test_score_that_is_no_number_is_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_job, "retrain", broken)
     with pytest.raises(RefusedError):
-        compress(tiny.trained(), tiny.data(), tmp_path / "out", candidates=1, epochs=1)
+        compress(tiny.trained(), tiny.data(), tmp_path / "out", candidates=1, epochs=1, micro="none")
     summary = json.loads((tmp_path / "out.refused" / "summary.json").read_text())
     assert summary["reached"] is None and summary["missed_by"] is None

@@ -21,6 +21,7 @@ from tflite_export.compress import CompressSettings, _job, _prune_stage, _run, c
 from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._work import Work, fingerprint, open_work
 
+pytestmark = pytest.mark.usefixtures("given_once")
 ROOT = Path(__file__).parents[3]
 SETTINGS = CompressSettings(
     sparsity=0.6,

@@ -24,6 +24,7 @@ from tflite_export.compress import (
 from tflite_export.compress._steps import steps_table, write_steps
 from tflite_export.file import open_file
 
+pytestmark = pytest.mark.usefixtures("given_once")
 QUICK = {"epochs": 1, "search": "magnitude", "allocation": "uniform", "reconstruct": "none"}
 
 

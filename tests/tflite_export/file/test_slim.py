@@ -69,6 +69,7 @@ def delegated(file):
     return [op["op_name"] for op in make_interpreter(file)._get_ops_details()].count("DELEGATE")
 
 
+@pytest.mark.every(2)
 @networks
 def test_xnnpack_takes_as_much_of_it(name):
     assert delegated(converted(name).edited(slim)) == delegated(converted(name))

@@ -177,6 +177,7 @@ def test_blocks_of_kernels_are_left_out(blocks, form, settings):
     assert choice.macs_share == pytest.approx(np.mean(blocks))
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("strays", [0, 2])
 @pytest.mark.parametrize("width", [16, 64])

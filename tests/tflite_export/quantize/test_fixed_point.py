@@ -118,6 +118,7 @@ def test_runtimes_and_numpy_agree_on_every_score(name, recipe):
         np.testing.assert_array_equal(run_tflm(data, X), expected)
 
 
+@pytest.mark.every(2)
 @cases
 def test_scales_are_powers_of_two_when_asked(name, recipe):
     for data in files_of(name, recipe):

@@ -34,6 +34,7 @@ def test_networks_are_bit_exact(name):
     assert_bit_exact(int8_models.network(name), IMAGES)
 
 
+@pytest.mark.every(2)
 @often
 def test_scores_before_the_softmax_are_bit_exact(name):
     assert_bit_exact(open_file(int8_models.network(name)).scores, IMAGES)

@@ -12,6 +12,11 @@ def tflm():
     pytest.importorskip("tflite_micro")
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    monkeypatch.setattr(_tflm, "_KNOWN_ARENAS", {})
+
+
 @pytest.mark.usefixtures("tflm")
 class TestInstalled:
     def test_run_tflm_agrees_with_the_reference_kernels(self, int8_file, samples):
@@ -25,6 +30,7 @@ class TestInstalled:
 
     def test_arena_is_the_same_each_time_and_holds_the_widest_layer(self, int8_file):
         arena = arena_bytes(int8_file)
+        _tflm._KNOWN_ARENAS.clear()
         assert arena == arena_bytes(int8_file)
         # The first convolution has its input and its output in memory at once.
         assert 8 * 8 * 2 + 8 * 8 * 6 < arena < 16_384
@@ -35,12 +41,22 @@ class TestInstalled:
 
     def test_arena_does_not_depend_on_the_first_guess(self, int8_file, monkeypatch):
         expected = arena_bytes(int8_file)
+        _tflm._KNOWN_ARENAS.clear()
         monkeypatch.setattr(_tflm, "_arena_guess", lambda description: 1024)
         assert arena_bytes(int8_file) == expected
 
     def test_arena_beyond_all_guesses_is_an_error(self, int8_file, monkeypatch):
         monkeypatch.setattr(_tflm, "_arena_guess", lambda description: 16)
         with pytest.raises(ValueError, match=r"TFLite Micro cannot run the model .*arena 1024 bytes.*Failed"):
+            arena_bytes(int8_file)
+
+    def test_arena_of_a_file_that_ran_is_known(self, int8_file, float_file, samples, monkeypatch):
+        expected = arena_bytes(float_file)
+        _tflm._KNOWN_ARENAS.clear()
+        run_tflm(float_file, samples[:1])
+        monkeypatch.setattr(_tflm, "_run", lambda *_: pytest.fail("it ran again"))
+        assert arena_bytes(float_file) == expected
+        with pytest.raises(pytest.fail.Exception):
             arena_bytes(int8_file)
 
     def test_operator_that_tflm_lacks_is_named(self):
