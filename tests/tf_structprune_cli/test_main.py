@@ -121,7 +121,7 @@ OPTIONS = {
     "budget in percent": ("--budget=macs=50", "Budget 'macs': fraction must be in (0, 1]. Received: fraction=50.0."),
     "budget out of reach": ("--budget=macs=0.01", "Budget 'macs': removing feature maps does not make the network"),
     "budget in another unit": ("--budget=macs=6KiB", "Budget 'macs': unknown unit. Received: '6KiB'. Use one of k, M"),
-    "budget below one channel": ("--budget=parameters=101", "Budget 'parameters': removing feature maps does not ma"),
+    "budget below one channel": ("--budget=macs=1k", "Budget 'macs': removing feature maps does not make the network that"),
     "allocation of nothing": ("--allocation=greedy", "--allocation says how a budget is allocated. Received: --all"),
     "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
@@ -668,7 +668,10 @@ def test_every_setting_has_an_option():
     )
     budget = _main._settings(parsed("--budget=macs=0.5", "--allocation=uniform"))
     assert budget == CompressSettings(sparsity=Budget("macs", 0.5), allocation="uniform")
-    asked_for = (settings, budget)
+    several = _main._settings(parsed("--smallest", "--budget=macs=6M", "--budget=arena=30KiB"))
+    budgets = Budget("macs", limit=6e6), Budget("arena", limit=30 * 1024)
+    assert several == CompressSettings(sparsity=budgets, smallest=True)
+    asked_for = (settings, budget, several)
     assert all(any(getattr(one, field.name) != field.default for one in asked_for) for field in compress_fields())
 
 
@@ -685,6 +688,7 @@ HELP = {
             *("--min-validation N", "quantization-aware training"),
             *("--executor local|ray", "--workers N"),
             *("--kernel-groups N|auto|any", "--strides N[,N...]|columns|auto|any", "--patterns N|auto|any"),
+            *("--budget KIND=AMOUNT", "--smallest", "arena=30KiB"),
             *("--prune-first", "--seed", "--overwrite", "--verbose", "x_train, y_train, x_test, y_test"),
             *("feature_map, kernel, intra_kernel", "best_of_n, particle_filter, evolutionary, activation_vote"),
         ),

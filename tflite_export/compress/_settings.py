@@ -138,8 +138,8 @@ class CompressSettings:
     def __post_init__(self) -> None:
         if isinstance(self.sparsity, float | int):
             check_sparsity(self.sparsity)
-        else:
-            as_budgets(self.sparsity)
+        elif len(budgets := as_budgets(self.sparsity)) == 1:
+            object.__setattr__(self, "sparsity", budgets[0])
         for kind in self.granularity:
             check_granularity(kind)
         if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
