@@ -39,7 +39,8 @@ def input_moments(
                 continue
             pixels = Pixels(samples, patches[call.name].size, rng)
             for batch in walk.batches:
-                for _, read in patches[call.name].parts(walk.reference(call.inputs[0], batch)):
-                    rows = taken(read, pixels.choose(*read.shape[:2]))
+                read = walk.reference(call.inputs[0], batch)
+                for part, chosen in patches[call.name].parts(read, pixels):
+                    rows = taken(patches[call.name].of(read[part], chosen))
                     sums[call.name].add(rows, np.zeros((*rows.shape[:2], 0), np.float32))
     return {name: total.moments().inputs for name, total in sums.items()}

@@ -145,16 +145,16 @@ class Reconstructing:
         for batch in walk.batches:
             reads, reads_dense = walk.model(call.inputs[0], batch), walk.reference(reference.inputs[0], batch)
             missing = self._missing(walk, call.output, batch)
-            for part, read in patches.parts(reads):
-                chosen = pixels.choose(*read.shape[:2])
-                dense = patches.of(reads_dense[part]) if walk.differs(call.inputs[0]) else read
-                wanted = np.matmul(taken(dense, chosen).transpose(1, 0, 2), weights).transpose(1, 0, 2)
+            for part, chosen in patches.parts(reads, pixels):
+                read = taken(patches.of(reads[part], chosen))
+                dense = taken(patches.of(reads_dense[part], chosen)) if walk.differs(call.inputs[0]) else read
+                wanted = np.matmul(dense.transpose(1, 0, 2), weights).transpose(1, 0, 2)
                 if bias is not None:
                     wanted = wanted + bias.reshape(groups, -1)
                 if missing is not None:
-                    rows = taken(missing[part].reshape(read.shape[0], read.shape[1], -1), chosen)
-                    wanted = wanted + rows.reshape(wanted.shape)
-                total.add(taken(read, chosen), wanted)
+                    off = missing[part].reshape(part.stop - part.start, -1, patches.view.outputs)
+                    wanted = wanted + taken(off, chosen).reshape(wanted.shape)
+                total.add(read, wanted)
         return total.moments()
 
     def _lossy_branches(self, walk: Walk, output: TensorKey) -> tuple[TensorKey, ...]:
