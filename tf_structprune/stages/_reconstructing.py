@@ -119,7 +119,7 @@ class Reconstructing:
         masks = self._masks[call.name]
         kept = masks.positions[:, masks.input_of_kernel] & masks.alive[None]
         fixed = None if bias is not None or self._centring(call) is not None else np.zeros(patches.view.outputs)
-        if not np.isfinite(moments.cross).all() or not np.isfinite(moments.inputs.covariance).all():
+        if not np.isfinite(moments.cross).all() or not moments.inputs.is_finite():
             return LayerReconstruction(call.name, reason="it reads or makes values that are not finite")
         try:
             solution = solve(moments, kernel, kept, bias=fixed, ridge=self._ridge)
