@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tf_structprune.graph import KernelView, core_layer, kernel_view, step_axes
 from tf_structprune.layers import copy_of
 from tf_structprune.observe._pixels import Pixels
+from tf_structprune.reconstruct import few_rows
 
 _L = keras.layers
 _TRANSPOSED = (_L.Conv1DTranspose, _L.Conv2DTranspose, _L.Conv3DTranspose)
@@ -27,6 +28,7 @@ _SETTINGS = ("kernel_size", "strides", "padding", "dilation_rate", "output_paddi
 _DIGIT = 256  # of a pixel's number: smaller whole numbers are exact in every precision in which a backend convolves
 MOST_INPUTS = 6144
 """Values that one output of a layer may read for its covariance to be taken, which needs 288 MiB then."""
+MOST_BYTES = 8 * MOST_INPUTS**2
 
 _CHUNK = 2**22  # values at once, 16 MiB
 
@@ -58,6 +60,15 @@ class Patches:
         """Values that one output reads."""
         return self.view.positions * self.view.group_inputs
 
+    def nbytes(self, rows: int) -> int:
+        """Memory of the moments of so many rows, or of the rows where they are few."""
+        return 4 * rows * self.size * self.view.groups if few_rows(rows, self.size) else self.covariance_bytes
+
+    @property
+    def covariance_bytes(self) -> int:
+        """Memory of the covariances of what the outputs read."""
+        return 8 * self.view.groups * self.size**2
+
     def of(self, x: NDArray[Any], chosen: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """What each pixel reads, shape (samples, pixels, groups, size); nothing is made of pixels that are not chosen.
 
@@ -78,6 +89,15 @@ class Patches:
         found = found.reshape(*chosen.shape, self.view.positions, self.view.groups, self.view.group_inputs)
         return np.ascontiguousarray(found.transpose(0, 1, 3, 2, 4)).reshape(*chosen.shape, self.view.groups, -1)
 
+    def pixels(self, x: NDArray[Any]) -> int:
+        """Output pixels of a sample.
+
+        Args:
+            x: what the layer reads, shape (samples, ...), at least one.
+        """
+        first = self._maps(x[:1])
+        return len(first) * len(self.index(first.shape[1:-1]))
+
     def parts(self, x: NDArray[Any], pixels: Pixels) -> Iterator[tuple[slice, NDArray[np.int64] | None]]:
         """Samples, as many as are to be in memory at once, and the pixels that are chosen of them, for `of`.
 
@@ -85,9 +105,8 @@ class Patches:
             x: what the layer reads, shape (samples, ...).
             pixels: chooses.
         """
-        first = self._maps(x[:1])
-        each = len(first) * len(self.index(first.shape[1:-1]))
-        values = max(first.size, pixels.count(each) * self.size * self.view.groups)
+        each = self.pixels(x)
+        values = max(x[0].size, pixels.count(each) * self.size * self.view.groups)
         step = max(1, _CHUNK // max(1, values))
         for start in range(0, len(x), step):
             part = slice(start, min(start + step, len(x)))
@@ -97,9 +116,7 @@ class Patches:
         return self.maps(np.asarray(x, np.float32).reshape(-1, *x.shape[1 + self.steps :]))
 
 
-def _gathered(
-    maps: NDArray[np.float32], image: NDArray[np.int64], places: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _gathered(maps: NDArray[np.float32], image: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
     """Values of all maps at some places, shape (samples, pixels, positions, maps).
 
     Args:
@@ -111,7 +128,9 @@ def _gathered(
         maps = np.pad(maps, ((0, 0), (1, 0), (0, 0)))
     else:
         places = places - 1
-    return np.take(maps.reshape(-1, maps.shape[-1]), image[..., None] * maps.shape[1] + places, axis=0)
+    rows = image[..., None] * maps.shape[1] + places
+    found: NDArray[np.float32] = np.take(maps.reshape(-1, maps.shape[-1]), rows, axis=0)
+    return found
 
 
 def patches_of(layer: Any, positions: int = 1) -> Patches | None:

@@ -8,6 +8,7 @@ from tf_structprune.reconstruct._moments import InputMoments as InputMoments
 from tf_structprune.reconstruct._moments import Moments as Moments
 from tf_structprune.reconstruct._moments import MomentSum as MomentSum
 from tf_structprune.reconstruct._moments import Rows as Rows
+from tf_structprune.reconstruct._moments import few_rows as few_rows
 from tf_structprune.reconstruct._solve import RIDGE as RIDGE
 from tf_structprune.reconstruct._solve import Solution as Solution
 from tf_structprune.reconstruct._solve import solve as solve

@@ -87,7 +87,7 @@ class Covariances(InputMoments):
 
 @dataclass(frozen=True)
 class Rows(InputMoments):
-    """The rows themselves, where they are no more than the values of one, as behind `Flatten`.
+    """The rows themselves, where they are few against the values of one, as behind `Flatten`.
 
     Attributes:
         values: less the mean, shape (groups, rows, n).
@@ -97,7 +97,7 @@ class Rows(InputMoments):
 
     @property
     def rows(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def covariance(self) -> Floats:
         values = self.values.astype(np.float64)
@@ -127,8 +127,18 @@ class Moments:
     variance: Floats
 
 
+def few_rows(rows: int, inputs: int) -> bool:
+    """Whether rows take the place of the covariance: they then need an eighth of its memory at most.
+
+    Args:
+        rows: in all.
+        inputs: values of a row.
+    """
+    return 4 * rows <= inputs
+
+
 class MomentSum:
-    """Sums up the moments of rows that come in parts, or keeps the rows as long as they are fewer than their values.
+    """Sums up the moments of rows that come in parts, or keeps the rows as long as they are few (`few_rows`).
 
     Rows are shifted by the mean of the first part, so that a mean that is large against the spread costs no digits.
 
@@ -171,7 +181,7 @@ class MomentSum:
             self._sum += part.sum(axis=1, dtype=np.float64)
             self._square += np.einsum("gro,gro->go", wanted, wanted, dtype=np.float64)
             self._held.append(part)
-        if self._count > self._size:
+        if not few_rows(self._count, self._size):
             self._multiply()
 
     def moments(self) -> Moments:

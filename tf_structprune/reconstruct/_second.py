@@ -101,8 +101,9 @@ class RowSecond(Second):
         if not penalty:
             raise np.linalg.LinAlgError("Fewer rows than unknowns.")
         gram = np.zeros((self.rank, self.rank))
-        for part in _parts(kept):
-            gram += (columns := self._columns(part)) @ columns.T
+        for columns in _parts(kept):
+            part = self._columns(columns)
+            gram += part @ part.T
         factor = _factor(gram, penalty)
 
         def solved(right: Floats) -> Floats:

@@ -20,19 +20,20 @@ from tf_structprune.graph import (
 from tf_structprune.layers import MaskedLayer, MaskedModel, MaskedNormalization, keep_everything, rebuild
 from tf_structprune.masks import LayerMasks, masks_by_layer
 from tf_structprune.observe import (
+    MOST_BYTES,
     MOST_INPUTS,
+    MomentsInTurn,
     Patches,
     Pixels,
     Shelf,
     Walk,
-    input_moments,
     is_batch_normalization,
     mean_and_variance,
     patches_of,
     sum_ends,
     taken,
 )
-from tf_structprune.reconstruct import InputMoments, Moments, MomentSum, solve
+from tf_structprune.reconstruct import Moments, MomentSum, solve
 from tf_structprune.stages._reconstruction import LayerReconstruction, Reconstruction
 from tf_structprune.task import Samples
 
@@ -70,12 +71,12 @@ class Reconstructing:
         """Do it."""
         batches = [self._samples[start : start + _BATCH].arrays for start in range(0, len(self._samples), _BATCH)]
         shared = {n: known for n, known in self._patches.items() if self._times[n] > 1 and known.size <= MOST_INPUTS}
-        moments = input_moments(self._reference, shared, batches, self._rng)
+        moments = MomentsInTurn(self._reference, shared, batches, self._rng)
         with Shelf() as shelf:
             walk = Walk(self._reference, self._found, batches, shelf)
             for reference, call in walk:
                 if isinstance(call.layer, MaskedLayer):
-                    self._at_kernel(walk, reference, call, moments.get(call.name))
+                    self._at_kernel(walk, reference, call, moments)
                 elif is_batch_normalization(call):
                     self._at_normalization(walk, reference, call)
                 elif isinstance(call.layer, MaskedNormalization) and not _keeps_all(call.layer):
@@ -87,7 +88,7 @@ class Reconstructing:
         found = {name: patches_of(layers[name], channels[name].positions) for name in self._masks}
         return {name: patches for name, patches in found.items() if patches is not None}
 
-    def _at_kernel(self, walk: Walk, reference: LayerCall, call: LayerCall, shared: InputMoments | None) -> None:
+    def _at_kernel(self, walk: Walk, reference: LayerCall, call: LayerCall, shared: MomentsInTurn) -> None:
         """Solve for the weights of a layer, at its first call."""
         masks = self._masks[call.name]
         changed = self._solving and bool(self._lossy_branches(walk, call.output))
@@ -102,16 +103,16 @@ class Reconstructing:
         if patches is None:
             self._done[call.name] = LayerReconstruction(call.name, reason="what it computes is not known")
             return
-        if patches.size > MOST_INPUTS:
-            reason = (
-                f"an output reads {patches.size:,} values, more than {MOST_INPUTS:,}, whose covariance is too large"
-            )
-            self._done[call.name] = LayerReconstruction(call.name, reason=reason)
-            return
-        if shared is None:
-            moments = self._moments(walk, reference, call, patches)
+        if call.name in shared:
+            moments = shared.take(call.name).of_weights(*_weights(reference.layer, patches))
         else:
-            moments = shared.of_weights(*_weights(reference.layer, patches))
+            pixels = Pixels(len(self._samples), patches.size, self._rng)
+            rows = len(self._samples) * pixels.count(patches.pixels(walk.model(call.inputs[0], 0)))
+            if patches.nbytes(rows) > MOST_BYTES or self._times[call.name] > 1:
+                reason = f"an output reads {patches.size:,} values, too many to be known from {rows:,} pixels"
+                self._done[call.name] = LayerReconstruction(call.name, reason=reason)
+                return
+            moments = self._moments(walk, reference, call, pixels)
         self._done[call.name] = self._solved(call, patches, moments)
 
     def _solved(self, call: LayerCall, patches: Patches, moments: Moments) -> LayerReconstruction:
@@ -135,13 +136,13 @@ class Reconstructing:
             core_layer(call.layer).bias.assign(np.where(kept.any(axis=(0, 1)), solution.bias, bias))
         return LayerReconstruction(call.name, solution.before, solution.after, moments.inputs.rows, patches.size)
 
-    def _moments(self, walk: Walk, reference: LayerCall, call: LayerCall, patches: Patches) -> Moments:
+    def _moments(self, walk: Walk, reference: LayerCall, call: LayerCall, pixels: Pixels) -> Moments:
         """What the layer now reads, and what it is to give."""
+        patches = self._patches[call.name]
         kernel, bias = _weights(reference.layer, patches)
         groups, outputs = patches.view.groups, patches.view.outputs
         weights = kernel.reshape(-1, groups, outputs // groups).transpose(1, 0, 2)
         total = MomentSum(groups, patches.size, outputs // groups)
-        pixels = Pixels(len(self._samples), patches.size, self._rng)
         for batch in walk.batches:
             reads, reads_dense = walk.model(call.inputs[0], batch), walk.reference(reference.inputs[0], batch)
             missing = self._missing(walk, call.output, batch)
