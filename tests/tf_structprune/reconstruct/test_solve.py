@@ -162,8 +162,8 @@ def test_rows_give_what_their_covariance_gives(direct, kind, biased, seed, group
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_solve, "_DIRECT", direct)
         one, other = (solve(each, kernel, kept, bias=bias, ridge=1e-2) for each in (of_rows, of_covariance))
-    np.testing.assert_allclose(one.kernel, other.kernel, atol=1e-4)
-    np.testing.assert_allclose(one.bias, other.bias, atol=1e-3)
+    np.testing.assert_allclose(one.kernel, other.kernel, atol=5e-4 if direct else 2e-3)
+    np.testing.assert_allclose(one.bias, other.bias, atol=5e-3 if direct else 2e-2)
     np.testing.assert_allclose([one.before, one.after], [other.before, other.after], rtol=1e-3, atol=1e-5)
 
 
