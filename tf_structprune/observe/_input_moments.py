@@ -33,7 +33,7 @@ def input_moments(
     sums = {name: MomentSum(known.view.groups, known.size, 0) for name, known in patches.items()}
     samples = sum(len(batch[0]) for batch in batches)
     with Shelf() as shelf:
-        walk = Walk(found, found, batches, shelf)
+        walk = Walk(found, found, batches, shelf, passing=lambda call: call.name not in patches)
         for call, _ in walk:
             if call.name not in patches:
                 continue

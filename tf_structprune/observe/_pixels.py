@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_ROWS = 32768
-_ROWS_A_WEIGHT = 32  # rows for each unknown: a larger number changes the solution by less than a percent
+_LEAST_ROWS = 8192
+_ROWS_A_WEIGHT = 8  # rows for each unknown
 
 
 @dataclass

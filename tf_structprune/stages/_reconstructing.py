@@ -39,7 +39,7 @@ from tf_structprune.task import Samples
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and variance of each channel
 
-_BATCH = 64  # samples that a layer computes at a time
+_BATCH = 32  # samples that a layer computes at a time
 
 
 class Reconstructing:
@@ -73,7 +73,7 @@ class Reconstructing:
         shared = {n: known for n, known in self._patches.items() if self._times[n] > 1 and known.size <= MOST_INPUTS}
         moments = MomentsInTurn(self._reference, shared, batches, self._rng)
         with Shelf() as shelf:
-            walk = Walk(self._reference, self._found, batches, shelf)
+            walk = Walk(self._reference, self._found, batches, shelf, passing=_is_passed)
             for reference, call in walk:
                 if isinstance(call.layer, MaskedLayer):
                     self._at_kernel(walk, reference, call, moments)
@@ -233,6 +233,11 @@ def _is_whole(masks: LayerMasks) -> bool:
     """Whether all weights of the outputs that stay are there."""
     alive = masks.alive
     return bool(alive[:, masks.outputs].all() and masks.positions[:, masks.inputs].all())
+
+
+def _is_passed(call: LayerCall) -> bool:
+    """Whether nothing is solved for or measured at a call."""
+    return not isinstance(call.layer, MaskedLayer) and not is_batch_normalization(call)
 
 
 def _keeps_all(layer: MaskedNormalization) -> bool:
