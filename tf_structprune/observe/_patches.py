@@ -29,8 +29,9 @@ _DIGIT = 256  # of a pixel's number: smaller whole numbers are exact in every pr
 MOST_INPUTS = 6144
 """Values that one output of a layer may read for its covariance to be taken, which needs 288 MiB then."""
 MOST_BYTES = 8 * MOST_INPUTS**2
+"""Memory of such a covariance, and what rows that take the place of one may need."""
 
-_CHUNK = 2**22  # values at once, 16 MiB
+_CHUNK = 2**20  # values at once, 4 MiB, of which a few copies are made
 
 _Maps = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Takes what a layer reads, (samples, ...), and gives what its kernel is applied to, channels last."""
