@@ -13,7 +13,7 @@ from tf_structprune.masks import FEATURE_MAP, Importance
 _BATCH = 256  # images in memory at a time, with all their activations
 
 
-def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """Sum over all pixels of |activation| of each feature map, as its consumers read it.
 
     Anwar, thesis, Seoul National University 2017 (activation sum voting). A group read by several
@@ -24,6 +24,7 @@ def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, 
         graph: its graph.
         granularity: "feature_map"; the other granularities have no activations of their own.
         x: samples as the model takes them: an array, shape (images, ...), or a list or dictionary of arrays.
+        y: not needed.
 
     Returns:
         By group, shape (images, channels).
@@ -31,6 +32,7 @@ def activation_sums(model: keras.Model, graph: PrunableGraph, granularity: str, 
     Raises:
         ValueError: another granularity, or no samples.
     """
+    del y
     if granularity != FEATURE_MAP:
         raise ValueError(
             f"Activation sums exist for feature maps only. Received: granularity={granularity!r}. Use the measure 'l1'."

@@ -20,7 +20,7 @@ _SAMPLES = 1000  # more change the order of the units hardly
 _BATCH = 64
 
 
-def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """What the layers lose in squared error when a unit goes and the weights that stay are fitted again.
 
     For feature maps the order in which `reconstruct.eliminate` takes them, for the MACs that each frees. For kernels
@@ -31,12 +31,14 @@ def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x:
         graph: its graph.
         granularity: what a unit is.
         x: samples as the model takes them; a thousand of them are used.
+        y: not needed.
 
     Returns:
         feature_map: by group, how late each map goes, shape (units,);
         kernel: by layer, shape (inputs / groups, outputs);
         intra_kernel: by layer, for each position the sum over the map's kernels, shape (positions, inputs).
     """
+    del y
     if granularity == FEATURE_MAP:
         cost = CountedCost.of(Budget("macs", 1.0), graph, ())
         return elimination_of(model, graph, x, Choices.of(graph, _masks_of(model)), cost).importance

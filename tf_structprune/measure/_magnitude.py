@@ -12,7 +12,7 @@ from tf_structprune.graph import kernel_of, kernel_view, list_calls, named_layer
 from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
 
 
-def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """Sum of |weight| of each unit (Li et al., arXiv 1608.08710, equation 1), masked weights not counted.
 
     Returns:
@@ -20,17 +20,17 @@ def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Im
         kernel: by layer, shape (inputs / groups, outputs);
         intra_kernel: by layer, for each position the sum over the map's kernels, (positions, inputs).
     """
-    del x
-    return _norm(graph, granularity, {name: np.abs(view) for name, view in _kernel_views(model, graph)})
+    del x, y
+    return sum_of_units(graph, granularity, {name: np.abs(view) for name, view in _kernel_views(model, graph)})
 
 
-def l2(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def l2(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """Sum of the squared weights of each unit, masked weights not counted; returns as `l1`."""
-    del x
-    return _norm(graph, granularity, {name: view**2 for name, view in _kernel_views(model, graph)})
+    del x, y
+    return sum_of_units(graph, granularity, {name: view**2 for name, view in _kernel_views(model, graph)})
 
 
-def geometric_median(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def geometric_median(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """Sum of the distances of a map's kernels to those of all others (FPGM: He et al., arXiv 1811.00250, equation 3).
 
     The map nearest to the geometric median, which the others can stand for, is the least important.
@@ -41,7 +41,7 @@ def geometric_median(model: keras.Model, graph: PrunableGraph, granularity: str,
     Raises:
         ValueError: another granularity than feature maps.
     """
-    del x
+    del x, y
     _check_maps(granularity, "geometric_median")
     distances = {}
     for name, view in _kernel_views(model, graph):
@@ -51,7 +51,9 @@ def geometric_median(model: keras.Model, graph: PrunableGraph, granularity: str,
     return _of_groups(graph, distances)
 
 
-def normalization_scale(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any) -> Importance:
+def normalization_scale(
+    model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None
+) -> Importance:
     """|gamma| of the batch normalization right behind the layers that make a map (Liu et al., arXiv 1708.06519).
 
     A producer without one says nothing of its maps; a group of such producers alone is ranked by `l1`.
@@ -62,6 +64,7 @@ def normalization_scale(model: keras.Model, graph: PrunableGraph, granularity: s
     Raises:
         ValueError: another granularity than feature maps, or a model without a batch normalization behind a layer.
     """
+    del y
     _check_maps(granularity, "normalization_scale")
     found = list_calls(model)
     readers, scales = readers_of(found), {}
@@ -88,8 +91,14 @@ def _check_maps(granularity: str, name: str) -> None:
         )
 
 
-def _norm(graph: PrunableGraph, granularity: str, views: Mapping[str, NDArray[np.float64]]) -> Importance:
-    """Sums over units of values of the weights, one view of each kernel."""
+def sum_of_units(graph: PrunableGraph, granularity: str, views: Mapping[str, NDArray[np.float64]]) -> Importance:
+    """Sums over units of values of the weights, in the shapes of `l1`.
+
+    Args:
+        graph: of the model.
+        granularity: what a unit is.
+        views: by layer, the values as its kernel is viewed, shape (positions, inputs / groups, outputs).
+    """
     if granularity == KERNEL:
         return {name: view.sum(axis=0) for name, view in views.items()}
     if granularity == INTRA_KERNEL:

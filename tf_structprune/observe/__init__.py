@@ -1,6 +1,8 @@
 """What the layers of a model read and make for samples, call by call: all samples of one call before the next."""
 
+from tf_structprune.observe._input_moments import MomentsInTurn as MomentsInTurn
 from tf_structprune.observe._input_moments import input_moments as input_moments
+from tf_structprune.observe._patches import MOST_BYTES as MOST_BYTES
 from tf_structprune.observe._patches import MOST_INPUTS as MOST_INPUTS
 from tf_structprune.observe._patches import Patches as Patches
 from tf_structprune.observe._patches import patches_of as patches_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_ROWS = 32768
-_ROWS_A_WEIGHT = 32  # rows for each unknown: a larger number changes the solution by less than a percent
+_LEAST_ROWS = 8192
+_ROWS_A_WEIGHT = 8  # rows for each unknown
 
 
 @dataclass
@@ -23,6 +23,10 @@ class Pixels:
     unknowns: int
     rng: np.random.Generator
 
+    def count(self, pixels: int) -> int:
+        """How many of the pixels of a sample are chosen."""
+        return min(pixels, -(-max(_LEAST_ROWS, _ROWS_A_WEIGHT * self.unknowns) // self.samples))
+
     def choose(self, samples: int, pixels: int) -> NDArray[np.int64] | None:
         """Pixels of some samples, shape (samples, chosen); None for all.
 
@@ -30,18 +34,18 @@ class Pixels:
             samples: in this batch.
             pixels: that each has.
         """
-        count = -(-max(_LEAST_ROWS, _ROWS_A_WEIGHT * self.unknowns) // self.samples)
-        if count >= pixels:
+        count = self.count(pixels)
+        if count == pixels:
             return None
         return np.argpartition(self.rng.random((samples, pixels), np.float32), count, axis=1)[:, :count]
 
 
-def taken(values: NDArray[np.float32], chosen: NDArray[np.int64] | None) -> NDArray[np.float32]:
+def taken(values: NDArray[np.float32], chosen: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Rows of the chosen pixels.
 
     Args:
         values: shape (samples, pixels, ...).
-        chosen: from `Pixels.choose`.
+        chosen: from `Pixels.choose`; None for all.
 
     Returns:
         Shape (rows, ...).

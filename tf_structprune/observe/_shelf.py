@@ -18,7 +18,7 @@ class Shelf:
         memory_bytes: what is held in memory at most.
     """
 
-    def __init__(self, memory_bytes: int = 2**27) -> None:
+    def __init__(self, memory_bytes: int = 3 * 2**25) -> None:
         self.memory_bytes = memory_bytes
         self._held: dict[Any, dict[int, NDArray[Any] | pathlib.Path]] = {}
         self._size = self._written = 0

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tf_structprune.graph import CallList, LayerCall, Readers, TensorKey, readers_of, runner_of
 from tf_structprune.observe._shelf import Shelf
 
+_Pair = tuple[LayerCall, LayerCall]
+
 
 class Walk:
     """Runs a model on all samples one call after the other, beside a reference that has the same calls.
@@ -25,13 +27,21 @@ class Walk:
         model: calls of the model that changes, one for each of the reference, in the same order.
         batches: samples, batch by batch, one array an input.
         shelf: holds tensors until they are read for the last time.
+        passing: says of which calls of the model nobody will ask for the inputs; what alone reads a tensor is then run
+            right behind the call that makes it, and the tensor is not held.
     """
 
     def __init__(
-        self, reference: CallList, model: CallList, batches: Sequence[Sequence[NDArray[Any]]], shelf: Shelf
+        self,
+        reference: CallList,
+        model: CallList,
+        batches: Sequence[Sequence[NDArray[Any]]],
+        shelf: Shelf,
+        *,
+        passing: Callable[[LayerCall], bool] = lambda call: False,
     ) -> None:
         self._pairs = list(zip(_close_up(reference), _close_up(model), strict=True))
-        self._batches, self._shelf = batches, shelf
+        self._batches, self._shelf, self._passing = batches, shelf, passing
         self._twins = {b.output: a.output for a, b in self._pairs}
         self._uses = Counter(("reference", key) for call in reference.calls for key in call.inputs)
         self._uses.update(("model", key) for call in model.calls for key in call.inputs)
@@ -40,12 +50,23 @@ class Walk:
     def __iter__(self) -> Iterator[tuple[LayerCall, LayerCall]]:
         """The calls of reference and model, before each is run; go on and it is."""
         inputs = iter(range(len(self._batches[0])))
+        chain: list[_Pair] = []
         for reference, model in self._pairs:
+            if chain and not self._joins(chain[-1][1], model):
+                self._run(chain)
+                chain = []
             yield reference, model
             if isinstance(model.layer, keras.layers.InputLayer) and not model.inputs:
                 self._begin(reference, next(inputs))
-            else:
-                self._run(reference, model)
+                continue
+            if any(self.differs(key) for key in model.inputs):
+                self.mark(model)
+            if chain and self.differs(model.output) != self.differs(chain[-1][1].output):
+                self._run(chain)
+                chain = []
+            chain.append((reference, model))
+        if chain:
+            self._run(chain)
 
     def mark(self, call: LayerCall) -> None:
         """Say that a call of the model computes something else than that of the reference."""
@@ -83,16 +104,27 @@ class Walk:
         for batch, arrays in enumerate(self._batches):
             self._put(("reference", call.output), batch, [np.asarray(arrays[index]).astype(call.layer.dtype)])
 
-    def _run(self, reference: LayerCall, model: LayerCall) -> None:
-        if any(self.differs(key) for key in model.inputs):
-            self.mark(model)
-        for side, call in (("reference", reference), ("model", model)):
-            if side == "reference" or self.differs(model.output):
-                run = _cast(call) if isinstance(call.layer, keras.layers.InputLayer) else runner_of(call)
+    def _joins(self, last: LayerCall, call: LayerCall) -> bool:
+        """Whether a call can be run right behind another, batch by batch, without its input being held."""
+        if not self._passing(call) or isinstance(call.layer, keras.layers.InputLayer) or len(call.inputs) != 1:
+            return False
+        key = call.inputs[0]
+        return key == last.output and self._uses["model", key] == self._uses["reference", self.twin(key)] == 1
+
+    def _run(self, chain: list[_Pair]) -> None:
+        """Run calls of which each alone reads the one before; the outputs of the last are held."""
+        end = self._name("model", chain[-1][1].output)[0]
+        for side, calls in zip(("reference", "model"), zip(*chain, strict=True), strict=True):
+            if side in ("reference", end):
+                first, *others = (_runner(call) for call in calls)
                 for batch in self.batches:
-                    made = run(partial(self._value, side, batch))
-                    self._put((side, call.output), batch, [keras.ops.convert_to_numpy(output) for output in made])
-        self._let_go(reference, model)
+                    made = first(partial(self._value, side, batch))
+                    for run in others:
+                        made = run(partial(_only, made))
+                    outputs = [keras.ops.convert_to_numpy(output) for output in made]
+                    self._put((side, calls[-1].output), batch, outputs)
+        for reference, model in chain:
+            self._let_go(reference, model)
 
     def _value(self, side: str, batch: int, key: TensorKey) -> NDArray[Any]:
         return self._shelf.get(self._name(side, key), batch)
@@ -113,6 +145,14 @@ class Walk:
                 self._shelf.drop(("model", key))
             if not self._uses["reference", self.twin(key)]:
                 self._shelf.drop(("reference", self.twin(key)))
+
+
+def _runner(call: LayerCall) -> Callable[[Callable[[TensorKey], Any]], list[Any]]:
+    return _cast(call) if isinstance(call.layer, keras.layers.InputLayer) else runner_of(call)
+
+
+def _only(made: list[Any], _: TensorKey) -> Any:
+    return made[0]
 
 
 def _cast(call: LayerCall) -> Callable[[Callable[[TensorKey], Any]], list[Any]]:

@@ -10,7 +10,8 @@ from scipy import linalg
 from tf_structprune.allocation import Choices, Cost
 from tf_structprune.channels import Channels, PrunableGraph
 from tf_structprune.masks import Importance
-from tf_structprune.reconstruct._moments import Floats, InputMoments, by_group
+from tf_structprune.reconstruct._moments import InputMoments, by_group
+from tf_structprune.reconstruct._second import Floats
 from tf_structprune.reconstruct._solve import RIDGE
 
 FLOOR = 0.25  # share of its units that every group keeps as long as others have more
@@ -34,8 +35,9 @@ class LayerInputs:
 
     def variance(self, groups: int) -> float:
         """Of what the layer gives, all outputs together; 1 for none."""
-        weights = self.weights(groups)
-        return float(np.einsum("gno,gno->", weights, self._second(groups) @ weights)) or 1.0
+        if self.moments is not None:
+            return float(self.moments.of_weights(self.kernel).variance.sum()) or 1.0
+        return float((self.weights(groups) ** 2).sum()) or 1.0
 
     def inverse(self, groups: int, ridge: float) -> Floats:
         """Of the covariance of what it reads and the ridge, shape (groups, n, n)."""
@@ -45,7 +47,7 @@ class LayerInputs:
 
     def _second(self, groups: int) -> Floats:
         if self.moments is not None:
-            return self.moments.covariance
+            return self.moments.covariance()
         size = self.kernel.shape[0] * self.kernel.shape[1]
         return np.broadcast_to(np.eye(size), (groups, size, size))
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
-from tf_structprune.reconstruct._moments import Floats, Moments, as_kernel, by_group
+from tf_structprune.reconstruct._moments import Moments, as_kernel, by_group, kept_by_group
+from tf_structprune.reconstruct._second import Floats, Second
 
 RIDGE = 1e-3
 _DIRECT = 2e11  # multiplications of the factorizations of a layer, about ten seconds; what needs more is iterated
 _ITERATIONS = 300
+_OUTPUTS = 128  # that are iterated at once
+_LEAST = float(np.finfo(np.float32).tiny)  # of the mean square of what is read: of maps that are 0 nothing is asked
 _RESIDUAL = 1e-7  # of the right-hand side, where iterations end
 
 
@@ -61,15 +63,16 @@ def solve(
     if not ridge >= 0:
         raise ValueError(f"ridge must be at least 0. Received: ridge={ridge}. Use e.g. {RIDGE}.")
     groups = len(moments.mean)
-    open_, present = by_group(kept.astype(float), groups) > 0, by_group(np.where(kept, kernel, 0), groups)
-    second, cross = moments.inputs.covariance, moments.cross
-    if bias is not None:
-        mean = moments.inputs.mean
-        second = second + mean[:, :, None] * mean[:, None]
-        cross = cross + mean[:, :, None] * (moments.mean - bias.reshape(moments.mean.shape))[:, None]
-    found = present.copy()
+    open_, present = kept_by_group(kept, groups), by_group(np.where(kept, kernel, 0), groups)
+    off = None if bias is None else moments.mean - bias.reshape(moments.mean.shape)
+    found = np.empty_like(present)
     for at in range(groups):
-        found[at] += _change(second[at], cross[at] - second[at] @ present[at], open_[at], ridge)
+        second = moments.inputs.second(at, centred=off is None)
+        np.subtract(moments.cross[at], second.times(present[at]), out=found[at])
+        if off is not None:
+            found[at] += moments.inputs.mean[at][:, None] * off[at]
+        _change(second, found[at], open_[at], ridge)
+    found += present
     if not np.isfinite(found).all():
         raise np.linalg.LinAlgError("The solution is not finite.")
     live = np.asarray(open_.any(axis=1))
@@ -78,26 +81,25 @@ def solve(
     return Solution(as_kernel(found, kernel.shape), chosen.reshape(-1), before, after)
 
 
-def _change(second: Floats, rest: Floats, kept: NDArray[np.bool_], ridge: float) -> Floats:
-    """What the weights of a group change by, shape (n, outputs)."""
-    penalty = ridge * float(np.trace(second)) / len(second)
-    change = np.zeros_like(rest)
+def _change(second: Second, rest: Floats, kept: NDArray[np.bool_], ridge: float) -> None:
+    """What the weights of a group change by, in the place of what is still missing, shape (n, outputs)."""
+    penalty = ridge * max(float(second.diagonal().mean()), _LEAST)
+    rest *= kept
     patterns, which = np.unique(kept, axis=1, return_inverse=True)
     sizes = patterns.sum(axis=0).astype(float)
-    if (sizes**3).sum() / 3 > _DIRECT:
-        return _iterated(second, rest * kept, kept, penalty)
+    if (sizes * np.minimum(sizes, second.rank) ** 2).sum() / 3 > _DIRECT:
+        for start in range(0, rest.shape[1], _OUTPUTS):
+            outputs = slice(start, start + _OUTPUTS)
+            rest[:, outputs] = _iterated(second, rest[:, outputs], kept[:, outputs], penalty)
+        return
     for at in np.flatnonzero(sizes):
         rows, columns = np.flatnonzero(patterns[:, at]), np.flatnonzero(which == at)
-        part = second[np.ix_(rows, rows)]
-        part[np.diag_indices_from(part)] += penalty
-        factor = linalg.cho_factor(part, lower=True, overwrite_a=True)
-        change[np.ix_(rows, columns)] = linalg.cho_solve(factor, rest[np.ix_(rows, columns)])
-    return change
+        rest[np.ix_(rows, columns)] = second.solved(rows, rest[np.ix_(rows, columns)], penalty)
 
 
-def _iterated(second: Floats, rest: Floats, kept: NDArray[np.bool_], penalty: float) -> Floats:
-    """The same by conjugate gradients for all outputs at once, each with kept weights of its own."""
-    scale = 1 / (np.diag(second) + penalty + np.finfo(float).tiny)[:, None]
+def _iterated(second: Second, rest: Floats, kept: NDArray[np.bool_], penalty: float) -> Floats:
+    """The same by conjugate gradients for many outputs at once, each with kept weights of its own."""
+    scale = 1 / (second.diagonal() + penalty + np.finfo(float).tiny)[:, None]
     change, residual = np.zeros_like(rest), rest.copy()
     step = scaled = scale * residual
     product = (residual * scaled).sum(axis=0)
@@ -105,7 +107,7 @@ def _iterated(second: Floats, rest: Floats, kept: NDArray[np.bool_], penalty: fl
     for _ in range(_ITERATIONS):
         if ((residual**2).sum(axis=0) <= least).all():
             break
-        image = kept * (second @ step) + penalty * step
+        image = kept * second.times(step) + penalty * step
         length = product / np.maximum((step * image).sum(axis=0), np.finfo(float).tiny)
         change += length * step
         residual = residual - length * image
@@ -122,7 +124,9 @@ def _error(
     """Squared error of weights as a share of the targets' variance, and the bias, given or best."""
     made = np.einsum("gn,gno->go", moments.inputs.mean, weights)
     chosen = moments.mean - made if bias is None else np.asarray(bias, np.float64).reshape(made.shape)
-    spread = np.einsum("gno,gno->go", weights, moments.inputs.covariance @ weights - 2 * moments.cross)
+    spread = -2 * np.einsum("gno,gno->go", weights, moments.cross)
+    for at, each in enumerate(weights):
+        spread[at] += np.einsum("no,no->o", each, moments.inputs.second(at).times(each))
     missing = np.maximum(moments.variance + spread, 0) + (made + chosen - moments.mean) ** 2
     total = float(moments.variance[live].sum())
     return (float(missing[live].sum()) / total if total else 0.0), chosen

@@ -9,6 +9,7 @@ from tf_structprune.search._one_shot import Magnitude as Magnitude
 from tf_structprune.search._one_shot import NormalizationScale as NormalizationScale
 from tf_structprune.search._one_shot import RandomMask as RandomMask
 from tf_structprune.search._one_shot import SquaredMagnitude as SquaredMagnitude
+from tf_structprune.search._one_shot import Taylor as Taylor
 from tf_structprune.search._population import EvolutionaryParticleFilter as EvolutionaryParticleFilter
 from tf_structprune.search._population import ParticleFilter as ParticleFilter
 from tf_structprune.search._population import effective_count as effective_count
@@ -29,5 +30,6 @@ SEARCHES = {
     "geometric_median": GeometricMedian,
     "normalization_scale": NormalizationScale,
     "least_squares": LeastSquares,
+    "taylor": Taylor,
     "random": RandomMask,
 }

@@ -123,6 +123,15 @@ class LeastSquares(_Top):
 
 
 @dataclass(frozen=True)
+class Taylor(_Top):
+    """Remove what changes the loss on labelled samples least, to first order (Molchanov et al., arXiv 1906.10771)."""
+
+    @property
+    def measure(self) -> str:
+        return "taylor"
+
+
+@dataclass(frozen=True)
 class ActivationVote(_Ranking):
     """Activation sum voting, for feature maps (Anwar, thesis, Seoul National University 2017).
 

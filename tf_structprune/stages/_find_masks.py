@@ -15,6 +15,7 @@ from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import (
     FEATURE_MAP,
     Granularity,
+    Importance,
     MaskSet,
     MaskSpace,
     PatternOptions,
@@ -77,7 +78,9 @@ def find_masks(
         options = PatternOptions(polarity=handle.polarity)
         space = mask_space(graph, granularity, sparsity, base=base, patterns=options)
         told = f"sparsity {sparsity:.2f}"
-    importance = MEASURES[search.measure](handle.model, graph, name, validation.x) if search.measure else {}
+    importance: Importance = {}
+    if search.measure:
+        importance = MEASURES[search.measure](handle.model, graph, name, validation.x, validation.y)
     scorer: Scorer | PredictedScorer
     if predicted:
         scorer, metric = PredictedScorer(handle, validation.x, seed=seed), ERROR

@@ -20,25 +20,26 @@ from tf_structprune.graph import (
 from tf_structprune.layers import MaskedLayer, MaskedModel, MaskedNormalization, keep_everything, rebuild
 from tf_structprune.masks import LayerMasks, masks_by_layer
 from tf_structprune.observe import (
+    MOST_BYTES,
     MOST_INPUTS,
+    MomentsInTurn,
     Patches,
     Pixels,
     Shelf,
     Walk,
-    input_moments,
     is_batch_normalization,
     mean_and_variance,
     patches_of,
     sum_ends,
     taken,
 )
-from tf_structprune.reconstruct import InputMoments, Moments, MomentSum, solve
+from tf_structprune.reconstruct import Moments, MomentSum, solve
 from tf_structprune.stages._reconstruction import LayerReconstruction, Reconstruction
 from tf_structprune.task import Samples
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and variance of each channel
 
-_BATCH = 64  # samples that a layer computes at a time
+_BATCH = 32  # samples that a layer computes at a time
 
 
 class Reconstructing:
@@ -70,12 +71,12 @@ class Reconstructing:
         """Do it."""
         batches = [self._samples[start : start + _BATCH].arrays for start in range(0, len(self._samples), _BATCH)]
         shared = {n: known for n, known in self._patches.items() if self._times[n] > 1 and known.size <= MOST_INPUTS}
-        moments = input_moments(self._reference, shared, batches, self._rng)
+        moments = MomentsInTurn(self._reference, shared, batches, self._rng)
         with Shelf() as shelf:
-            walk = Walk(self._reference, self._found, batches, shelf)
+            walk = Walk(self._reference, self._found, batches, shelf, passing=_is_passed)
             for reference, call in walk:
                 if isinstance(call.layer, MaskedLayer):
-                    self._at_kernel(walk, reference, call, moments.get(call.name))
+                    self._at_kernel(walk, reference, call, moments)
                 elif is_batch_normalization(call):
                     self._at_normalization(walk, reference, call)
                 elif isinstance(call.layer, MaskedNormalization) and not _keeps_all(call.layer):
@@ -87,7 +88,7 @@ class Reconstructing:
         found = {name: patches_of(layers[name], channels[name].positions) for name in self._masks}
         return {name: patches for name, patches in found.items() if patches is not None}
 
-    def _at_kernel(self, walk: Walk, reference: LayerCall, call: LayerCall, shared: InputMoments | None) -> None:
+    def _at_kernel(self, walk: Walk, reference: LayerCall, call: LayerCall, shared: MomentsInTurn) -> None:
         """Solve for the weights of a layer, at its first call."""
         masks = self._masks[call.name]
         changed = self._solving and bool(self._lossy_branches(walk, call.output))
@@ -102,16 +103,16 @@ class Reconstructing:
         if patches is None:
             self._done[call.name] = LayerReconstruction(call.name, reason="what it computes is not known")
             return
-        if patches.size > MOST_INPUTS:
-            reason = (
-                f"an output reads {patches.size:,} values, more than {MOST_INPUTS:,}, whose covariance is too large"
-            )
-            self._done[call.name] = LayerReconstruction(call.name, reason=reason)
-            return
-        if shared is None:
-            moments = self._moments(walk, reference, call, patches)
+        if call.name in shared:
+            moments = shared.take(call.name).of_weights(*_weights(reference.layer, patches))
         else:
-            moments = shared.of_weights(*_weights(reference.layer, patches))
+            pixels = Pixels(len(self._samples), patches.size, self._rng)
+            rows = len(self._samples) * pixels.count(patches.pixels(walk.model(call.inputs[0], 0)))
+            if patches.nbytes(rows) > MOST_BYTES or self._times[call.name] > 1:
+                reason = f"an output reads {patches.size:,} values, too many to be known from {rows:,} pixels"
+                self._done[call.name] = LayerReconstruction(call.name, reason=reason)
+                return
+            moments = self._moments(walk, reference, call, pixels)
         self._done[call.name] = self._solved(call, patches, moments)
 
     def _solved(self, call: LayerCall, patches: Patches, moments: Moments) -> LayerReconstruction:
@@ -119,7 +120,7 @@ class Reconstructing:
         masks = self._masks[call.name]
         kept = masks.positions[:, masks.input_of_kernel] & masks.alive[None]
         fixed = None if bias is not None or self._centring(call) is not None else np.zeros(patches.view.outputs)
-        if not np.isfinite(moments.cross).all() or not np.isfinite(moments.inputs.covariance).all():
+        if not np.isfinite(moments.cross).all() or not moments.inputs.is_finite():
             return LayerReconstruction(call.name, reason="it reads or makes values that are not finite")
         try:
             solution = solve(moments, kernel, kept, bias=fixed, ridge=self._ridge)
@@ -135,26 +136,26 @@ class Reconstructing:
             core_layer(call.layer).bias.assign(np.where(kept.any(axis=(0, 1)), solution.bias, bias))
         return LayerReconstruction(call.name, solution.before, solution.after, moments.inputs.rows, patches.size)
 
-    def _moments(self, walk: Walk, reference: LayerCall, call: LayerCall, patches: Patches) -> Moments:
+    def _moments(self, walk: Walk, reference: LayerCall, call: LayerCall, pixels: Pixels) -> Moments:
         """What the layer now reads, and what it is to give."""
+        patches = self._patches[call.name]
         kernel, bias = _weights(reference.layer, patches)
         groups, outputs = patches.view.groups, patches.view.outputs
         weights = kernel.reshape(-1, groups, outputs // groups).transpose(1, 0, 2)
         total = MomentSum(groups, patches.size, outputs // groups)
-        pixels = Pixels(len(self._samples), patches.size, self._rng)
         for batch in walk.batches:
             reads, reads_dense = walk.model(call.inputs[0], batch), walk.reference(reference.inputs[0], batch)
             missing = self._missing(walk, call.output, batch)
-            for part, read in patches.parts(reads):
-                chosen = pixels.choose(*read.shape[:2])
-                dense = patches.of(reads_dense[part]) if walk.differs(call.inputs[0]) else read
-                wanted = np.matmul(taken(dense, chosen).transpose(1, 0, 2), weights).transpose(1, 0, 2)
+            for part, chosen in patches.parts(reads, pixels):
+                read = taken(patches.of(reads[part], chosen))
+                dense = taken(patches.of(reads_dense[part], chosen)) if walk.differs(call.inputs[0]) else read
+                wanted = np.matmul(dense.transpose(1, 0, 2), weights).transpose(1, 0, 2)
                 if bias is not None:
                     wanted = wanted + bias.reshape(groups, -1)
                 if missing is not None:
-                    rows = taken(missing[part].reshape(read.shape[0], read.shape[1], -1), chosen)
-                    wanted = wanted + rows.reshape(wanted.shape)
-                total.add(taken(read, chosen), wanted)
+                    off = missing[part].reshape(part.stop - part.start, -1, patches.view.outputs)
+                    wanted = wanted + taken(off, chosen).reshape(wanted.shape)
+                total.add(read, wanted)
         return total.moments()
 
     def _lossy_branches(self, walk: Walk, output: TensorKey) -> tuple[TensorKey, ...]:
@@ -232,6 +233,11 @@ def _is_whole(masks: LayerMasks) -> bool:
     """Whether all weights of the outputs that stay are there."""
     alive = masks.alive
     return bool(alive[:, masks.outputs].all() and masks.positions[:, masks.inputs].all())
+
+
+def _is_passed(call: LayerCall) -> bool:
+    """Whether nothing is solved for or measured at a call."""
+    return not isinstance(call.layer, MaskedLayer) and not is_batch_normalization(call)
 
 
 def _keeps_all(layer: MaskedNormalization) -> bool:

@@ -60,7 +60,7 @@ class CompressSettings:
         patterns: largest number of different intra-kernel patterns in a layer; "any": no limit; "auto": 2, with
             `lower="none"`, "any".
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
-            squared_magnitude, geometric_median, normalization_scale, least_squares or random.
+            squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
         candidates: candidates that a searching selector scores in each stage.
         tolerance: accepted rise of the validation error over the given model's, in the unit of the metric (0.01 is one
             point of an error rate), or as a share of that error, e.g. 10%: of every stage, and of the integer file,

@@ -11,6 +11,7 @@ from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, INTRA_KERNEL, KERNE
 from tf_structprune.measure import MEASURES, activation_sums, geometric_median, l1, l2, normalization_scale
 
 X = zoo.batch(3)
+LABELS = np.arange(3)
 
 
 _L = keras.layers
@@ -259,8 +260,8 @@ def test_l1_does_not_count_masked_weights(name):
 def test_measures_see_through_wrappers(measure):
     model = zoo.build("residual_twice")
     masked = sp.wrap(model)
-    plain = MEASURES[measure](model, trace(model), FEATURE_MAP, X)
-    wrapped = MEASURES[measure](masked, trace(masked), FEATURE_MAP, X)
+    plain = MEASURES[measure](model, trace(model), FEATURE_MAP, X, LABELS)
+    wrapped = MEASURES[measure](masked, trace(masked), FEATURE_MAP, X, LABELS)
     assert plain.keys() == wrapped.keys()
     assert all(np.allclose(plain[name], wrapped[name], rtol=1e-5) for name in plain)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import zoo
-from tf_structprune.observe import patches_of
+from tf_structprune.observe import Pixels, patches_of
 
 _L = keras.layers
 CHANNELS_FIRST = {"data_format": "channels_first"}
@@ -75,16 +75,40 @@ def test_dense_behind_flatten_reads_positions_of_maps():
     np.testing.assert_array_equal(patches.of(x)[:, 0, 0].reshape(3, 6, 4)[:, 2, 1], x[:, 2 * 4 + 1])
 
 
-def test_parts_are_the_whole(monkeypatch):
+@pytest.mark.parametrize("layer, shape", CASES.values(), ids=CASES)
+def test_chosen_pixels_are_those_of_all(layer, shape):
+    x = zoo.batch(3, shape=shape)
+    layer = type(layer).from_config(layer.get_config())
+    layer.build((None, *shape))
+    patches = patches_of(layer)
+    every = patches.of(x)
+    chosen = np.random.default_rng(0).integers(0, every.shape[1], (3, 5))
+    np.testing.assert_array_equal(patches.of(x, chosen), every[np.arange(3)[:, None], chosen])
+
+
+def test_numbers_of_many_pixels_are_exact():
+    layer = _L.Conv2D(1, 1)
+    layer.build((None, 300, 300, 1))
+    x = np.arange(300 * 300, dtype=np.float32).reshape(1, 300, 300, 1)
+    np.testing.assert_array_equal(patches_of(layer).of(x).ravel(), x.ravel())
+
+
+@pytest.mark.parametrize("rows", [1, 10**6])
+def test_parts_are_the_whole(monkeypatch, rows):
     layer, shape = _L.Conv2D(5, 3, padding="same"), (6, 7, 4)
     x = zoo.batch(7, shape=shape)
     layer.build((None, *shape))
     patches = patches_of(layer)
-    monkeypatch.setattr("tf_structprune.observe._patches._CHUNK", 4000)
-    parts = list(patches.parts(x))
+    monkeypatch.setattr("tf_structprune.observe._patches._CHUNK", 500)
+    monkeypatch.setattr("tf_structprune.observe._pixels._LEAST_ROWS", rows)
+    monkeypatch.setattr("tf_structprune.observe._pixels._ROWS_A_WEIGHT", 1)
+    parts = list(patches.parts(x, Pixels(7, patches.size, np.random.default_rng(0))))
     assert len(parts) > 2
     assert [part.start for part, _ in parts] == [0, *(part.stop for part, _ in parts[:-1])]
-    np.testing.assert_allclose(np.concatenate([found for _, found in parts]), patches.of(x), atol=1e-6)
+    assert parts[-1][0].stop == 7
+    for part, chosen in parts:
+        assert (chosen is None) == (rows > 1)
+        assert chosen is None or chosen.shape == (part.stop - part.start, -(-patches.size // 7))
 
 
 def test_layer_that_computes_something_of_its_own_has_none():

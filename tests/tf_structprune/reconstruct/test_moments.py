@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_structprune.reconstruct import InputMoments, MomentSum
+from tf_structprune.reconstruct import Covariances, MomentSum
 
 
 def rows(seed, count, groups, inputs, outputs, mean=0.0):
@@ -25,7 +25,7 @@ def test_moments_are_those_of_all_rows(seed, groups, inputs, outputs, parts):
     for group in range(groups):
         together = np.cov(np.concatenate([x, t], axis=2)[:, group].astype(float), rowvar=False, bias=True)
         together = together.reshape(inputs + outputs, -1)
-        np.testing.assert_allclose(found.inputs.covariance[group], together[:inputs, :inputs], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(found.inputs.covariance()[group], together[:inputs, :inputs], atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found.cross[group], together[:inputs, inputs:], atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found.variance[group], np.diag(together)[inputs:], atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(found.inputs.mean, x.mean(axis=0), atol=1e-5)
@@ -39,7 +39,7 @@ def test_large_mean_costs_no_digits():
     near.add(x, t)
     far.add(x + np.float32(1000), t - np.float32(1000))
     np.testing.assert_allclose(far.moments().cross, near.moments().cross, atol=2e-3)
-    np.testing.assert_allclose(far.moments().inputs.covariance, near.moments().inputs.covariance, atol=2e-3)
+    np.testing.assert_allclose(far.moments().inputs.covariance(), near.moments().inputs.covariance(), atol=2e-3)
 
 
 def test_empty_parts_count_for_nothing():
@@ -74,6 +74,6 @@ def test_moments_of_weights_are_those_of_what_they_compute(groups):
     total = MomentSum(groups, 6, 4 // groups)
     total.add(x, made)
     seen = total.moments()
-    known = InputMoments(seen.inputs.mean, seen.inputs.covariance, 200).of_weights(kernel, bias)
+    known = Covariances(seen.inputs.mean, seen.inputs.covariance(), 200).of_weights(kernel, bias)
     for one, other in ((known.mean, seen.mean), (known.cross, seen.cross), (known.variance, seen.variance)):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_structprune.reconstruct import MomentSum, _solve, solve
+from tf_structprune.reconstruct import Covariances, MomentSum, Rows, _solve, solve
 
 POSITIONS, MAPS, OUTPUTS, ROWS = 2, 3, 4, 120
 
@@ -124,6 +124,65 @@ def test_iterations_come_to_what_factorizations_give(kind, monkeypatch):
             patch.setattr(_solve, "_DIRECT", 0)
             iterated = solve(moments, kernel, kept, ridge=1e-3)
         np.testing.assert_allclose(iterated.kernel, direct.kernel, atol=1e-4)
+
+
+def both_forms(seed, groups, rows):
+    """Moments of the same rows, once as rows and once as covariances, the targets' mean large against their spread."""
+    rng = np.random.default_rng(seed)
+    size, each = 60, OUTPUTS // groups
+    x = rng.normal(1, 1, (rows, groups, size)).astype(np.float32)
+    t = (x @ rng.normal(size=(size, each)) + 30).astype(np.float32)
+    found = []
+    for many in (False, True):
+        total = MomentSum(groups, size, each)
+        for part in np.array_split(np.arange(rows), 3):
+            total.add(x[part], t[part])
+            if many:
+                total._multiply()
+        found.append(total.moments())
+    assert isinstance(found[0].inputs, Rows) and isinstance(found[1].inputs, Covariances)
+    return *found, rng.normal(size=(3, 20, OUTPUTS)), rng
+
+
+@pytest.mark.parametrize("direct", [0, _solve._DIRECT], ids=["iterated", "direct"])
+@given(
+    st.sampled_from(["maps", "kernels", "weights"]),
+    st.booleans(),
+    st.integers(0, 999),
+    st.sampled_from([1, 2]),
+    st.integers(4, 15),
+    st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_rows_give_what_their_covariance_gives(direct, kind, biased, seed, groups, rows, share):
+    of_rows, of_covariance, kernel, rng = both_forms(seed, groups, rows)
+    kept = rng.random(kernel.shape) < share
+    if kind != "weights":
+        kept = np.broadcast_to(kept[:1, :, :1] if kind == "maps" else kept[:1], kept.shape)
+    bias = rng.normal(size=OUTPUTS) if biased else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_solve, "_DIRECT", direct)
+        one, other = (solve(each, kernel, kept, bias=bias, ridge=1e-2) for each in (of_rows, of_covariance))
+    np.testing.assert_allclose(one.kernel, other.kernel, atol=5e-4 if direct else 2e-3)
+    np.testing.assert_allclose(one.bias, other.bias, atol=5e-3 if direct else 2e-2)
+    np.testing.assert_allclose([one.before, one.after], [other.before, other.after], rtol=1e-3, atol=1e-5)
+
+
+def test_rows_say_of_themselves_what_covariances_say():
+    of_rows, of_covariance, kernel, _ = both_forms(0, 2, 9)
+    np.testing.assert_allclose(of_rows.inputs.covariance(), of_covariance.inputs.covariance(), atol=1e-5)
+    one, other = (each.inputs.of_weights(kernel) for each in (of_rows, of_covariance))
+    for name in ("mean", "cross", "variance"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [None, np.zeros(OUTPUTS)], ids=["free", "given"])
+def test_few_unknowns_need_no_ridge_and_many_do(bias):
+    moments, _, kernel, _ = both_forms(0, 1, 12)
+    kept = np.zeros(kernel.shape, bool)
+    kept[0, :10] = True
+    assert solve(moments, kernel, kept, bias=bias, ridge=0).after < 1
+    with pytest.raises(np.linalg.LinAlgError, match="Fewer rows than unknowns"):
+        solve(moments, kernel, np.ones(kernel.shape, bool), bias=bias, ridge=0)
 
 
 def test_singular_equations_are_refused_without_a_ridge():

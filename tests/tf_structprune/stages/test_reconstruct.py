@@ -9,6 +9,7 @@ from tests import zoo
 from tf_structprune.graph import kernel_of, list_calls, named_layers
 from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, mask_space
+from tf_structprune.observe import MomentsInTurn
 from tf_structprune.shrink import shrink
 
 _L = keras.layers
@@ -272,12 +273,38 @@ def test_layer_without_a_solution_is_named_and_keeps_its_weights():
 
 
 def test_layer_that_reads_too_much_is_named_and_keeps_its_weights(monkeypatch):
-    monkeypatch.setattr("tf_structprune.stages._reconstructing.MOST_INPUTS", 95)
+    monkeypatch.setattr("tf_structprune.stages._reconstructing.MOST_BYTES", 8 * 95**2)
     masked = masked_at_random(net(flattened))
     kernel = np.array(named_layers(masked)["after"].kernel_variable)
-    report = sp.reconstruct(masked, zoo.batch(20))
-    assert "after: kept as it is, an output reads 96 values, more than 95" in str(report)
+    report = sp.reconstruct(masked, zoo.batch(25))
+    assert "after: kept as it is, an output reads 96 values, too many to be known from 25 pixels" in str(report)
     np.testing.assert_array_equal(np.array(named_layers(masked)["after"].kernel_variable), kernel)
+
+
+def test_layer_that_reads_more_than_there_are_samples_is_solved(monkeypatch):
+    monkeypatch.setattr("tf_structprune.stages._reconstructing.MOST_BYTES", 8 * 95**2)
+    report = sp.reconstruct(masked_at_random(net(flattened)), zoo.batch(24))
+    (after,) = (layer for layer in report.layers if layer.name == "after")
+    assert not after.reason and after.after < 0.1 * after.before
+
+
+@pytest.mark.parametrize("granularity", [FEATURE_MAP, "kernel"])
+def test_shared_layers_are_the_same_in_many_passes(granularity, monkeypatch):
+    x = zoo.batch(40)
+    one, many = (masked_at_random(net(called_twice), granularity) for _ in range(2))
+    sp.reconstruct(one, x)
+    monkeypatch.setattr(MomentsInTurn.__init__, "__kwdefaults__", {"most_bytes": 0})
+    sp.reconstruct(many, x)
+    for first, second in zip(one.get_weights(), many.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_layer_that_reads_maps_of_zeros_is_solved():
+    model = net(lambda x: zoo.conv(_L.DepthwiseConv2D(3, name="depthwise")(zoo.conv(x, 6, name="pruned")), 5, name="z"))
+    kernel, bias = named_layers(model)["pruned"].get_weights()
+    named_layers(model)["pruned"].set_weights([kernel * [1, 0, 1, 1, 1, 1], bias * [1, 0, 1, 1, 1, 1]])
+    report = sp.reconstruct(masked_at_random(model, "intra_kernel"), zoo.batch(40))
+    assert "depthwise" in {layer.name for layer in report.layers} and not report.kept, str(report)
 
 
 def test_own_layer_is_named_and_keeps_its_weights():
