@@ -121,7 +121,7 @@ OPTIONS = {
     "budget in percent": ("--budget=macs=50", "Budget 'macs': fraction must be in (0, 1]. Received: fraction=50.0."),
     "budget out of reach": ("--budget=macs=0.01", "Budget 'macs': removing feature maps does not make the network"),
     "budget in another unit": ("--budget=macs=6KiB", "Budget 'macs': unknown unit. Received: '6KiB'. Use one of k, M"),
-    "budget below one channel": ("--budget=macs=1k", "Budget 'macs': removing feature maps does not make the network that"),
+    "budget below one channel": ("--budget=macs=1k", "Budget 'macs': removing feature maps does not make the netw"),
     "allocation of nothing": ("--allocation=greedy", "--allocation says how a budget is allocated. Received: --all"),
     "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
