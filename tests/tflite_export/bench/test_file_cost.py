@@ -52,7 +52,9 @@ def test_costs_are_those_of_the_file(masked, costs):
     whole = TFLiteFile(convert(network(), quantize="int8", representative_data=SAMPLES))
     assert costs["arena"]({}) == arena_bytes(whole)
     assert abs(costs["flash"]({}) - len(whole.data)) < 400  # names of layers
-    assert len(costs["flash"].files.made) == 1 + len(sp.trace(masked).prunable_groups)
+    made = costs["flash"].files.made
+    assert costs["arena"].estimate.names == tuple(group.name for group in sp.trace(masked).prunable_groups)
+    assert len(made) >= 1 + len(costs["arena"].estimate.names)  # one for each group, for both kinds
 
 
 @pytest.mark.parametrize("kind, share", [("flash", 0.15), ("arena", 0.1)])
