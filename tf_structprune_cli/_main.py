@@ -104,10 +104,11 @@ def _demo(arguments: argparse.Namespace) -> None:
         sparsity=0.75,
         granularity=("feature_map", "kernel", "intra_kernel"),
         candidates=20,
-        tolerance=0.02,
+        tolerance=0.04,  # five of 143 validation images
         epochs=8,
         finetune_batch=64,
         finetune_rate=2e-3,
+        distill=0.5,
         seed=arguments.seed,
     )
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
