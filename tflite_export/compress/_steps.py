@@ -130,21 +130,34 @@ def write_steps(steps: Sequence[StepFigures], metric: Metric, folder: Path, *, l
         logging.warning("No plot of the steps: matplotlib is not installed. Install tf-structprune[plot].")
         return
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure = Figure(figsize=(len(_COSTS) * _PANEL_INCHES[0], _PANEL_INCHES[1]), layout="constrained")
     axes = figure.subplots(1, len(_COSTS), sharey=True)
     scale = 100 if metric.percent else 1
+    low, high = _shown_range([scale * step.value for step in steps if step.accepted] + [scale * limit])
     for place, (title, cost) in zip(axes, _COSTS.items(), strict=True):
         for accepted, style in _STYLES.items():
             shown = [step for step in steps if step.accepted is accepted]
             label = "accepted" if accepted else "taken back"
-            place.plot([cost(s) for s in shown], [scale * s.value for s in shown], linestyle="", label=label, **style)
+            values = [min(max(scale * step.value, low), high) for step in shown]  # far ones lie on the edge
+            place.plot([cost(s) for s in shown], values, linestyle="", label=label, clip_on=False, **style)
         best = next(step for step in steps if step.handed_over)
         place.plot([cost(best)], [scale * best.value], "o", mfc="none", ms=12, color="black", label="handed over")
         place.axhline(scale * limit, color="grey", linestyle=":", label="tolerance")
         place.set_xlabel(title)
-        place.set_xlim(left=0)
+        place.set_xscale("log")
+        place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        place.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        place.xaxis.set_minor_locator(NullLocator())
+        place.set_ylim(low, high)
     axes[0].set_ylabel(f"validation {metric.name}{' (%)' if metric.percent else ''}")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(folder / FOLDER / "steps.png", dpi=120)
+
+
+def _shown_range(values: Sequence[float]) -> tuple[float, float]:
+    """A range with room around some values."""
+    room = 0.25 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
+    return min(values) - room, max(values) + room
