@@ -157,28 +157,19 @@ def _settings(arguments: argparse.Namespace) -> Any:
     """The settings that were asked for."""
     from tflite_export.compress import CompressSettings
 
-    names = {field.name for field in dataclasses.fields(CompressSettings)}
+    names = {"budget", *(field.name for field in dataclasses.fields(CompressSettings))}
     given = {name: value for name, value in vars(arguments).items() if name in names}
-    return CompressSettings(**given | _amount(arguments), fixed_point=_recipe(arguments))
+    _check_allocation(arguments)
+    return CompressSettings.of({**given, "fixed_point": _recipe(arguments)})
 
 
-def _amount(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The budget, where one was asked for in place of a sparsity."""
-    from tf_structprune.allocation import as_budgets
-
-    if "smallest" in arguments and "sparsity" in arguments:
-        raise ValueError(
-            "The smallest model has the sparsity that the tolerance allows. Received: --smallest beside --sparsity "
-            f"{arguments.sparsity:g}. Leave one of them out."
-        )
-    if "budget" in arguments:
-        return {"sparsity": as_budgets(arguments.budget)}
-    if "allocation" in arguments and "smallest" not in arguments:
+def _check_allocation(arguments: argparse.Namespace) -> None:
+    """Refuse to allocate what is not asked for."""
+    if "allocation" in arguments and not {"budget", "smallest"} & set(vars(arguments)):
         raise ValueError(
             f"--allocation says how a budget is allocated. Received: --allocation {arguments.allocation} without "
             "--budget. Add e.g. --budget macs=0.5."
         )
-    return {}
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:

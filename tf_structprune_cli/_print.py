@@ -43,9 +43,8 @@ def _print_steps(report: CompressReport, console: Console) -> None:
     for column in ("step", "MACs", "int8 bytes", "latency (us)", f"validation {report.metric.name}", ""):
         table.add_column(column, justify="left" if column in ("step", "") else "right")
     for step in report.steps:
-        outcome = "handed over" if step.handed_over else "" if step.accepted else "taken back"
         figures = f"{step.macs:,}", f"{step.flash_bytes:,}", f"{step.latency_us:,.1f}", report.metric.told(step.value)
-        table.add_row(step.name, *figures, outcome)
+        table.add_row(step.name, *figures, step.outcome)
     console.print(table)
 
 

@@ -29,13 +29,13 @@ class Limit:
         estimate: its cost at once: exact where the budget is counted, near where it is measured. A `CountedCost` of
             a measured budget, say MACs by layer for a latency, tells the parts of it, whose prices are fitted.
         measure: the measured cost, for the kinds that are measured only.
-        why: what decides the cost of some units, for people; nothing by default.
+        why: what decides the cost of some units, in a sentence; None where there is nothing to say.
     """
 
     budget: Budget
     estimate: Cost
     measure: CostFunction | None = None
-    why: Callable[[Mapping[str, int]], str] = field(default=lambda kept: "", repr=False)
+    why: Callable[[Mapping[str, int]], str] | None = None
 
     def __post_init__(self) -> None:
         if (self.budget.kind in MEASURED) != (self.measure is not None):
@@ -114,14 +114,15 @@ class Bound:
         if self.fits(least):
             return
         budget, cost = self.limit.budget, self.cost(least)
-        why = self.limit.why(dict(zip(self.sizes, (int(count) for count in least), strict=True)))
+        kept = dict(zip(self.sizes, (int(count) for count in least), strict=True))
+        why = "" if self.limit.why is None else f" {self.limit.why(kept)}"
         if budget.limit is None:
             asked, possible = f"fraction={budget.fraction:g}", f"{math.ceil(1e4 * cost / self.whole) / 1e4:.4f}"
         else:
             asked, possible = f"at most {budget.asked}", budget.text(math.ceil(cost))
         raise OutOfReachError(
             f"Budget '{budget.kind}': removing feature maps does not make the network that cheap. Received: {asked}."
-            f"{f' {why}' if why else ''} Use at least {possible}, or smaller min_channels."
+            f"{why} Use at least {possible}, or smaller min_channels."
         )
 
 

@@ -144,9 +144,7 @@ def _limits(
 
 def _limit(budget: Budget, handle: MaskedModel, weights: Any, measure: CostFunction | None) -> Limit:
     estimate = getattr(measure, "estimate", None) or CountedCost.of(budget, handle.graph, weights)
-    if measure is None or not hasattr(measure, "why"):
-        return Limit(budget, estimate, measure)
-    return Limit(budget, estimate, measure, measure.why)
+    return Limit(budget, estimate, measure, getattr(measure, "why", None))
 
 
 def _check_wrapped(graph: PrunableGraph, masks: MaskSet) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.allocation import Budget, Cost, CostFunction, CountedCost
-from tf_structprune.channels import PrunableGraph
-from tf_structprune.graph import trace
-from tf_structprune.layers import rebuild
-from tf_structprune.masks import kept_space, unit_counts
-from tf_structprune.shrink import plan_shrink
+from tf_structprune.masks import unit_counts
+from tflite_export.bench._shrunk_files import ShrunkFiles
 from tflite_export.file import ModelDescription, TFLiteFile, live_signals, size_bytes
 from tflite_export.quantize import convert
 from tflite_export.runtime import arena_bytes
@@ -33,8 +30,8 @@ def file_costs(
     """What `tf_structprune.allocate` measures for `Budget("flash", ...)` and `Budget("arena", ...)`, as its `cost`.
 
     The model is shrunk to so many channels and converted; the bytes of the file, and those of the arena that TFLite
-    Micro uses for it on this machine, are what counts. Which channels stay makes no difference. Every number of
-    channels is measured once, for both kinds.
+    Micro uses for it on this machine, are what counts. Which channels stay makes no difference. Both kinds look
+    at the same file.
 
     Each function has an `estimate`: for the flash the bytes of the weights; for the arena the largest sum of the
     signals that are alive at once, from their lifetimes in the file. How a signal shrinks with a group of channels is
@@ -48,11 +45,11 @@ def file_costs(
 
     Returns:
         By kind a function of the units that each prunable group keeps, by name, that gives bytes. It raises a
-        ValueError for counts that the model's groups cannot keep, or a model that TFLite Micro cannot run.
+        ValueError for counts that the model's groups cannot keep, or a model that TFLite Micro cannot run, and for an
+        arena an ImportError where `tflite-micro` is not installed.
 
     Raises:
         ValueError: an unknown kind, or a model or samples that cannot be converted.
-        ImportError: for an arena, `tflite-micro` is not installed.
     """
     unknown = [kind for kind in kinds if kind not in FILE_KINDS]
     if unknown:
@@ -61,37 +58,13 @@ def file_costs(
     def converted(model: keras.Model) -> TFLiteFile:
         return TFLiteFile(convert(model, quantize="int8", representative_data=representative_data))
 
-    files = _Files(masked, trace(masked), make or converted)
+    files = ShrunkFiles(masked, make or converted)
     costs: dict[str, CostFunction] = {}
     if "flash" in kinds:
         costs["flash"] = FlashCost.of(files)
     if "arena" in kinds:
         costs["arena"] = ArenaCost(files)
     return costs
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The files of a model with some of its channels."""
-
-    masked: keras.Model
-    graph: PrunableGraph
-    make: Callable[[keras.Model], TFLiteFile]
-    made: dict[tuple[int, ...], TFLiteFile] = field(default_factory=dict)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Units of each prunable group."""
-        return {group.name: group.size for group in self.graph.prunable_groups}
-
-    def of(self, kept: Mapping[str, int]) -> TFLiteFile:
-        """The file with the first so many units of each group; groups that are not named are whole."""
-        key = tuple({**self.sizes, **kept}.values())
-        if key not in self.made:
-            first = {name: np.zeros(size) for name, size in self.sizes.items()}  # ties keep the first channels
-            masks = kept_space(self.graph, kept).top(first)
-            self.made[key] = self.make(rebuild(self.masked, plan_shrink(self.graph, masks).cuts))
-        return self.made[key]
 
 
 @dataclass(frozen=True)
@@ -114,14 +87,14 @@ class FlashCost:
         estimate: bytes of the weights, and what the whole file has on top.
     """
 
-    files: _Files
+    files: ShrunkFiles
     estimate: Cost
 
     @classmethod
-    def of(cls, files: _Files) -> "FlashCost":
+    def of(cls, files: ShrunkFiles) -> "FlashCost":
         """The cost of a model."""
         count = CountedCost.of(Budget("flash", 1.0), files.graph, ())
-        fixed = len(files.of({}).data) - float(count(np.array(list(files.sizes.values()), np.int64)))
+        fixed = len(files.whole.data) - float(count(np.array(list(files.sizes.values()), np.int64)))
         return cls(files, _Shifted(count, fixed))
 
     def __call__(self, kept: Mapping[str, int]) -> float:
@@ -202,7 +175,7 @@ class ArenaCost:
         files: makes files.
     """
 
-    files: _Files
+    files: ShrunkFiles
 
     @functools.cached_property
     def estimate(self) -> PeakCost:
@@ -213,8 +186,8 @@ class ArenaCost:
             middle = int(counts[len(counts) // 2])
             if middle < group.size:
                 alone[group.name] = middle, files.of({group.name: middle}).description
-        peak = PeakCost.of(files.of({}).description, files.sizes, alone)
-        extra = arena_bytes(files.of({})) - float(peak(np.array(list(files.sizes.values()), np.int64)))
+        peak = PeakCost.of(files.whole.description, files.sizes, alone)
+        extra = arena_bytes(files.whole) - float(peak(np.array(list(files.sizes.values()), np.int64)))
         return replace(peak, extra=extra)
 
     def __call__(self, kept: Mapping[str, int]) -> float:

@@ -6,11 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tf_structprune.graph import trace
-from tf_structprune.layers import rebuild
-from tf_structprune.masks import kept_space
-from tf_structprune.shrink import plan_shrink
 from tflite_export.bench._device import HOST, Device
+from tflite_export.bench._shrunk_files import ShrunkFiles
 from tflite_export.file import TFLiteFile
 from tflite_export.quantize import Quantize, convert
 
@@ -44,24 +41,20 @@ def latency_cost(
     Raises:
         ValueError: a model or an argument that `quantize.convert` or the device refuses.
     """
-    graph = trace(masked)
-    first = {group.name: np.zeros(group.size) for group in graph.prunable_groups}  # ties keep the first channels
 
-    def file_of(kept: Mapping[str, int]) -> TFLiteFile:
-        masks = kept_space(graph, kept).top(first)
-        model = rebuild(masked, plan_shrink(graph, masks).cuts)
+    def converted(model: keras.Model) -> TFLiteFile:
         return TFLiteFile(convert(model, quantize=quantize, representative_data=representative_data))
 
-    sizes = {group.name: group.size for group in graph.prunable_groups}
-    whole = file_of(sizes)
-    whole_us = float(np.median(device.latencies_us((whole,), runs=runs)))
+    files = ShrunkFiles(masked, converted)
+    sizes = files.sizes
+    whole_us = float(np.median(device.latencies_us((files.whole,), runs=runs)))
     measured = {tuple(sizes.values()): whole_us}
 
     def cost(kept: Mapping[str, int]) -> float:
         key = tuple({**sizes, **kept}.values())
         if key not in measured:
-            files = (whole, file_of(kept))
-            dense, here = np.median(device.latencies_us(files, runs=runs), axis=1)
+            both = (files.whole, files.of(kept))
+            dense, here = np.median(device.latencies_us(both, runs=runs), axis=1)
             measured[key] = whole_us * float(here / dense)
         return measured[key]
 

@@ -145,10 +145,10 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         logging.warning("%s Pruning goes on: training in int8 may mend it.", told)
     done, after = _handed_over(run_job(job), folder, job)
     baseline, compressed = before.summary, after.summary
+    _check_budgets(baseline, compressed, job)
     files = [*_files(baseline_folder, baseline), *_files(folder, compressed)]
     job.progress.doing("times the files")
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
-    _check_budgets(baseline, compressed, job)
     steps = step_figures(done.steps, done.step, folder, job) if settings.smallest else ()
     if steps:
         write_steps(

@@ -81,14 +81,14 @@ class Smallest:
         return tuple(step for step in self.steps if step.report.accepted)
 
     @property
-    def kind(self) -> Budget:
+    def falling(self) -> Budget:
         """What falls from step to step: the first cost of the budgets that is counted, else MACs."""
         counted = [budget for budget in self.job.settings.budgets if budget.kind not in MEASURED]
         return counted[0] if counted else Budget("macs", 1.0)
 
     def _next(self, present: Present, share: float) -> tuple[Budget, ...]:
         """The budget of a step that takes a share of what is left, or all that may go; none where nothing may."""
-        model, budget = present.small.model, self.kind
+        model, budget = present.small.model, self.falling
         graph = trace(model, **self.job.settings.demands)
         if not graph.prunable_groups:
             return ()

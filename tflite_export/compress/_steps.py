@@ -53,6 +53,11 @@ class StepFigures:
     accepted: bool
     handed_over: bool
 
+    @property
+    def outcome(self) -> str:
+        """What became of it, in words; "" for a step that others followed."""
+        return "handed over" if self.handed_over else "" if self.accepted else "taken back"
+
 
 def step_figures(steps: Sequence[Step], chosen: str, folder: Path, job: Job) -> tuple[StepFigures, ...]:
     """Save the model of each step, and measure the int8 file of each.
@@ -101,10 +106,9 @@ def steps_table(steps: Sequence[StepFigures], metric: Metric) -> str:
     ]
     for step in steps:
         arena = "" if step.arena_bytes is None else f"{step.arena_bytes:,}"
-        outcome = "handed over" if step.handed_over else "" if step.accepted else "taken back"
         lines.append(
             f"| {step.name} | {100 * step.sparsity:.1f} % | {step.macs:,} | {step.parameters:,} | "
-            f"{step.flash_bytes:,} | {arena} | {step.latency_us:,.1f} | {metric.told(step.value)} | {outcome} |"
+            f"{step.flash_bytes:,} | {arena} | {step.latency_us:,.1f} | {metric.told(step.value)} | {step.outcome} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -8,12 +8,13 @@ import pytest
 import tf_structprune as sp
 from tests.devices import ByMacs
 from tests.tflite_export.compress import tiny
-from tf_structprune.allocation import Budget
+from tf_structprune.allocation import Budget, OutOfReachError
 from tf_structprune.search import Metric
 from tflite_export.compress import (
     FIRST_STEP,
     CompressReport,
     CompressSettings,
+    Job,
     RefusedError,
     StepFigures,
     _job,
@@ -21,6 +22,8 @@ from tflite_export.compress import (
     _smallest,
     compress,
 )
+from tflite_export.compress._allocate import with_first_convolution
+from tflite_export.compress._progress import Progress
 from tflite_export.compress._steps import steps_table, write_steps
 from tflite_export.file import open_file
 
@@ -177,7 +180,7 @@ def test_without_matplotlib_there_is_a_table_alone(tmp_path, monkeypatch, caplog
 # Budgets of files, in a whole run.
 
 
-def test_budgets_of_flash_and_arena_are_met_by_the_file_and_the_first_convolution_is_opened(fates, tmp_path, capsys):
+def test_budgets_of_flash_and_arena_are_met_by_the_file(fates, tmp_path, capsys):
     pytest.importorskip("tflite_micro")
     fates(True)
     options = QUICK | {"tolerance": 1.0, "budget": ["flash=75%", "arena=90%"]}
@@ -188,5 +191,20 @@ def test_budgets_of_flash_and_arena_are_met_by_the_file_and_the_first_convolutio
     (stage,) = report.stages
     assert [spent.budget.kind for spent in stage.allocation.spent] == ["flash", "arena"]
     assert [spent.after for spent in stage.allocation.spent] == [compressed.int8_bytes, compressed.arena_bytes]
-    assert report.settings.keep_first is ("The first convolution is pruned too." not in capsys.readouterr().err)
+    assert report.settings.keep_first and "The first convolution" not in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["stages"][0]["allocation"]["others"]
+
+
+def test_first_convolution_is_opened_where_only_it_stands_in_the_way(capsys):
+    def opened(limit):
+        with Progress(shown=True) as progress:
+            settings = CompressSettings(sparsity=Budget("macs", limit=limit))
+            job = with_first_convolution(Job.of(tiny.trained(), tiny.data(), settings, progress=progress))
+        told = "The first convolution is pruned too. Budget 'macs': removing" in capsys.readouterr().err
+        assert told is not job.settings.keep_first
+        return told
+
+    with pytest.raises(OutOfReachError, match=r"Use at least [\d,]+ MACs") as refused:
+        opened(1)
+    least = int(str(refused.value).split("at least ")[1].split(" ")[0].replace(",", ""))
+    assert opened(least - 1) and not opened(least)
