@@ -110,6 +110,29 @@ def mobilenet_v1_025(library: ModuleType = keras) -> Any:
     return _classified(library, inputs, built.GlobalAveragePooling2D()(x), 2, "mobilenet_v1_025")
 
 
+def ds_cnn(filters: int = 64, shape: tuple[int, int] = (49, 32), classes: int = 10) -> keras.Model:
+    """DS-CNN of MLPerf Tiny's keyword spotting: log-mel energies (49, 32, 1) to 10 probabilities.
+
+    Args:
+        filters: feature maps of every convolution.
+        shape: frames and bands.
+        classes: words.
+    """
+
+    def norm_relu(x: Any, name: str) -> Any:
+        return layers.ReLU()(layers.BatchNormalization(name=f"{name}_norm")(x))
+
+    inputs = keras.Input((*shape, 1), name="log_mel")
+    x = layers.Conv2D(filters, (10, 4), strides=2, padding="same", use_bias=False, name="stem")(inputs)
+    x = norm_relu(x, "stem")
+    for block in range(1, 5):
+        depthwise, pointwise = f"depthwise_{block}", f"pointwise_{block}"
+        x = norm_relu(layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=depthwise)(x), depthwise)
+        x = norm_relu(layers.Conv2D(filters, 1, use_bias=False, name=pointwise)(x), pointwise)
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    return _classified(keras, inputs, x, classes, "ds_cnn")
+
+
 def _cifar10(library: ModuleType, stages: tuple[tuple[int, ...], ...], hidden: tuple[int, ...], name: str) -> Any:
     """3x3 convolutions with BatchNormalization and ReLU, MP between the stages, dense layers behind.
 

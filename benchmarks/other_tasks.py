@@ -20,6 +20,8 @@ import keras
 import numpy as np
 from absl import app, flags
 
+from benchmarks.speech import log_mel, parts_of
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("fsdd", None, "Spoken digits as load.py writes them: x_*, int16 at 8 kHz.", required=True)
 flags.DEFINE_string("out", "benchmarks/results/other_tasks", "Results, without the ending.")
@@ -27,7 +29,7 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of training, pruning and retr
 flags.DEFINE_integer("epochs", 20, "Epochs of the dense network's training, and of its retraining.")
 
 SIDE, IMAGES = 48, {"train": 2_000, "val": 500, "test": 500}
-FRAME, HOP, BANDS, WINDOW = 256, 128, 128, 5
+BANDS, WINDOW = 128, 5
 _L = keras.layers
 
 
@@ -89,24 +91,12 @@ def _twice(x: Any, filters: int, name: str) -> Any:
 
 def frames(sound: np.ndarray) -> np.ndarray:
     """Windows of five frames of log-mel energies, shape (windows, 640)."""
-    pieces = np.lib.stride_tricks.sliding_window_view(sound.astype(np.float32) / 32768, FRAME, axis=1)[:, ::HOP]
-    power = np.abs(np.fft.rfft(pieces * np.hanning(FRAME), n=2 * FRAME)) ** 2
-    mel = np.log(power @ _mel_filters(power.shape[-1]) + 1e-6)
+    mel = log_mel(sound, frame=256, hop=128, bands=BANDS)
     loud = mel.mean(axis=2) > -10  # silence behind the end of a word is left out
     windows = np.lib.stride_tricks.sliding_window_view(mel, WINDOW, axis=1)[:, ::WINDOW]
     spoken = np.lib.stride_tricks.sliding_window_view(loud, WINDOW, axis=1)[:, ::WINDOW].all(axis=2)
     found: np.ndarray = windows.swapaxes(2, 3).reshape(*spoken.shape, -1)[spoken]
     return (found / 10).astype(np.float32)
-
-
-def _mel_filters(bins: int) -> np.ndarray:
-    """Triangles evenly spaced in mel (O'Shaughnessy 1987) from 0 to 4 kHz, shape (bins, bands)."""
-    top = 2595 * np.log10(1 + 4000 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
-    hertz = np.linspace(0, 4000, bins)[:, None]
-    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-    rise, fall = (hertz - low) / (middle - low), (high - hertz) / (high - middle)
-    return np.clip(np.minimum(rise, fall), 0, None)
 
 
 def autoencoder(width: float = 1) -> keras.Model:
@@ -128,11 +118,8 @@ def data_of(name: str) -> dict[str, Any]:
     """Training, validation and test part by name."""
     if name == "U-Net":
         return {part: shapes(count, seed) for seed, (part, count) in enumerate(IMAGES.items())}
-    with np.load(FLAGS.fsdd) as file:
-        sounds, tested = file["x_train"], file["x_test"]
-    order = np.random.default_rng(0).permutation(len(sounds))
-    parts = {"train": sounds[order[300:]], "val": sounds[order[:300]], "test": tested}
-    return {part: (windows, windows) for part, windows in ((part, frames(sound)) for part, sound in parts.items())}
+    spoken = {part: frames(sound) for part, (sound, _) in parts_of(FLAGS.fsdd, validation=300).items()}
+    return {part: (windows, windows) for part, windows in spoken.items()}
 
 
 def trained(task: Task, data: dict[str, Any], seed: int, epochs: int, width: float = 1) -> keras.Model:
