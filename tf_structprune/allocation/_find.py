@@ -10,7 +10,7 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.allocation._allocation import Allocation, Spent
-from tf_structprune.allocation._choices import Choices, CostCap, Steps, first_within, joined
+from tf_structprune.allocation._choices import Choices, CostCap, Pick, Steps, first_within, joined
 from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
 from tf_structprune.allocation._limits import Bound, Limit, ShareCost
@@ -22,6 +22,7 @@ from tf_structprune.search import EvolutionaryParticleFilter, Metric
 MethodName = Literal["uniform", "greedy", "evolutionary", "least_squares"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 _SCORE = Metric("score")
+_SHARES = (1.12, 1.08, 1.05, 1.03, 1.01, 1.0, 0.98, 0.95)  # of a measured budget, by estimates that may err
 Method = MethodName | EvolutionaryParticleFilter
 """How units are allocated; an `EvolutionaryParticleFilter` is "evolutionary" with settings of one's own."""
 
@@ -121,7 +122,9 @@ def find_allocation(
 
     A latency, the flash and the arena are not counted but measured. The greedy path is laid by an estimate, for a
     latency a price for the MACs of each layer fitted to measurements of each group alone at the same levels; the place
-    on it where the budget is met is found by bisection on real measurements, and so is the uniform one. The filter's
+    on it where the budget is met is found by bisection on real measurements, and so is the uniform one. What does not
+    bind is then given back by the estimate, set right by what was measured there, as far as measurements allow: an
+    arena has one peak, and the groups of other signals may keep their units. The filter's
     particles are repaired to the estimate for the greedy allocation; of all that were scored, the best whose own
     measurement meets the budget is taken.
 
@@ -188,15 +191,22 @@ def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
 def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
     """Down a path until the budget is met, and up again where it allows, the latest steps first."""
     steps = _along(run, path)
-    if run.measured:
-        return steps
     taken = path[: int(steps.sum())]
 
     def pick(steps: Steps, groups: NDArray[np.int64]) -> int:
         del steps
         return int(max(groups, key=lambda group: np.flatnonzero(taken == group).max(initial=-1)))
 
-    return CostCap(run.choices, ShareCost.of(run.bounds), 1.0).raised(steps, pick)
+    return _raised(run, steps, tuple(bound.limit.estimate for bound in run.bounds), pick)
+
+
+def _raised(run: _Run, steps: Steps, estimates: tuple[Cost, ...], pick: Pick) -> Steps:
+    """Up from steps that meet the budget where it allows; where it is measured, up to the most that it is found to."""
+    cost = ShareCost.near(run.bounds, estimates, run.choices.kept(steps))
+    if not run.measured:
+        return CostCap(run.choices, cost, 1.0).raised(steps, pick)
+    ways = [CostCap(run.choices, cost, share).raised(steps, pick) for share in _SHARES] + [steps]
+    return ways[first_within(len(_SHARES), lambda at: run.fits(ways[at]))]
 
 
 def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
@@ -212,10 +222,8 @@ def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     points = np.stack([whole, *rows, run.choices.most])
     estimates = tuple(_estimated(run, bound, points) for bound in run.bounds)
     cost = ShareCost.of(run.bounds, estimates)
-    if run.measured:
-        return _along(run, greedy_path(run.choices, cost, sensitivity)), estimates
-    path = greedy_path(run.choices, cost, sensitivity, limit=1.0)
-    return _given_back(run, _along(run, path), sensitivity), estimates
+    path = greedy_path(run.choices, cost, sensitivity, limit=-np.inf if run.measured else 1.0)
+    return _given_back(run, _along(run, path), sensitivity, estimates), estimates
 
 
 def _finite(score: float) -> float:
@@ -237,9 +245,10 @@ def _estimated(run: _Run, bound: Bound, points: Steps) -> Cost:
     return FittedCost.of(estimate, kept, np.array([bound.cost(each) for each in kept]))
 
 
-def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
+def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity, estimates: tuple[Cost, ...]) -> Steps:
     """Units back where they save most for their cost, as far as the budget goes."""
-    cost, choices = ShareCost.of(run.bounds), run.choices
+    choices = run.choices
+    cost = ShareCost.near(run.bounds, estimates, choices.kept(steps))
 
     def pick(steps: Steps, groups: NDArray[np.int64]) -> int:
         up = np.maximum(steps - 1, 0)
@@ -248,7 +257,7 @@ def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
         saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12)
         return int(groups[saved[groups].argmax()])
 
-    return CostCap(choices, cost, 1.0).raised(steps, pick)
+    return _raised(run, steps, estimates, pick)
 
 
 def _evolved(

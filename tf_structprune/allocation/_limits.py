@@ -154,6 +154,21 @@ class ShareCost:
             return cls(tuple(estimates), tuple(bound.most for bound in bounds))
         return cls(tuple(bound.limit.estimate for bound in bounds), tuple(bound.scaled_most for bound in bounds))
 
+    @classmethod
+    def near(cls, bounds: Sequence[Bound], estimates: Sequence[Cost], kept: NDArray[np.int64]) -> "ShareCost":
+        """The shares of some bounds by estimates that are set right by the cost, measured where it is, of some units.
+
+        Args:
+            bounds: what the network may cost.
+            estimates: one for each.
+            kept: units by prunable group, shape (groups,), near which the shares will be asked for.
+        """
+        right = (
+            bound.most * float(estimate(kept)) / bound.cost(kept)
+            for bound, estimate in zip(bounds, estimates, strict=True)
+        )
+        return cls(tuple(estimates), tuple(right))
+
     def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         """The largest share, shape (...), of kept units by prunable group, shape (..., groups)."""
         shares = [np.asarray(cost(kept)) / most for cost, most in zip(self.costs, self.most, strict=True)]

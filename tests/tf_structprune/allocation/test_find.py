@@ -228,6 +228,33 @@ def test_latency_is_met_as_measured(method, fraction):
     assert len(clock.seen) == len(set(clock.seen))
 
 
+def peak(kept):
+    """Like an arena: what two neighbours hold together at the most, shape (...), of shape (..., groups)."""
+    kept = np.asarray(kept, np.float64)
+    return 4 + np.maximum(kept[..., 0] + kept[..., 1], kept[..., 1] + kept[..., 2])
+
+
+@pytest.mark.parametrize("method", ["greedy", "least_squares"])
+def test_what_does_not_bind_a_measured_budget_is_given_back(method):
+    arena = Budget("arena", 0.6)
+    problem = problem_of(budget=arena, measure=lambda kept: float(peak(list(kept.values()))))
+    problem = replace(problem, limits=(replace(problem.limits[0], estimate=peak),))
+    found = find_allocation(problem, method)
+    assert found.cost_after <= 0.6 * found.cost_before
+    assert all(cost > 0.6 * found.cost_before for cost in raised_by_one(problem, found))
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.04, -0.04])
+@pytest.mark.parametrize("method", ["greedy", "least_squares"])
+def test_an_estimate_that_errs_costs_little_of_a_measured_budget(method, slope):
+    """The estimate errs the more, the more of the first group stays."""
+    arena = Budget("arena", 0.7)
+    problem = problem_of(budget=arena, measure=lambda kept: float(peak(list(kept.values()))))
+    wrong = replace(problem.limits[0], estimate=lambda kept: peak(kept) * (1 + slope * np.asarray(kept)[..., 0]))
+    found = find_allocation(replace(problem, limits=(wrong,)), method)
+    assert 0.9 * 0.7 < found.cost_after / found.cost_before <= 0.7
+
+
 def test_greedy_takes_where_the_measured_cost_is():
     """All groups are alike to the score; only the MACs of one layer take time."""
 
