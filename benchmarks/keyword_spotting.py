@@ -25,9 +25,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("fsdd", None, "Spoken digits as load.py writes them: x_*, int16 at 8 kHz.", required=True)
 flags.DEFINE_string("out", "benchmarks/results/keyword_spotting", "Results, without the ending.")
 flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of the split, training, pruning and retraining.")
-flags.DEFINE_integer("epochs", 60, "Epochs of the dense network's training, and of its retraining.")
+flags.DEFINE_integer("epochs", 30, "Epochs of the dense network's training, and of its retraining.")
 
-BATCH, RATE, VALIDATION = 64, 2e-3, 400
+BATCH, RATE, VALIDATION = 32, 2e-3, 400
 MASKS = ("time_mask=8", "frequency_mask=4")
 BUDGETS: dict[str, Any] = {"half the MACs": "macs=0.5", "flash and arena": ("flash=20KiB", "arena=30KiB")}
 SETTINGS: dict[str, Any] = {
