@@ -108,7 +108,6 @@ def _demo(arguments: argparse.Namespace) -> None:
         epochs=8,
         finetune_batch=64,
         finetune_rate=2e-3,
-        distill=0.5,
         seed=arguments.seed,
     )
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:

@@ -12,7 +12,7 @@ _EXAMPLES = """examples:
   tf-structprune inspect model.keras
   tf-structprune sensitivity model.keras --data data.npz --out bits --tolerance 0.01
   tf-structprune compress model.keras --data data.npz --out small --sparsity 0.6 --epochs 20 \\
-      --distill 0.5 --augment flip,shift --finetune-batch 128
+      --augment flip,shift --finetune-batch 128
 """
 
 

@@ -76,7 +76,7 @@ class CompressSettings:
         finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
             500 steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
-        distill: weight of the dense model's outputs in the retraining loss, 0 to 1.
+        distill: weight of the given model's outputs in the retraining loss, 0 to 1; the rest is that of the targets.
         augment: random changes of the training images, any of Keras's `Random...` layers by name with their amounts:
             flip, shift, rotation=0.1, zoom=0.1, brightness=0.2 and so on; or of spectrograms (time x frequency) as
             SpecAugment has it, time_mask=8,frequency_mask=4, in rows and columns.
@@ -119,7 +119,7 @@ class CompressSettings:
     epochs: int | None = None
     finetune_batch: int | None = None
     finetune_rate: float = 1e-3
-    distill: float = 0.0
+    distill: float = 0.5
     augment: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     keep_first: bool = True
@@ -242,13 +242,14 @@ class CompressSettings:
         less = "a larger --budget" if self.budgets else "a lower --sparsity"
         helps = [less] if self.sparsity and (self.budgets or not self.smallest) else []
         helps += ["more bits"] if self.fixed_point is not None else []
-        helps += ["more --epochs", *(() if self.distill else ("--distill",)), "or a larger --tolerance"]
+        helps += ["more --epochs", *(() if self.distill else ("--distill 0.5",)), "or a larger --tolerance"]
         return f"Use {', '.join(helps)}."
 
     @property
     def idle(self) -> str:
         """Options that do nothing here, in one sentence for people, "" for none."""
-        given = [*(["augment"] if self.augment else []), *(["distill"] if self.distill else [])]
+        taught = self.distill not in (0, CompressSettings.distill)  # the default is not what anybody asked for
+        given = [*(["augment"] if self.augment else []), *(["distill"] if taught else [])]
         if self.epochs != 0 or not given:
             return ""
         return f"Nothing is retrained: {' and '.join(f'--{name}' for name in given)} can do nothing."

@@ -25,6 +25,7 @@ SETTINGS = CompressSettings(
     tolerance=0.5,
     epochs=2,
     finetune_batch=32,
+    distill=0.0,
     augment=("flip", "shift"),
     lower="none",
     micro="none",

@@ -124,7 +124,7 @@ def test_no_file_within_the_tolerance_is_refused_with_all_that_was_tried(tmp_pat
     told = str(refused.value)
     assert "int8: 50.00 %; calibrated on 320 samples: 30.00 %; least-squares ranges and a weight step" in told
     assert f"quantization-aware training on {RANGES}: 10.00 %. Use a lower --sparsity, more --epochs" in told
-    assert told.endswith("more --epochs, --distill, or a larger --tolerance.")
+    assert told.endswith("more --epochs, or a larger --tolerance.")
     assert refused.value.reached.score == -0.1 and refused.value.reached.stage == "int8"
 
 

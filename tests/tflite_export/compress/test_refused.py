@@ -19,6 +19,7 @@ ASKED = {
     "candidates": 2,
     "tolerance": 0.0,
     "epochs": 2,
+    "distill": 0.0,
     "finetune_rate": 1e-7,
     "micro": "none",
     "reconstruct": "none",

@@ -31,6 +31,7 @@ SETTINGS = CompressSettings(
     epochs=3,
     finetune_batch=32,
     finetune_rate=5e-3,
+    distill=0.0,
     augment=("flip",),
 )
 

@@ -164,8 +164,13 @@ def test_no_epochs_are_none(batch):
     assert str(settings.retraining(50)) == "none"
 
 
+def test_a_remedy_names_the_teacher_where_there_is_none():
+    assert CompressSettings(distill=0.0).remedy.endswith("more --epochs, --distill 0.5, or a larger --tolerance.")
+    assert "--distill" not in CompressSettings().remedy
+
+
 def test_options_that_do_nothing_without_epochs_are_named():
-    assert CompressSettings(epochs=0, augment=("flip",), distill=0.5).idle == (
+    assert CompressSettings(epochs=0, augment=("flip",), distill=0.6).idle == (
         "Nothing is retrained: --augment and --distill can do nothing."
     )
     assert CompressSettings(epochs=0).idle == CompressSettings(augment=("flip",)).idle == ""

@@ -28,7 +28,7 @@ from tflite_export.compress._steps import steps_table, write_steps
 from tflite_export.file import open_file
 
 pytestmark = pytest.mark.usefixtures("given_once")
-QUICK = {"epochs": 1, "search": "magnitude", "allocation": "uniform", "reconstruct": "none"}
+QUICK = {"epochs": 1, "distill": 0.0, "search": "magnitude", "allocation": "uniform", "reconstruct": "none"}
 
 
 @pytest.fixture

@@ -20,7 +20,14 @@ PRUNABLE = ("a", "b", "hidden")
 
 
 def settings_of(**changes):
-    quick = {"epochs": 2, "finetune_batch": 32, "finetune_rate": 5e-3, "search": "magnitude", "tolerance": 0.05}
+    quick = {
+        "epochs": 2,
+        "distill": 0.0,
+        "finetune_batch": 32,
+        "finetune_rate": 5e-3,
+        "search": "magnitude",
+        "tolerance": 0.05,
+    }
     return CompressSettings(**(quick | changes))
 
 
@@ -130,7 +137,7 @@ def test_impossible_tolerance_is_refused_with_the_figures(retrained):
     message = (
         r"No stage stayed within the tolerance of 0\.00 points\. Received: validation MCR 0\.00 % dense; "
         r"feature_map at sparsity 0\.3\d: [67]\d\.\d\d %, kernel at sparsity 0\.[234]\d: [67]\d\.\d\d %\. Use a lower "
-        r"--sparsity, more --epochs, --distill, or a larger --tolerance\."
+        r"--sparsity, more --epochs, --distill 0\.5, or a larger --tolerance\."
     )
     with pytest.raises(RefusedError, match=message):
         tiny.run(tiny.trained(), tiny.data(), settings_of(granularity=("feature_map", "kernel"), tolerance=0))

@@ -182,7 +182,7 @@ def test_retraining_is_seeded_and_never_sees_the_test_part():
 
 def test_retraining_lets_the_rate_fall_to_zero():
     model = perturbed("softmax")
-    settings = CompressSettings(epochs=2, finetune_batch=64, finetune_rate=0.01)
+    settings = CompressSettings(epochs=2, finetune_batch=64, finetune_rate=0.01, distill=0.0)
     retrain(model, tiny.trained(), tiny.data(), settings, task=tiny.task())
     steps = 2 * 5
     assert int(model.optimizer.iterations) == steps
