@@ -157,6 +157,11 @@ def find_allocation(
 
 def _method_name(method: Method) -> MethodName:
     if isinstance(method, EvolutionaryParticleFilter):
+        if method.first is not None:
+            raise ValueError(
+                "Allocations start from the greedy and the uniform one. Received: a filter with "
+                f"first={method.first}. Leave it out."
+            )
         return "evolutionary"
     if method not in METHODS:
         raise ValueError(

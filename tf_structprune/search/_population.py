@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.masks import Importance, MaskSet, MaskSpace
 from tf_structprune.search._one_shot import check_count
-from tf_structprune.search._search import SearchState, remember_best
+from tf_structprune.search._search import Search, SearchState, remember_best
 
 
 def weights_of(scores: NDArray[np.float64], sharpness: float) -> NDArray[np.float64]:
@@ -39,21 +39,30 @@ def effective_count(weights: NDArray[np.float64]) -> float:
 
 
 class _Population(ABC):
-    """A selector whose first candidates are random and whose later ones come from scored ones."""
+    """A selector whose first candidates are random, or near to those of another one, and whose later ones come from
+    scored ones."""
 
     particles: int
+    swap_fraction: float
+    first: Search | None
 
     @property
     def measure(self) -> str:
-        return ""
+        return "" if self.first is None else self.first.measure
 
     def init(self, space: MaskSpace, importance: Importance, rng: np.random.Generator) -> SearchState:
-        return SearchState()
+        if self.first is None:
+            return SearchState()
+        return SearchState(population=self.first.propose(space, self.first.init(space, importance, rng), rng))
 
     def propose(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
-        if not state.population:
-            return tuple(space.sample(rng) for _ in range(self.particles))
-        return self.next_generation(space, state, rng)
+        if state.scores:
+            return self.next_generation(space, state, rng)
+        found = state.population[: self.particles]
+        left = range(self.particles - len(found))
+        if not found:
+            return tuple(space.sample(rng) for _ in left)
+        return *found, *(space.perturb(found[at % len(found)], self.swap_fraction, rng) for at in left)
 
     @abstractmethod
     def next_generation(self, space: MaskSpace, state: SearchState, rng: np.random.Generator) -> tuple[MaskSet, ...]:
@@ -74,12 +83,15 @@ class ParticleFilter(_Population):
         generations: rounds of scoring; particles * generations candidates are scored in all.
         sharpness: lambda, by which a score difference of 1 counts in the exponent.
         swap_fraction: share of the removed units that a perturbation moves.
+        first: selector whose candidates are the first particles, the others perturbed copies of them, e.g.
+            `LeastSquares()`: the result is never worse than they are on the score. None for random ones.
     """
 
     particles: int = 10
     generations: int = 5
     sharpness: float = 50.0
     swap_fraction: float = 0.1
+    first: Search | None = None
 
     def __post_init__(self) -> None:
         _check_population(self.particles, self.generations, self.sharpness, self.swap_fraction)
@@ -109,6 +121,7 @@ class EvolutionaryParticleFilter(_Population):
         mutation: probability that a child of two parents is perturbed as well; one of a single parent always is.
         swap_fraction: share of the removed units that a perturbation moves.
         elites: how many of the best particles survive unchanged; they are not scored again.
+        first: as for `ParticleFilter`.
     """
 
     particles: int = 10
@@ -118,6 +131,7 @@ class EvolutionaryParticleFilter(_Population):
     mutation: float = 0.7
     swap_fraction: float = 0.1
     elites: int = 2
+    first: Search | None = None
 
     def __post_init__(self) -> None:
         _check_population(self.particles, self.generations, self.sharpness, self.swap_fraction)

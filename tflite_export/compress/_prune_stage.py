@@ -12,7 +12,7 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import MaskedModel, wrap
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, stage_shares
 from tf_structprune.resume import State
-from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, ParticleFilter, Search
+from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, LeastSquares, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
 from tf_structprune.stages import Begun, StageReport, find_masks, reconstruct
 from tf_structprune.task import count_of, take
@@ -141,7 +141,7 @@ class PruneStage:
             masked,
             demands,
             sparsity if allocation is None else allocation,
-            search=_selector(job.settings),
+            search=_selector(job.settings, self.granularity),
             validation=samples,
             seed=job.settings.seed,
             executor=job.settings.scorer,
@@ -172,14 +172,16 @@ def _wrapped(small: ShrunkModel, settings: CompressSettings) -> MaskedModel:
     return masked
 
 
-def _selector(settings: CompressSettings) -> Search:
+def _selector(settings: CompressSettings, granularity: str) -> Search:
+    """The selector; before a reconstruction populations start from the maps that it makes up for best."""
     particles = max(3, min(_PARTICLES, settings.candidates))  # two of them may be elites
     generations = max(1, settings.candidates // particles)
+    first = LeastSquares() if granularity == FEATURE_MAP and settings.reconstruct == "full" else None
     if settings.search == "best_of_n":
         return BestOfN(settings.candidates)
     if settings.search == "particle_filter":
-        return ParticleFilter(particles, generations)
+        return ParticleFilter(particles, generations, first=first)
     if settings.search == "evolutionary":
-        return EvolutionaryParticleFilter(particles, generations)
+        return EvolutionaryParticleFilter(particles, generations, first=first)
     selector: Search = SEARCHES[settings.search]()
     return selector

@@ -9,7 +9,7 @@ from tests.graphs import chain_graph
 from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
 from tf_structprune.allocation import METHODS, Budget, Choices, CountedCost, Limit, find_allocation
 from tf_structprune.masks import MaskSet
-from tf_structprune.search import EvolutionaryParticleFilter, Metric
+from tf_structprune.search import EvolutionaryParticleFilter, Magnitude, Metric
 
 MSE = Metric("mse", falls=True)
 
@@ -278,6 +278,10 @@ WRONG = {
     "method unknown": (
         {"method": "luck"},
         r"Unknown method of allocation\. Received: method='luck'\. Use one of: un",
+    ),
+    "filter with a start": (
+        {"method": EvolutionaryParticleFilter(first=Magnitude())},
+        r"Allocations start from the greedy and the uniform one\. Received: a filter with first=Magnitude\(\)\. Leave",
     ),
     "no levels": ({"levels": 0}, r"levels must be a whole number of at least 1\. Received: levels=0\. Use e\.g\. 8"),
     "half a level": ({"levels": 2.5}, r"levels must be a whole number of at least 1\. Received: levels=2\.5"),

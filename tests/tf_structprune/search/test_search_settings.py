@@ -152,3 +152,43 @@ def _entries(masks, granularity):
             for index, pattern in enumerate(patterns)
         }
     return {(name, int(index)) for name, mask in arrays.items() for index in np.flatnonzero(mask)}
+
+
+def planted():
+    """A space, which units are worth most, and the score of keeping them."""
+    graph = chain_graph([2, 12, 16, 3])
+    rng = np.random.default_rng(3)
+    worth = {group.name: rng.permutation(group.size).astype(float) for group in graph.prunable_groups}
+
+    def score(candidates):
+        return [float(sum(worth[name][mask].sum() for name, mask in each.feature_map.items())) for each in candidates]
+
+    return mask_space(graph, "feature_map", 0.5), worth, score
+
+
+def removed(masks):
+    """The units that are gone."""
+    return {(name, int(unit)) for name, mask in masks.feature_map.items() for unit in np.flatnonzero(~mask)}
+
+
+@each_population
+def test_population_starts_from_another_selector(kind):
+    space, worth, _ = planted()
+    selector, rng = kind(particles=5, first=Magnitude()), np.random.default_rng(0)
+    assert selector.measure == "l1"
+    state = selector.init(space, worth, rng)
+    candidates = selector.propose(space, SearchState.from_arrays(state.to_arrays()), rng)
+    assert len(candidates) == 5
+    lost = [removed(each) for each in candidates]
+    assert lost[0] == removed(space.top(worth))
+    assert all(0 < len(lost[0] - each) <= 2 for each in lost[1:])  # a tenth of 14 removed units, in two groups
+
+
+@pytest.mark.parametrize("seed", range(4))
+@each_population
+def test_population_is_never_worse_than_what_it_starts_from(kind, seed):
+    space, worth, score = planted()
+    rough = {name: np.round(values / 4) for name, values in worth.items()}
+    start = score([space.top(rough)])[0]
+    found = find(kind(particles=5, generations=4, first=Magnitude()), space, score, importance=rough, seed=seed)
+    assert found.scores[0] == start <= found.score

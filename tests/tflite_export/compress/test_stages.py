@@ -232,7 +232,7 @@ def test_every_search_prunes_feature_maps(retrained, name):
 @pytest.mark.parametrize("name", ["best_of_n", "particle_filter", "evolutionary"])
 def test_searches_score_no_more_candidates_than_allowed(name, candidates):
     space = mask_space(sp.trace(tiny.trained()), "kernel", 0.5)
-    selector = _prune_stage._selector(settings_of(search=name, candidates=candidates))
+    selector = _prune_stage._selector(settings_of(search=name, candidates=candidates), "kernel")
     scored = []
 
     def score(candidates):
