@@ -26,13 +26,13 @@ def print_report(report: CompressReport, console: Console) -> None:
         if not stage.accepted:
             console.print(
                 f"Not reached: {stage.granularity} at sparsity {stage.sparsity:.3f} left a validation {metric.name} of "
-                f"{metric.told(stage.after)}, beyond the tolerance; it was undone.", highlight=False
+                f"{metric.told(stage.after)}, beyond the tolerance; it was undone.",
             )  # fmt: skip
     _print_fixed_point(report, console)
     _print_validation(report, console)
     _print_memory(report.memory, console)
     if report.micro_reason is not None:
-        console.print(f"No files for microcontrollers: {report.micro_reason}", highlight=False, markup=False)
+        console.print(f"No files for microcontrollers: {report.micro_reason}")
     _print_npu(report.npu, console)
     if report.multiplications is not None:
         _print_multiplications(report.multiplications, console)
@@ -57,7 +57,7 @@ def _print_allocation(allocation: Allocation, console: Console) -> None:
         table.add_row(name, f"{allocation.units[name]:,}", f"{kept:,}")
     console.print(table)
     for spent in allocation.spent:
-        console.print(f"{spent.budget.kind}: {spent}", highlight=False)
+        console.print(f"{spent.budget.kind}: {spent}")
 
 
 def _print_fixed_point(report: CompressReport, console: Console) -> None:
@@ -71,24 +71,24 @@ def _print_fixed_point(report: CompressReport, console: Console) -> None:
     if not stage.accepted:
         console.print(
             f"Not reached: fixed point ({told}) left a validation {metric.name} of {after}, beyond the tolerance; "
-            "the integer file is TensorFlow's int8.", highlight=False
+            "the integer file is TensorFlow's int8.",
         )  # fmt: skip
         return
     console.print(
-        f"Fixed point: {told}; validation {metric.name} {before} before retraining, {after} after.", highlight=False
+        f"Fixed point: {told}; validation {metric.name} {before} before retraining, {after} after.",
     )
     for name, agreement in report.exact.items():
         same = "bit for bit alike" if agreement.skipped is None else f"compared, except: {agreement.skipped}"
         top1 = "" if agreement.xnnpack_top1 is None else f", the same class on {100 * agreement.xnnpack_top1:.1f} %"
         console.print(
             f"{name}: LiteRT, TFLite Micro and NumPy {same} on {agreement.samples} samples; XNNPACK at most "
-            f"{agreement.xnnpack_steps} steps apart{top1}.", highlight=False, markup=False,
+            f"{agreement.xnnpack_steps} steps apart{top1}.",
         )  # fmt: skip
     packed = {"Two weights in a byte": stage.int4, "Weights as indices into tables, TFLM only": stage.lut}
     for title, file in packed.items():
         if file is not None:
             arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,} bytes"
-            console.print(f"{title}: {file.size_bytes:,} bytes, TFLM arena {arena}.", highlight=False)
+            console.print(f"{title}: {file.size_bytes:,} bytes, TFLM arena {arena}.")
 
 
 def _print_validation(report: CompressReport, console: Console) -> None:
@@ -97,7 +97,7 @@ def _print_validation(report: CompressReport, console: Console) -> None:
     if len(found.attempts) > 1:
         for attempt in found.attempts:
             told = attempt.reason if attempt.value is None else f"validation {metric.name} {metric.told(attempt.value)}"
-            console.print(f"Integer file, {attempt.name}: {told}", highlight=False, markup=False)
+            console.print(f"Integer file, {attempt.name}: {told}")
     line = (
         f"The integer file's validation {metric.name} is {metric.told(found.compressed_int8)}, the given model's "
         f"{metric.told(found.dense_float)}"
@@ -109,7 +109,7 @@ def _print_validation(report: CompressReport, console: Console) -> None:
             asked = report.tolerance
             told = asked if isinstance(asked, str) else metric.difference(asked)
             line += f"; about {found.samples_to_tell:,} would tell a tolerance of {told}"
-    console.print(f"{line}.", highlight=False, markup=False)
+    console.print(f"{line}.")
 
 
 _MEMORY_ROWS = {
@@ -139,14 +139,14 @@ def _print_memory(memory: MemoryFigures, console: Console) -> None:
 def _print_npu(npu: NpuFigures, console: Console) -> None:
     before, after = npu.baseline, npu.compressed
     if before is None or after is None:
-        console.print(f"No NPU estimate: {npu.reason}", highlight=False, markup=False)
+        console.print(f"No NPU estimate: {npu.reason}")
         return
     on_cpu = ", ".join(f"{count} {name}" for name, count in after.cpu_operators.items()) or "none"
     console.print(
         f"{after.accelerator}, estimated by Vela {after.vela_version}: {before.total_cycles:,} -> "
         f"{after.total_cycles:,} cycles, {before.inference_us:,.1f} -> {after.inference_us:,.1f} us at "
         f"{after.clock_hz / 1e6:.0f} MHz, SRAM {before.sram_bytes:,} -> {after.sram_bytes:,} bytes; "
-        f"operators left on the CPU: {on_cpu}", highlight=False, markup=False,
+        f"operators left on the CPU: {on_cpu}",
     )  # fmt: skip
 
 
@@ -159,4 +159,4 @@ def _print_multiplications(section: Multiplications, console: Console) -> None:
         counts = (f"{count:,}" for count in (layer.direct, layer.im2col, layer.fft))
         table.add_row(layer.name, f"{layer.kept_kernels:,} of {layer.kernels:,}", *counts)
     console.print(table)
-    console.print(section.note, highlight=False, markup=False)
+    console.print(section.note)

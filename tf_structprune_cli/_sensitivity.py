@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import tf_structprune as sp
 from tf_structprune.fixed_point import weight_bytes
 from tf_structprune.sensitivity import check_matplotlib
 from tf_structprune.task import Task, count_of, take
+from tf_structprune_cli._console import plain_console
 from tflite_export.compress import Data, check_data, load_data, load_model
 from tflite_export.write import staged_directory
 
@@ -134,10 +134,10 @@ def _print(result: _Result, out: str) -> None:
             row = [f"{result.report.weights[layers[0]]:,}", str(bits.weight_bits), told(weights[layers])]
         row += [str(bits.signal_bits), told(signals[layers])] if layers in signals else ["", ""]
         table.add_row(", ".join(layers), *row)
-    console = Console(soft_wrap=True)
+    console = plain_console()
     console.print(table)
     for line in (*result.summary(), f"Written to {out}"):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self.shown:
             self._stream = _own_stderr()
-            self._console = Console(file=self._stream, soft_wrap=True, highlight=False, markup=False)
+            self._console = Console(file=self._stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
             self._status = Status("", console=self._console) if self._console.is_terminal else None
             self._ended = threading.Event()
             self._thread = threading.Thread(target=self._beat, daemon=True)
