@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from rich.console import Console
 from rich.table import Table
 
+from tf_structprune_cli._console import plain_console
 from tf_structprune_cli._parser import make_parser
 from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
 
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     received: list[int] = []
     try:
         with _interrupted_by_signals(received):
-            with contextlib.nullcontext() if arguments.quiet else Console(stderr=True).status("Loads TensorFlow"):
+            with contextlib.nullcontext() if arguments.quiet else plain_console(stderr=True).status("Loads TensorFlow"):
                 import_quietly()
             _COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as interruption:
@@ -65,7 +65,7 @@ _TOLD_IN_A_LINE = (ValueError, TypeError, OSError, RuntimeError, MemoryError, Mo
 
 
 def _tell(line: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"tf-structprune: {line}", highlight=False, markup=False)
+    plain_console(stderr=True).print(f"tf-structprune: {line}")
 
 
 @contextlib.contextmanager
@@ -118,16 +118,24 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    from tflite_export.compress import check_data, compress, load_model
+    from tflite_export.compress import check_data, compress, load_model, objective_of
 
     settings = _settings(arguments)
     model = load_model(arguments.model)
     loaded = _data(arguments, settings.seed, model)
-    data, task = check_data(loaded, model, settings)
+    objective = objective_of(arguments.loss, arguments.score)
+    data, task = check_data(loaded, model, settings, objective)
     length = settings.retraining(data.samples)
-    Console(soft_wrap=True).print(f"Task: {task}. Retraining after each stage: {length}.", highlight=False)
+    plain_console().print(f"Task: {task}. Retraining after each stage: {length}.")
     report = compress(
-        model, loaded, arguments.out, settings=settings, overwrite=arguments.overwrite, verbose=_level(arguments)
+        model,
+        loaded,
+        arguments.out,
+        settings=settings,
+        overwrite=arguments.overwrite,
+        verbose=_level(arguments),
+        loss=objective.loss,
+        score=objective.score,
     )
     _print(report, arguments.out)
 
@@ -147,9 +155,9 @@ def _data(arguments: argparse.Namespace, seed: int, model: Any) -> Any:
 def _print(report: Any, out: str) -> None:
     from tf_structprune_cli._print import print_report
 
-    console = Console(soft_wrap=True)
+    console = plain_console()
     print_report(report, console)
-    console.print(f"Written to {out}", highlight=False, markup=False)
+    console.print(f"Written to {out}")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -214,9 +222,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
         shape = "x".join(str(size) for size in layer.kernel_shape)
         state = _what_may_go(graph, layer)
         table.add_row(layer.name, layer.kind, shape, f"{layer.weights:,}", f"{layer.macs:,}", state)
-    console = Console(soft_wrap=True)
+    console = plain_console()
     console.print(table)
-    console.print(str(graph), highlight=False, markup=False)
+    console.print(str(graph))
 
 
 def _what_may_go(graph: Any, layer: Any) -> str:

@@ -58,6 +58,7 @@ def _add_compress(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_model_and_data(compress)
+    _add_objective(compress)
     _add_out(compress)
     for field in compress_fields():
         if field.name == "fixed_point":
@@ -68,6 +69,22 @@ def _add_compress(commands: Any) -> None:
             _add_budget(amount)
         else:
             _add_setting(compress, field)
+
+
+def _add_objective(parser: argparse.ArgumentParser) -> None:
+    add, metavar = parser.add_argument, "NAME|MODULE:FUNCTION"
+    add(
+        "--loss",
+        metavar=metavar,
+        help="what is retrained with in the place of the task's loss: the name of a Keras loss, or a function of "
+        "(targets, outputs) or a Keras loss of your own. Targets then keep the form that they have in DATA",
+    )
+    add(
+        "--score",
+        metavar=metavar,
+        help="what the tolerance is about in the place of the task's score: kl, the name of a Keras loss, or a "
+        "function of (targets, outputs) or a Keras metric of your own, higher is better. Targets then keep their form",
+    )
 
 
 def compress_fields() -> tuple[Field, ...]:

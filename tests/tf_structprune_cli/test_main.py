@@ -12,12 +12,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from rich.table import Table
 
 from tests.devices import ByMacs
 from tests.tflite_export.compress import reports, tiny
 from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
+from tf_structprune_cli._console import plain_console
 from tf_structprune_cli._parser import compress_fields, make_parser
 from tflite_export.bench import Host
 from tflite_export.compress import CompressSettings, MemoryFigures, NpuFigures, _job
@@ -144,6 +146,13 @@ OPTIONS = {
     "no channels": ("--min-channels=0", "min_channels must be at least 1. Received: min_channels=0."),
     "rate not finite": ("--finetune-rate=inf", "finetune_rate must be positive and finite."),
     "seed negative": ("--seed=-1", "seed must be in [0, 2**32). Received: seed=-1."),
+    "loss unknown": ("--loss=lozz", "Unknown loss. Received: loss='lozz'. Use a Keras loss, its name, or a fun"),
+    "score unknown": (
+        "--score=skore",
+        "Unknown score. Received: score='skore'. Use 'mcr', 'kl', the name of a Keras l",
+    ),
+    "score nowhere": ("--score=none_there:x", "No function for the score there. Received: none_there:x: No module n"),
+    "loss of other targets": ("--loss=categorical_crossentropy", "does not take the targets and outputs. Received: "),
     "layer to keep unknown": ("--keep=a,nothing", "has no layer to keep by that name. Received: keep='nothing'."),
 }
 
@@ -350,6 +359,14 @@ def test_compress_writes_and_prints(compress, done, monkeypatch):
         assert all(f"{layer[way]:,}" in out for way in ("direct", "im2col", "fft"))
     kernel = keras.models.load_model(done / "model.keras").get_layer("b").get_weights()[0]
     assert np.all(kernel != 0)
+
+
+def test_console_writes_names_as_they_are(capsys):
+    name = "[b]conv[/b]:x:[1/2] 'w'"
+    console, table = plain_console(), Table("group")
+    table.add_row(name)
+    console.print(name, table)
+    assert capsys.readouterr().out.count(name) == 2
 
 
 @pytest.mark.sweep
@@ -685,7 +702,7 @@ HELP = {
             *("MODEL", "--data DATA", "--out DIR", "--sparsity", "--granularity", "--search", "--candidates"),
             *("--tolerance", "--epochs", "--finetune-batch", "--finetune-rate", "--distill", "--augment", "--keep"),
             *("--round-to N", "--min-channels N", "--lower auto|none", "--target cpu|micro", "--names"),
-            *("--min-validation N", "quantization-aware training"),
+            *("--min-validation N", "quantization-aware training", "--loss NAME|MODULE:FUNCTION", "--score NAME|"),
             *("--executor local|ray", "--workers N"),
             *("--kernel-groups N|auto|any", "--strides N[,N...]|columns|auto|any", "--patterns N|auto|any"),
             *("--budget KIND=AMOUNT", "--smallest", "arena=30KiB"),

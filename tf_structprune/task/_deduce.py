@@ -1,16 +1,17 @@
 """Deduce the task of a model from the model and its targets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from tf_structprune.search import Metric
-from tf_structprune.task._agreement import output_losses
 from tf_structprune.task._compiled import compile_arguments
 from tf_structprune.task._iou import MeanIou
-from tf_structprune.task._kinds import task_of_output, task_without_targets
+from tf_structprune.task._kinds import task_of_output, task_of_strangers, task_without_targets
+from tf_structprune.task._objective import NO_OBJECTIVE, Objective, check_objective
 from tf_structprune.task._predict import predict
 from tf_structprune.task._samples import Samples, as_arrays, output_names, targets_by_output
 from tf_structprune.task._score import as_score, mean_of
@@ -20,7 +21,7 @@ from tf_structprune.task._teacher import EachOutput
 _SEEN = 64  # samples whose outputs tell probabilities from logits
 
 
-def task_of(model: keras.Model, x: Any, y: Any = None) -> Task:
+def task_of(model: keras.Model, x: Any, y: Any = None, objective: Objective = NO_OBJECTIVE) -> Task:
     """The task of a model: from the loss it was compiled with, else from its outputs and the targets.
 
     Whole numbers from 0, or rows with a single one, beside a row of outputs are classes; one output beside zeros and
@@ -34,56 +35,61 @@ def task_of(model: keras.Model, x: Any, y: Any = None) -> Task:
         model: the model that was given.
         x: samples as the model takes them; the first tell probabilities from logits.
         y: their targets, an array, or a list or dictionary of one for each output; None without any.
+        objective: a loss and a score of one's own. With both of them targets may have any form.
 
     Raises:
-        ValueError: targets that fit none of these, or for other outputs than the model's; it says what would.
+        ValueError: targets that fit none of these, or for other outputs than the model's; it says what would. A loss or
+            score of one's own that makes no number of the targets and the model's outputs.
+        TypeError: a score that is none.
     """
     few = Samples.of(model, x)[:_SEEN].for_model(model)
     outputs = [np.asarray(each, np.float64) for each in keras.tree.flatten(predict(model, few, _SEEN))]
-    losses = [as_loss(loss) for loss in output_losses(model)]
+    names, losses = output_names(model), objective.losses(model)
     if y is None:
+        targets = outputs
         tasks = [task_without_targets(each, loss) for each, loss in zip(outputs, losses, strict=True)]
     else:
         targets = targets_by_output(model, as_arrays(y))
-        names = output_names(model)
-        tasks = [_of_output(model, *each) for each in zip(names, outputs, targets, losses, strict=True)]
-    return tasks[0] if len(tasks) == 1 else _together(tasks, output_names(model), _loss_weights(model))
+        found = zip(names, outputs, targets, losses, strict=True)
+        tasks = [_of_output(model, *each, objective=objective) for each in found]
+    if objective.loss is not None:
+        tasks = [replace(task, loss=loss) for task, loss in zip(tasks, losses, strict=True)]
+    task = tasks[0] if len(tasks) == 1 else _together(tasks, names, _loss_weights(model))
+    if not objective.given:
+        return task
+    task = objective.of(task, names)
+    seen = min(_SEEN, *map(len, (*targets, *outputs)))  # whether they are of the same samples does not matter
+    few_targets = [each[:seen] for each in targets]
+    few_outputs = [each[:seen].astype(np.float32) for each in outputs]
+    check_objective(task, task.targets(_alone(few_targets), "y"), _alone(few_outputs))
+    return task
 
 
-def as_loss(loss: Any) -> keras.losses.Loss | None:
-    """A loss of any kind as Keras's own, with a name and a mean over the samples; None for none.
-
-    Args:
-        loss: a Keras loss, its name, a function of (targets, outputs), or None.
-    """
-    if loss is None or isinstance(loss, keras.losses.Loss):
-        return loss
-    found = keras.losses.get(loss)
-    return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)
-
-
-class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras is untyped
-    """The mean of a function of (targets, outputs)."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__(name=str(getattr(function, "__name__", "loss")))
-        self._function = function
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return self._function(y_true, y_pred)
+def _alone(values: list[np.ndarray]) -> Any:
+    """The one of one output."""
+    return values[0] if len(values) == 1 else values
 
 
 def _of_output(
-    model: keras.Model, name: str, outputs: np.ndarray, y: np.ndarray, loss: keras.losses.Loss | None
+    model: keras.Model,
+    name: str,
+    outputs: np.ndarray,
+    y: np.ndarray,
+    loss: keras.losses.Loss | None,
+    *,
+    objective: Objective,
 ) -> Task:
-    found = task_of_output(outputs, y, loss)
+    found = task_of_output(outputs, y, loss, as_given=objective.given)
+    if found is None and objective.loss is not None and objective.score is not None:
+        found = task_of_strangers(outputs, loss)
     if found is not None:
         return found
     told = f" '{name}'" if len(model.outputs) > 1 else ""
     raise ValueError(
         f"The task of model '{model.name}' does not follow from its output{told} and the targets. Received: outputs of "
         f"shape {(None, *outputs.shape[1:])}, targets of shape {y.shape}, dtype {y.dtype}. Use class indices from 0 or "
-        "one-hot rows for classes, rows of 0 and 1 for labels, or numbers in the shape of the outputs."
+        "one-hot rows for classes, rows of 0 and 1 for labels, numbers in the shape of the outputs, or a loss and a "
+        "score of your own."
     )
 
 

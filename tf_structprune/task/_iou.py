@@ -27,7 +27,10 @@ class MeanIou(Score):
 
     def of_all(self, y_true: Any, y_pred: Any) -> float:
         if self.classes is not None:
-            return _mean_iou(np.asarray(y_true), np.asarray(y_pred).argmax(axis=-1), self.classes)
+            wanted, found = np.asarray(y_true), np.asarray(y_pred)
+            if wanted.shape == found.shape:  # one-hot
+                wanted = wanted.argmax(axis=-1)
+            return _mean_iou(wanted, found.argmax(axis=-1), self.classes)
         found = (np.asarray(y_pred) > self.threshold).reshape(-1, y_pred.shape[-1])
         wanted = (np.asarray(y_true) > 0).reshape(found.shape)
         channels = range(found.shape[-1])

@@ -1,5 +1,6 @@
 """Tasks of one output: classes, labels or numbers, a sample or a place of a map; with targets or without any."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,17 +20,20 @@ _AGREEMENT = Metric("agreement", percent=True, best=1.0)
 _DISAGREEMENT = Metric("disagreement", falls=True, percent=True)
 
 
-def task_of_output(outputs: NDArray[np.float64], y: Targets, loss: keras.losses.Loss | None) -> Task | None:
+def task_of_output(
+    outputs: NDArray[np.float64], y: Targets, loss: keras.losses.Loss | None, *, as_given: bool = False
+) -> Task | None:
     """The task of one output, or None where the targets fit none.
 
     Args:
         outputs: some, shape (samples, ...).
         y: targets of all samples.
         loss: what the model was compiled with for this output; None if it was not.
+        as_given: whether one-hot rows stay what they are, and do not become indices.
     """
     name = "" if loss is None else str(loss.name)
     if _is_classification(outputs, y, name):
-        return _classes(outputs)
+        return _one_hot(outputs) if as_given and y.shape[1:] == outputs.shape[1:] else _classes(outputs)
     if _is_of_labels(outputs, y, name):
         return _labels(outputs)
     if y.size // len(y) == outputs.size // len(outputs) and y.dtype.kind in "buif":
@@ -108,6 +112,28 @@ def _classes(outputs: NDArray[np.float64]) -> Task:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities),
         teacher_loss=SoftTargets(probabilities=probabilities),
         prepare=partial(_class_maps, shape=outputs.shape[1:]) if is_map else partial(_class_indices, count=count),
+    )
+
+
+def _one_hot(outputs: NDArray[np.float64]) -> Task:
+    """Classes whose targets are rows, or maps of rows, with a single one."""
+    task, shape = _classes(outputs), outputs.shape[1:]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=not are_probabilities(outputs))
+    return replace(task, loss=loss, metrics=("categorical_accuracy",), prepare=partial(_bits, shape=shape))
+
+
+def task_of_strangers(outputs: NDArray[np.float64], loss: keras.losses.Loss | None) -> Task:
+    """The task of targets that only somebody's own loss and score can read.
+
+    Args:
+        outputs: some of the given model, shape (samples, ...).
+        loss: for training.
+    """
+    return replace(
+        _numbers(outputs, loss),
+        title=f"{outputs.size // len(outputs)} outputs, targets of a form of their own",
+        teacher_loss=SameOutputs(keras.losses.MeanSquaredError()),
+        prepare=np.asarray,
     )
 
 

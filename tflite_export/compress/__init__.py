@@ -13,6 +13,7 @@ from tflite_export.compress._hand_over import file_score as file_score
 from tflite_export.compress._hand_over import int8_accuracy as int8_accuracy
 from tflite_export.compress._job import Job as Job
 from tflite_export.compress._load import load_model as load_model
+from tflite_export.compress._named import objective_of as objective_of
 from tflite_export.compress._prune_stage import Present as Present
 from tflite_export.compress._prune_stage import PruneStage as PruneStage
 from tflite_export.compress._report import AttemptFigures as AttemptFigures

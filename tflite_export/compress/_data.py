@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tf_structprune.graph import input_names, trace
 from tf_structprune.stages import tolerated_loss
 from tf_structprune.task import (
+    NO_OBJECTIVE,
+    Objective,
     Samples,
     Task,
     count_of,
@@ -88,13 +90,19 @@ def split_rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def check_data(data: Data, model: keras.Model, settings: CompressSettings | None = None) -> tuple[Data, Task]:
+def check_data(
+    data: Data,
+    model: keras.Model,
+    settings: CompressSettings | None = None,
+    objective: Objective = NO_OBJECTIVE,
+) -> tuple[Data, Task]:
     """The data in the order of the model's inputs and outputs, with targets in the form of its task, and the task.
 
     Args:
         data: as they were loaded.
         model: the trained model.
         settings: of the run; None where no model is compressed, and any number of validation samples will do.
+        objective: a loss and a score of one's own.
 
     Raises:
         ValueError: a model that takes samples of no fixed size, samples or targets that do not fit it, too few
@@ -112,12 +120,12 @@ def check_data(data: Data, model: keras.Model, settings: CompressSettings | None
         )
     inputs = {name: each.for_model(model) for name, each in samples.items()}
     if all(y is None for y in given.values()):
-        task = task_of(model, inputs["x_val"])
+        task = task_of(model, inputs["x_val"], objective=objective)
         given = {f"y_{part}": _outputs(model, inputs[f"x_{part}"]) for part in PARTS}
     else:
         _check_targets(given, samples)
         given = {name: _by_output(model, y, name) for name, y in given.items()}
-        task = task_of(model, inputs["x_val"], given["y_train"])
+        task = task_of(model, inputs["x_val"], given["y_train"], objective)
     if settings and settings.augment:
         check_augmented(settings.augment, samples["x_train"].arrays[0][:_LOOKED_AT], take(given["y_train"], slice(1)))
     if settings:

@@ -7,7 +7,7 @@ from typing import Self
 import keras
 
 from tf_structprune.stages import Judge
-from tf_structprune.task import Task, Validation
+from tf_structprune.task import NO_OBJECTIVE, Objective, Task, Validation
 from tflite_export.bench import HOST, Device
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import EpochFiles
@@ -57,13 +57,14 @@ class Job:
         verbose: int = 0,
         device: Device = HOST,
         progress: Progress = SILENT,
+        objective: Objective = NO_OBJECTIVE,
     ) -> Self:
         """A job from data as they were loaded.
 
         Raises:
             ValueError: data and model do not fit each other.
         """
-        data, task = check_data(data, dense, settings)
+        data, task = check_data(data, dense, settings, objective)
         validation = Validation(data.x_val, data.y_val, task.score, _BATCH)
         judge = Judge.of(dense, validation, settings.tolerance)
         return cls(dense, data, task, judge, settings, work, verbose, device, progress)

@@ -20,6 +20,7 @@ from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows, write_history
 from tflite_export.compress._hand_over import Attempt, HandedOver, file_score, hand_over, integer_files, loss_told
 from tflite_export.compress._job import Job
+from tflite_export.compress._named import objective_of
 from tflite_export.compress._progress import Progress
 from tflite_export.compress._refused import keep_refused
 from tflite_export.compress._report import (
@@ -56,6 +57,8 @@ def compress(
     overwrite: bool = False,
     verbose: int = 0,
     device: Device = HOST,
+    loss: Any = None,
+    score: Any = None,
     **options: Any,
 ) -> CompressReport:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
@@ -78,6 +81,12 @@ def compress(
         overwrite: replace a directory that an earlier run wrote.
         verbose: 1 tells on stderr what is done, a line a stage and epoch; 2 also shows what `fit` shows.
         device: what times the files, for budgets, lowering and the figures; by default this machine with one thread.
+        loss: what is retrained with in the place of the task's: a Keras loss, its name, a function of (targets,
+            outputs), or the text "module:function"; for several outputs a list, or a dictionary by name.
+        score: what the tolerance is about in the place of the task's score: "kl", a Keras loss or its name, a Keras
+            metric whose higher values are better, a function of (targets, outputs), see `scoring.as_score`, or the text
+            "module:function". With a loss or score of one's own targets keep the form in which they are given; with
+            both of them any form will do.
         **options: instead of `settings`, fields of `CompressSettings` by name, e.g. `sparsity=0.7`, or `budget` as a
             text such as "macs=0.5".
 
@@ -86,8 +95,8 @@ def compress(
 
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
-        TypeError: data in another form, an unknown option, or options beside `settings`.
-        ValueError: data, model or settings that do not fit, or the folder of a run with others.
+        TypeError: data in another form, an unknown option, options beside `settings`, or a score that is none.
+        ValueError: data, model, settings, loss or score that do not fit, or the folder of a run with others.
         RefusedError: no stage stayed within the tolerance, or fixed point alone did not, or the integer file does not
             and nothing mends it.
         VerificationError: an exported file disagrees with Keras, or the runtimes with each other.
@@ -98,13 +107,22 @@ def compress(
             "Use dataclasses.replace(settings, ...)."
         )
     settings = settings or CompressSettings.of(options)
-    data = data_of(data, seed=settings.seed, model=dense)
-    check_data(data, dense, settings)  # before anything is made
+    data, objective = data_of(data, seed=settings.seed, model=dense), objective_of(loss, score)
+    check_data(data, dense, settings, objective)  # before anything is made
     settings = settings.settled(data.samples)
     with staged_directory(out, overwrite=overwrite) as staged:
-        work = open_work(out, fingerprint(dense, data, settings, device))
+        work = open_work(out, fingerprint(dense, data, settings, device, objective))
         with work.kept(), Progress(shown=verbose > 0) as progress:
-            job = Job.of(dense, data, settings, work=work, verbose=verbose, device=device, progress=progress)
+            job = Job.of(
+                dense,
+                data,
+                settings,
+                work=work,
+                verbose=verbose,
+                device=device,
+                progress=progress,
+                objective=objective,
+            )
             try:
                 report = _compressed(job, staged)
             except RefusedError as error:

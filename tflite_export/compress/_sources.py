@@ -1,9 +1,7 @@
 """Where data come from: files, folders, a function, or what `fit` takes."""
 
-import importlib
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +15,12 @@ from tf_structprune.resume import read_arrays
 from tf_structprune.task import collected, count_of
 from tflite_export.compress._data import PARTS, Data, check_samples_of_part, check_targets_of_part, split
 from tflite_export.compress._images import load_images
+from tflite_export.compress._named import is_name, named
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _VALIDATION_KEYS = ("x_val", "y_val")
 _KEY = re.compile(r"([xyw]_(?:train|val|test))(?:_(.+))?")
 _CLASS_WEIGHT = "class_weight"
-_FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 _FORMS = "a .npz, a folder of .npy files or of images, or module:function"
 
 
@@ -52,8 +50,8 @@ def load_data(
             images that cannot be read.
     """
     file = Path(path)
-    if (place := _FUNCTION.fullmatch(os.fspath(path))) and not file.exists():
-        return data_of(_function(place[1], place[2])(), seed=seed, model=model)
+    if is_name(os.fspath(path)) and not file.exists():
+        return data_of(named(os.fspath(path), "data")(), seed=seed, model=model)
     if file.is_dir():
         if any(_KEY.fullmatch(each.stem) for each in file.glob("*.npy")):
             return _from_arrays(_mapped(file), str(file), seed)
@@ -117,25 +115,6 @@ def _triple(part: Any) -> tuple[Any, Any, Any]:
     if isinstance(part, tuple) and len(part) in (2, 3):
         return (*part, None) if len(part) == 2 else part
     return part, None, None
-
-
-def _function(module: str, name: str) -> Any:
-    """The user's function; modules are also looked for in the working directory."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"No function for the data there. Received: {module}:{name}: {error}. Name a function of a module that "
-            "Python finds from here."
-        ) from error
-    finally:
-        sys.path.remove(os.getcwd())
-    if not callable(found):
-        raise ValueError(
-            f"{module}:{name} is no function. Received: {type(found).__name__}. Name one without arguments."
-        )
-    return found
 
 
 def _mapped(folder: Path) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,7 @@ from tf_structprune.resume import (
     wiring,
     write_state,
 )
+from tf_structprune.task import NO_OBJECTIVE, Objective
 from tflite_export.bench import Device
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
@@ -218,13 +219,17 @@ def of_model(model: keras.Model) -> str:
     return digest(*(keras.ops.convert_to_numpy(weight) for weight in model.weights))
 
 
-def fingerprint(dense: keras.Model, data: Data, settings: CompressSettings, device: Device) -> dict[str, Any]:
+def fingerprint(
+    dense: keras.Model, data: Data, settings: CompressSettings, device: Device, objective: Objective = NO_OBJECTIVE
+) -> dict[str, Any]:
     """By name, what the result of a run depends on."""
     weights = [keras.ops.convert_to_numpy(weight) for weight in dense.weights]
     return {
         "format": _FORMAT,
         "model": wiring(dense, *weights, names=True),
         "device": identity(device),
+        "loss": identity(objective.loss),
+        "score": identity(objective.score),
         "data": digest(*(value for part in fields(data) if (value := getattr(data, part.name)) is not None)),
         **{setting.name: identity(getattr(settings, setting.name)) for setting in fields(settings)},
     }
