@@ -133,6 +133,7 @@ OPTIONS = {
     "tolerance in percent": ("--tolerance=2", "tolerance must be in [0, 1] for the MCR. Received: tolerance=2.0."),
     "epochs below zero": ("--epochs=-1", "epochs must be at least 0. Received: epochs=-1."),
     "no candidates": ("--candidates=0", "candidates must be at least 1. Received: candidates=0."),
+    "no finalists": ("--finalists=0", "finalists must be at least 1. Received: finalists=0."),
     "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
     "groups unknown": ("--kernel-groups=few", "kernel_groups must be at least 2. Received: kernel_groups='few'."),
     "one group": ("--kernel-groups=1", "kernel_groups must be at least 2. Received: kernel_groups=1."),

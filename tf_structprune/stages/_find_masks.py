@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import keras
@@ -26,6 +27,7 @@ from tf_structprune.masks import (
 from tf_structprune.measure import MEASURES
 from tf_structprune.scoring import ERROR, PredictedScorer, Scorer
 from tf_structprune.search import Metric, Search, SearchResult, find
+from tf_structprune.stages._finalists import Finalists
 from tf_structprune.task import Validation, guessing_score
 
 _BLIND = 0.2  # of the way from guessing to no error
@@ -44,6 +46,7 @@ def find_masks(
     executor: Any = LOCAL,
     verbose: bool | Callable[[str], None] = False,
     predicted: bool = False,
+    finalists: int = 1,
 ) -> SearchResult:
     """Search the masks of one granularity on top of those the model holds.
 
@@ -63,12 +66,16 @@ def find_masks(
         verbose: show a progress bar, or a function that is told how far the search is.
         predicted: score candidates by the error that least squares cannot make up for, without running any, see
             `scoring.PredictedScorer`; for masks behind which the weights are reconstructed.
+        finalists: with `predicted`, of so many of the best the kept weights are solved and the model is scored on the
+            data; the best of them is taken. Each costs a reconstruction.
 
     Raises:
-        ValueError: a sparsity out of range or reach, an allocation of another model or for another granularity, or a
-            selector that cannot do the granularity.
+        ValueError: a sparsity out of range or reach, an allocation of another model or for another granularity, a
+            selector that cannot do the granularity, or no finalists.
     """
-    # Eleven names: a search is its settings, and scripts give them by keyword.
+    # Twelve names: a search is its settings, and scripts give them by keyword.
+    if finalists < 1:
+        raise ValueError(f"finalists must be at least 1. Received: finalists={finalists}. Use 1 for the best one.")
     handle = MaskedModel.of(masked)
     graph, base = handle.graph, handle.masks
     name = as_granularity(granularity).name
@@ -89,13 +96,17 @@ def find_masks(
         metric = validation.score.metric
     try:
         with _Told(f"search {name} masks, {told}", verbose, metric) as far:
+            best = Finalists(finalists)
 
             def score(candidates: tuple[MaskSet, ...]) -> list[float]:
                 values: list[float] = scorer.score(candidates, on_samples=far.samples).values.tolist()
                 far.scored(values)
+                best.hear(candidates, values)
                 return values
 
             found = find(search, space, score, importance=importance, seed=seed, enough=enough)
+            if predicted and finalists > 1:
+                found = replace(found, masks=best.winner(handle, validation, seed=seed))
         if not predicted and len(found.scores) > 1:
             _tell_if_blind(validation, found.score)
         return found

@@ -147,6 +147,7 @@ class PruneStage:
             executor=job.settings.scorer,
             verbose=job.progress.doing,
             predicted=job.settings.reconstruct == "full" and job.settings.search in _SCORING,
+            finalists=job.settings.finalists,
         ).masks
         text = None if allocation is None else allocation.to_json()
         job.work.keep(name, State({"allocation": text}, masks.to_arrays()), of)

@@ -62,6 +62,8 @@ class CompressSettings:
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
         candidates: candidates that a searching selector scores in each stage.
+        finalists: of the candidates that a searching selector scores by prediction, before a full reconstruction, so
+            many are solved and scored on data; each costs a reconstruction.
         tolerance: accepted rise of the validation error over the given model's, in the unit of the metric (0.01 is one
             point of an error rate), or as a share of that error, e.g. 10%: of every stage, and of the integer file,
             which is mended as far as that helps (calibration, equalized channels, quantization-aware training, QAT) or
@@ -113,6 +115,7 @@ class CompressSettings:
     patterns: int | Literal["auto", "any"] = "auto"
     search: str = "best_of_n"
     candidates: int = 50
+    finalists: int = 1
     tolerance: float | str = 0.01
     reconstruct: Literal["none", "statistics", "full"] = "full"
     min_validation: int = 16
@@ -162,7 +165,9 @@ class CompressSettings:
         _check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)
         _check_range("distill", self.distill, 0, 1)
-        least = dict.fromkeys(("candidates", "finetune_batch", "round_to", "min_channels", "min_validation"), 1)
+        least = dict.fromkeys(
+            ("candidates", "finalists", "finetune_batch", "round_to", "min_channels", "min_validation"), 1
+        )
         for name, smallest in {**least, "epochs": 0}.items():
             if (count := getattr(self, name)) is not None and count < smallest:
                 raise ValueError(f"{name} must be at least {smallest}. Received: {name}={count}. Use a count.")

@@ -1,5 +1,6 @@
 """A search says when its scores tell little, and may see what cannot be made up for instead."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.masks import FEATURE_MAP
+from tf_structprune.layers import MaskedModel
+from tf_structprune.masks import FEATURE_MAP, mask_space
 from tf_structprune.scoring import PredictedScorer
 from tf_structprune.search import BestOfN, RandomMask
 from tf_structprune.stages import find_masks
@@ -55,6 +57,48 @@ def test_predicted_search_takes_the_candidate_of_least_error(masked, caplog):
     scores = PredictedScorer(masked, X).score([found.masks]).values
     np.testing.assert_allclose(scores, [max(found.scores)])
     assert len(set(found.scores)) > 1
+
+
+class Listed(BestOfN):
+    """Proposes what it is given, some of it twice."""
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def propose(self, space, state, rng):
+        return (*self.masks, *self.masks[:2])
+
+
+@pytest.mark.parametrize("finalists", [2, 9])
+def test_of_the_finalists_the_one_wins_that_scores_best_when_solved(masked, finalists):
+    graph = sp.trace(masked)
+    space, rng = mask_space(graph, FEATURE_MAP, 0.5), np.random.default_rng(0)
+    masks = [space.sample(rng) for _ in range(4)]
+    validation = check_validation((X, Y), as_score("categorical_crossentropy"), 64)
+    validation = dataclasses.replace(validation, y=np.eye(3)[Y])
+    predicted = PredictedScorer(masked, X).score(masks).values
+    solved = []
+    for each in masks:
+        one = sp.wrap(zoo.build("chain"))
+        MaskedModel(one).set_masks(each)
+        sp.reconstruct(one, X)
+        solved.append(validation.of(one))
+    best = np.argsort(-predicted)[:finalists]
+    before = masked.get_weights()
+    found = find_masks(
+        *(masked, FEATURE_MAP, 0.5), search=Listed(masks), validation=validation, predicted=True, finalists=finalists
+    )
+    assert found.masks.equals(masks[max(best, key=lambda index: solved[index])])
+    for old, new in zip(before, masked.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_no_finalists_are_refused(masked):
+    validation = check_validation((X, Y), as_score("mcr"), 64)
+    with pytest.raises(
+        ValueError, match=r"finalists must be at least 1\. Received: finalists=0\. Use 1 for the best one"
+    ):
+        find_masks(masked, FEATURE_MAP, 0.5, search=BestOfN(2), validation=validation, predicted=True, finalists=0)
 
 
 @pytest.mark.parametrize(
