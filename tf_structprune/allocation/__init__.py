@@ -15,7 +15,6 @@ from tf_structprune.allocation._cost import FittedCost as FittedCost
 from tf_structprune.allocation._find import METHODS as METHODS
 from tf_structprune.allocation._find import Method as Method
 from tf_structprune.allocation._find import MethodName as MethodName
-from tf_structprune.allocation._find import Problem as Problem
 from tf_structprune.allocation._find import find_allocation as find_allocation
 from tf_structprune.allocation._greedy import Sensitivity as Sensitivity
 from tf_structprune.allocation._greedy import greedy_path as greedy_path
@@ -24,4 +23,6 @@ from tf_structprune.allocation._limits import CostFunction as CostFunction
 from tf_structprune.allocation._limits import Limit as Limit
 from tf_structprune.allocation._limits import OutOfReachError as OutOfReachError
 from tf_structprune.allocation._limits import ShareCost as ShareCost
+from tf_structprune.allocation._problem import Order as Order
+from tf_structprune.allocation._problem import Problem as Problem
 from tf_structprune.allocation._space import AllocationSpace as AllocationSpace

@@ -1,8 +1,6 @@
 """From a graph, a budget and a score to the allocation: uniform, greedy, evolutionary."""
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,13 +8,12 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.allocation._allocation import Allocation, Spent
-from tf_structprune.allocation._choices import Choices, CostCap, Pick, Steps, first_within, joined
+from tf_structprune.allocation._choices import CostCap, Pick, Steps, first_within, joined
 from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
-from tf_structprune.allocation._limits import Bound, Limit, ShareCost
+from tf_structprune.allocation._limits import Bound, ShareCost
+from tf_structprune.allocation._problem import Problem, Run, finite
 from tf_structprune.allocation._space import AllocationSpace
-from tf_structprune.channels import PrunableGraph
-from tf_structprune.masks import Importance, MaskSet, kept_space
 from tf_structprune.search import EvolutionaryParticleFilter, Metric
 
 MethodName = Literal["uniform", "greedy", "evolutionary", "least_squares"]
@@ -25,81 +22,6 @@ _SCORE = Metric("score")
 _SHARES = (1.12, 1.08, 1.05, 1.03, 1.01, 1.0, 0.98, 0.95)  # of a measured budget, by estimates that may err
 Method = MethodName | EvolutionaryParticleFilter
 """How units are allocated; an `EvolutionaryParticleFilter` is "evolutionary" with settings of one's own."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What an allocation is found for.
-
-    Attributes:
-        graph: the traced model.
-        base: masks that are there; units that they removed stay removed.
-        limits: what the network may cost, at least one; all of them are met.
-        importance: by group, shape (units,); the most important units stay.
-        score: scores of candidates, higher is better.
-        path: the group that goes down a step, one after the other, for the method "least_squares".
-    """
-
-    graph: PrunableGraph
-    base: MaskSet
-    limits: tuple[Limit, ...]
-    importance: Importance
-    score: Callable[[Sequence[MaskSet]], Sequence[float]]
-    path: NDArray[np.int64] | None = None
-
-    @functools.cached_property
-    def bounds(self) -> tuple[Bound, ...]:
-        """The limits of this network; those that are counted first, for they cost nothing to look at."""
-        bounds = [Bound.of(limit, self.graph) for limit in self.limits]
-        return tuple(sorted(bounds, key=lambda bound: bound.measured))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A problem with what was found out about it so far: nothing is scored or measured twice."""
-
-    problem: Problem
-    choices: Choices
-    scores: dict[tuple[int, ...], float] = field(default_factory=dict)  # by steps
-
-    @property
-    def bounds(self) -> tuple[Bound, ...]:
-        """What the network may cost."""
-        return self.problem.bounds
-
-    @property
-    def measured(self) -> bool:
-        """Whether a cost is measured, so that no estimate tells for sure what fits."""
-        return any(bound.measured for bound in self.bounds)
-
-    def fits(self, steps: Steps) -> bool:
-        """Whether it is within every limit."""
-        kept = self.choices.kept(steps)
-        return all(bound.fits(kept) for bound in self.bounds)
-
-    def masks_of(self, steps: Steps) -> MaskSet:
-        """The masks that keep its most important units."""
-        space = kept_space(self.problem.graph, self.choices.by_name(steps), base=self.problem.base)
-        return space.top(self.problem.importance)
-
-    def score(self, candidates: Sequence[Steps]) -> list[float]:
-        """Scores of several allocations."""
-        keys = [tuple(steps.tolist()) for steps in candidates]
-        new = list(dict.fromkeys(key for key in keys if key not in self.scores))
-        if new:
-            values = self.problem.score([self.masks_of(np.array(key, np.int64)) for key in new])
-            for key, value in zip(new, values, strict=True):
-                self.scores[key] = _checked(float(value))
-        return [self.scores[key] for key in keys]
-
-
-def _checked(score: float) -> float:
-    if np.isnan(score):
-        raise ValueError(
-            "An allocation's score is not a number. Received: nan. Check the model's outputs on the validation data, "
-            "or the score function."
-        )
-    return score
 
 
 def find_allocation(
@@ -111,12 +33,13 @@ def find_allocation(
     - "greedy": each group is pruned alone to some levels and scored; then the group that loses least of the score
       for its gain in cost goes down, step by step, until the budget is met, and what is left of the budget is
       given back where it saves most. See `Sensitivity` and `greedy_path`.
-    - "least_squares": down the path of the problem, on which groups lose what the others make up for best, to the
+    - "least_squares": down the path of the order, on which groups lose what the others make up for best, to the
       first place that meets the budget; what is left of it is given back to the groups that went down last. Nothing
       is scored but the result.
     - "evolutionary": an `EvolutionaryParticleFilter` over allocations, whose first particles are the greedy and the
-      uniform one; every particle is repaired to the budget and scored with the masks of its most important units.
-      The result is never worse than either of them on the score.
+      uniform one, and where the order has a path that of "least_squares"; every particle is repaired to the
+      budget and scored with the masks of its most important units. The result is never worse than any of them on the
+      score.
 
     Of several budgets all are met: where one cost is asked for, it is the largest share of a budget that is used up.
 
@@ -142,16 +65,18 @@ def find_allocation(
     name = _method_name(method)
     if type(levels) is not int or levels < 1:
         raise ValueError(f"levels must be a whole number of at least 1. Received: levels={levels!r}. Use e.g. 8.")
-    run = _begun(problem)
+    run = Run.begun(problem)
     if name == "uniform":
         return _result(run, _along(run, run.choices.even_path()), name, metric)
     if name == "least_squares":
-        return _result(run, _down(run, _path_of(problem)), name, metric)
+        return _result(run, _down(run, _path_of(run)), name, metric)
     greedy, estimates = _greedy(run, levels)
     if name == "greedy":
         return _result(run, greedy, name, metric)
     search = method if isinstance(method, EvolutionaryParticleFilter) else EvolutionaryParticleFilter()
-    starts = (greedy, _along(run, run.choices.even_path()))
+    starts = [greedy, _along(run, run.choices.even_path())]
+    if run.order.path is not None:
+        starts.append(_down(run, run.order.path))
     return _result(run, _evolved(run, search, starts, estimates, seed), name, metric)
 
 
@@ -171,29 +96,21 @@ def _method_name(method: Method) -> MethodName:
     return method
 
 
-def _path_of(problem: Problem) -> NDArray[np.int64]:
-    if problem.path is None:
+def _path_of(run: Run) -> NDArray[np.int64]:
+    if run.order.path is None:
         raise ValueError(
-            "The method 'least_squares' follows a path of groups. Received: a problem without one. Use "
+            "The method 'least_squares' follows a path of groups. Received: an order without one. Use "
             "stages.allocate, or reconstruct.eliminate to make it."
         )
-    return problem.path
+    return run.order.path
 
 
-def _begun(problem: Problem) -> _Run:
-    """The run, after its budgets are known to be in reach."""
-    run = _Run(problem, Choices.of(problem.graph, problem.base))
-    for bound in run.bounds:
-        bound.check_reach(run.choices.kept(run.choices.most))
-    return run
-
-
-def _along(run: _Run, path: NDArray[np.int64]) -> Steps:
+def _along(run: Run, path: NDArray[np.int64]) -> Steps:
     """The first place of a path that meets the budget, which its end does."""
     return run.choices.after(path, first_within(len(path), lambda at: run.fits(run.choices.after(path, at))))
 
 
-def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
+def _down(run: Run, path: NDArray[np.int64]) -> Steps:
     """Down a path until the budget is met, and up again where it allows, the latest steps first."""
     steps = _along(run, path)
     taken = path[: int(steps.sum())]
@@ -205,7 +122,7 @@ def _down(run: _Run, path: NDArray[np.int64]) -> Steps:
     return _raised(run, steps, tuple(bound.limit.estimate for bound in run.bounds), pick)
 
 
-def _raised(run: _Run, steps: Steps, estimates: tuple[Cost, ...], pick: Pick) -> Steps:
+def _raised(run: Run, steps: Steps, estimates: tuple[Cost, ...], pick: Pick) -> Steps:
     """Up from steps that meet the budget where it allows; where it is measured, up to the most that it is found to."""
     cost = ShareCost.near(run.bounds, estimates, run.choices.kept(steps))
     if not run.measured:
@@ -214,7 +131,7 @@ def _raised(run: _Run, steps: Steps, estimates: tuple[Cost, ...], pick: Pick) ->
     return ways[first_within(len(_SHARES), lambda at: run.fits(ways[at]))]
 
 
-def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
+def _greedy(run: Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     """The greedy allocation, and the costs by which its path was laid."""
     alone = run.choices.levels(levels)
     whole = np.zeros(len(run.choices.names), np.int64)
@@ -223,7 +140,7 @@ def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     score, *scores = run.score([whole, *rows])
     values = iter(scores)
     by_group = [{int(step): next(values) for step in steps} for steps in alone]
-    sensitivity = Sensitivity.of(run.choices, _finite(score), by_group)
+    sensitivity = Sensitivity.of(run.choices, finite(score), by_group, additive=run.problem.additive)
     points = np.stack([whole, *rows, run.choices.most])
     estimates = tuple(_estimated(run, bound, points) for bound in run.bounds)
     cost = ShareCost.of(run.bounds, estimates)
@@ -231,16 +148,7 @@ def _greedy(run: _Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     return _given_back(run, _along(run, path), sensitivity, estimates), estimates
 
 
-def _finite(score: float) -> float:
-    if not np.isfinite(score):
-        raise ValueError(
-            f"The model's score before allocation must be finite. Received: {score}. Check the score function, or "
-            "train the model first."
-        )
-    return score
-
-
-def _estimated(run: _Run, bound: Bound, points: Steps) -> Cost:
+def _estimated(run: Run, bound: Bound, points: Steps) -> Cost:
     """An estimate of a cost; where only its parts are known, their prices are fitted to the points, measured."""
     estimate = bound.limit.estimate
     if not bound.measured or not isinstance(estimate, CountedCost):
@@ -250,7 +158,7 @@ def _estimated(run: _Run, bound: Bound, points: Steps) -> Cost:
     return FittedCost.of(estimate, kept, np.array([bound.cost(each) for each in kept]))
 
 
-def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity, estimates: tuple[Cost, ...]) -> Steps:
+def _given_back(run: Run, steps: Steps, sensitivity: Sensitivity, estimates: tuple[Cost, ...]) -> Steps:
     """Units back where they save most for their cost, as far as the budget goes."""
     choices = run.choices
     cost = ShareCost.near(run.bounds, estimates, choices.kept(steps))
@@ -266,9 +174,9 @@ def _given_back(run: _Run, steps: Steps, sensitivity: Sensitivity, estimates: tu
 
 
 def _evolved(
-    run: _Run,
+    run: Run,
     search: EvolutionaryParticleFilter,
-    starts: tuple[Steps, ...],
+    starts: Sequence[Steps],
     estimates: tuple[Cost, ...],
     seed: int,
 ) -> Steps:
@@ -283,8 +191,8 @@ def _evolved(
         graph=problem.graph,
         base=problem.base,
         limit=CostCap(run.choices, ShareCost(estimates, tuple(most)), 1.0),
-        importance=problem.importance,
-        starts=starts,
+        importance=run.order.importance,
+        starts=tuple(starts),
     )
     state = search.init(space, {}, rng)
     found: list[tuple[float, Steps]] = []
@@ -300,7 +208,7 @@ def _evolved(
     return next((steps for _, steps in best_first if run.fits(steps)), starts[0])
 
 
-def _result(run: _Run, steps: Steps, method: str, metric: Metric) -> Allocation:
+def _result(run: Run, steps: Steps, method: str, metric: Metric) -> Allocation:
     groups, kept = run.problem.graph.prunable_groups, run.choices.kept(steps)
     score, before = run.score([steps, np.zeros(len(groups), np.int64)])
     costs = {bound.limit.budget: Spent(bound.limit.budget, bound.whole, bound.cost(kept)) for bound in run.bounds}
@@ -313,7 +221,7 @@ def _result(run: _Run, steps: Steps, method: str, metric: Metric) -> Allocation:
         cost_after=first.after,
         method=method,
         score=score,
-        score_before=_finite(before),
+        score_before=finite(before),
         metric=metric,
         others=tuple(others),
     )

@@ -1,5 +1,6 @@
 """What the layers lose when a unit goes and the others make up for it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -50,7 +51,15 @@ def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x:
     return {name: sum_of_inputs(graph.layer(name), price) for name, price in prices.items()}
 
 
-def elimination_of(model: keras.Model, graph: PrunableGraph, x: Any, choices: Choices, cost: Cost) -> Elimination:
+def elimination_of(
+    model: keras.Model,
+    graph: PrunableGraph,
+    x: Any,
+    choices: Choices,
+    cost: Cost,
+    *,
+    layers: Mapping[str, LayerInputs] | None = None,
+) -> Elimination:
     """The order in which the feature maps of a model go, on top of the masks that it has.
 
     Args:
@@ -59,10 +68,11 @@ def elimination_of(model: keras.Model, graph: PrunableGraph, x: Any, choices: Ch
         x: samples as the model takes them.
         choices: what the groups may keep.
         cost: what they cost.
+        layers: all layers of the graph as `layer_inputs_of` gives them, where they are known already.
     """
     names = list(dict.fromkeys(name for g in graph.prunable_groups for name in (*g.consumers, *g.producers)))
-    alive = unit_mask(graph, _masks_of(model))
-    return eliminate(graph, layer_inputs_of(model, graph, names, x), choices, cost, alive)
+    known = layer_inputs_of(model, graph, names, x) if layers is None else {name: layers[name] for name in names}
+    return eliminate(graph, known, choices, cost, unit_mask(graph, _masks_of(model)))
 
 
 def layer_inputs_of(

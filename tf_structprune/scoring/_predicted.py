@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -38,12 +39,16 @@ class PredictedScorer:
     """
 
     def __init__(self, masked: keras.Model | MaskedModel, x: Any, *, seed: int = 0) -> None:
-        handle = MaskedModel.of(masked)
-        names = [layer.name for layer in handle.graph.layers]
-        self._handle, self._rounds = handle, Rounds(handle)
-        self._layers = layer_inputs_of(handle.model, handle.graph, names, x, seed=seed)
-        self._moments = _targets(self._layers)
+        self._handle = MaskedModel.of(masked)
+        self._rounds = Rounds(self._handle)
+        self._x, self._seed = x, seed
         self._known: dict[tuple[str, bytes], float] = {}
+
+    @cached_property
+    def layers(self) -> dict[str, LayerInputs]:
+        """Kernels of all layers and moments of what they read, which are taken when they are first needed."""
+        model, graph = self._handle.model, self._handle.graph
+        return layer_inputs_of(model, graph, [layer.name for layer in graph.layers], self._x, seed=self._seed)
 
     def score(self, candidates: Sequence[MaskSet], *, on_samples: Callable[[int], None] | None = None) -> Scores:
         """Minus the predicted error of each candidate.
@@ -66,6 +71,10 @@ class PredictedScorer:
     def close(self) -> None:
         """Nothing is held that needs letting go."""
 
+    @cached_property
+    def _moments(self) -> dict[str, Moments]:
+        return _targets(self.layers)
+
     def _error(self, change: Change) -> float:
         total = 0.0
         for name in self._moments:
@@ -80,7 +89,7 @@ class PredictedScorer:
         kept, moments = change.kept_view(name), self._moments[name]
         variance = moments.variance.ravel()
         live = kept.any(axis=(0, 1))
-        found = solve(moments, self._layers[name].kernel, kept, ridge=RIDGE).after
+        found = solve(moments, self.layers[name].kernel, kept, ridge=RIDGE).after
         return found * float(variance[live].sum()) / (float(variance.sum()) or 1.0)
 
 

@@ -1,7 +1,6 @@
 """Allocate a budget among the channel groups of a masked model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,12 +11,13 @@ from tf_structprune.allocation import (
     Bound,
     Budget,
     Choices,
+    Cost,
     CostFunction,
     CountedCost,
     Limit,
     Method,
+    Order,
     Problem,
-    ShareCost,
     as_budgets,
     find_allocation,
 )
@@ -27,7 +27,7 @@ from tf_structprune.graph import weight_shapes
 from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import FEATURE_MAP, MaskSet
 from tf_structprune.measure import elimination_of, l1
-from tf_structprune.scoring import Scorer
+from tf_structprune.scoring import ERROR, RECONSTRUCTION, PredictedScorer, Scorer
 from tf_structprune.task import check_validation
 
 
@@ -48,9 +48,11 @@ def allocate(
 
     Groups are not equally sensitive: one sparsity for all, as in the papers (arXiv 1610.09639), takes as much from
     the one that errs at once as from the one that does not notice. See `allocation.find_allocation` for the methods.
-    Candidates are scored without retraining, with the masks that keep the maps of largest L1 norm, with
-    "least_squares" those that the others make up for least; which maps go is then a selector's choice, e.g. in
-    `StructuredPruning(sparsity=allocation)`.
+    Candidates are scored without retraining, with the masks that keep the maps of largest L1 norm: before any
+    reconstruction, which for a small network is near chance. With the score "reconstruction" they are scored by the
+    squared error that least squares cannot make up for, predicted without a forward pass. With that score or the
+    method "least_squares" they keep the maps that the others make up for least. Which maps go is then a selector's
+    choice, e.g. in `StructuredPruning(sparsity=allocation)`.
 
     Feature maps are the only granularity that is allocated, because they are what a cost of the whole network depends
     on; kernel and intra-kernel masks that the model holds stay as they are, and what they remove is not taken off
@@ -60,17 +62,20 @@ def allocate(
         masked: a model from `wrap` with "feature_map"; it is left with the masks it had, and maps that they
             removed stay removed.
         budget: what the network may cost, e.g. `Budget("macs", 0.5)` or "macs=6M", or several, which are all met.
-        validation_data: pair of arrays (x, y) held out from training; some thousand samples are enough.
+        validation_data: pair of arrays (x, y) held out from training; some thousand samples are enough. With the score
+            "reconstruction" no labels are needed: y may be None, and a thousand of the samples are used.
         method: "uniform", "greedy", "evolutionary", "least_squares", or a `search.EvolutionaryParticleFilter`.
-        score: "mcr" or another score, see `scoring.as_score`.
+        score: "mcr" or another score, see `scoring.as_score`; or "reconstruction", see `scoring.PredictedScorer`, for a
+            model whose weights are reconstructed afterwards.
         cost: for a budget of latency, flash or arena what measures it, e.g. `tflite_export.latency_cost(masked)`: a
             function of the kept units by group name that returns a positive number; of several such budgets a
             dictionary by kind. Where a function has an attribute `estimate`, a cost as `allocation.Limit` takes it,
             and `why`, what decides a cost, they are used.
         levels: numbers of units at which each group is scored (and timed) alone.
-        seed: seed of the evolutionary method.
+        seed: seed of the evolutionary method, and of the choice of samples for the score "reconstruction".
         batch_size: samples a prediction step.
-        executor: who scores candidates, "local", "ray", or a `RayExecutor`; a latency is measured here.
+        executor: who scores candidates, "local", "ray", or a `RayExecutor`; a latency is measured here, and errors of
+            reconstruction are predicted here.
 
     Raises:
         TypeError: validation data that are no pair.
@@ -78,26 +83,46 @@ def allocate(
             `cost`, an unknown executor, another setting out of range, or a score that is not a number.
     """
     # Ten names: what is asked for, what it is judged by, and how it is searched, each by keyword.
-    validation = check_validation(validation_data, score, batch_size)
+    predicted = isinstance(score, str) and score == RECONSTRUCTION
+    validation = check_validation(validation_data, "kl" if predicted else score, batch_size)
+    who = as_executor(executor)
     handle = MaskedModel.of(masked)
-    graph, base = handle.graph, handle.masks
-    _check_wrapped(graph, base)
+    _check_wrapped(handle.graph, handle.masks)
+    limits = _limits(as_budgets(budget), handle, cost)
+    scorer: Scorer | PredictedScorer
+    if predicted:
+        scorer = PredictedScorer(handle, validation.x, seed=seed)
+    else:
+        scorer = Scorer(handle, validation, racing=False, executor=who)
     problem = Problem(
-        graph=graph,
-        base=base,
-        limits=_limits(as_budgets(budget), handle, cost),
-        importance=l1(handle.model, graph, FEATURE_MAP, validation.x),
+        graph=handle.graph,
+        base=handle.masks,
+        limits=limits,
+        order=_eliminated(handle, validation.x, scorer) if predicted or method == "least_squares" else _by_norm(handle),
         score=lambda candidates: scorer.score(candidates).values.tolist(),
+        additive=predicted,
     )
-    if method == "least_squares":
-        choices = Choices.of(graph, base)
-        order = elimination_of(handle.model, graph, validation.x, choices, ShareCost.of(problem.bounds))
-        problem = replace(problem, importance=order.importance, path=order.path)
-    scorer = Scorer(handle, validation, racing=False, executor=as_executor(executor))
+    metric = ERROR if predicted else validation.score.metric
     try:
-        return find_allocation(problem, method, levels=levels, seed=seed, metric=validation.score.metric)
+        return find_allocation(problem, method, levels=levels, seed=seed, metric=metric)
     finally:
         scorer.close()
+
+
+def _by_norm(handle: MaskedModel) -> Callable[[Choices, Cost], Order]:
+    """Maps of smaller L1 norm go first."""
+    return lambda choices, cost: Order(l1(handle.model, handle.graph, FEATURE_MAP, None))
+
+
+def _eliminated(handle: MaskedModel, x: Any, scorer: Scorer | PredictedScorer) -> Callable[[Choices, Cost], Order]:
+    """Maps go first that the others make up for; the moments are those of the scorer where it has them."""
+
+    def order(choices: Choices, cost: Cost) -> Order:
+        layers = scorer.layers if isinstance(scorer, PredictedScorer) else None
+        found = elimination_of(handle.model, handle.graph, x, choices, cost, layers=layers)
+        return Order(found.importance, found.path)
+
+    return order
 
 
 def check_reach(

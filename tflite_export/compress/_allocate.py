@@ -10,6 +10,7 @@ from absl import logging
 from tf_structprune.allocation import Allocation, Budget, CostFunction, OutOfReachError
 from tf_structprune.layers import MaskedModel, wrap
 from tf_structprune.masks import FEATURE_MAP
+from tf_structprune.scoring import RECONSTRUCTION
 from tf_structprune.stages import allocate, check_reach
 from tf_structprune.task import Validation, take
 from tflite_export.bench import FILE_KINDS, file_costs, latency_cost
@@ -18,11 +19,14 @@ from tflite_export.export import converted_integers, source_of
 from tflite_export.file import TFLiteFile, convert_ends
 from tflite_export.quantize import check_samples
 
+_SCORING = ("greedy", "evolutionary")  # methods whose allocations are chosen by scores
 _MEASURED_SAMPLES = 16  # for the ranges of the signals, on which neither time nor size depends
 
 
 def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: Validation, job: Job) -> Allocation:
     """The allocation that the settings ask for; latency, flash and arena are those of the int8 file.
+
+    Where the kept weights are solved afterwards, methods that score allocations do it by what that cannot make up for.
 
     Args:
         masked: the model as it is now; it is left as it was.
@@ -31,12 +35,13 @@ def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: V
         job: the run: method, seed, who scores, and training samples for the files that are timed.
     """
     settings = job.settings
+    predicted = settings.reconstruct == "full" and settings.allocation in _SCORING
     found = allocate(
         masked,
         budgets,
         validation_data=(samples.x, samples.y),
         method=settings.allocation,
-        score=samples.score,
+        score=RECONSTRUCTION if predicted else samples.score,
         cost=costs_of(masked, budgets, job),
         seed=settings.seed,
         batch_size=samples.batch_size,

@@ -69,9 +69,9 @@ class CompressSettings:
             which is mended as far as that helps (calibration, equalized channels, quantization-aware training, QAT) or
             refused.
         reconstruct: what makes up for removed weights before each retraining, from training samples without labels:
-            "full": the kept weights are solved by least squares, layer by layer, and candidates are scored by what
-            that cannot make up for; "statistics": those of batch
-            normalizations are measured anew; "none".
+            "full": the kept weights are solved by least squares, layer by layer, and candidates and allocations are
+            scored by what that cannot make up for; "statistics": those of batch normalizations are measured anew;
+            "none".
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
         epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
             steps; 0 for none: what is kept makes up for what is removed, in minutes and without labels.
@@ -95,8 +95,8 @@ class CompressSettings:
         io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
-            machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates are scored
-            by what they are predicted to lose, here, and workers by allocations alone.
+            machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates and
+            allocations are scored by what they are predicted to lose, here.
         workers: with `executor="ray"`, processes that score; if not given 2.
         fixed_point: word lengths of weights and signals, put in and retrained after pruning; None for TensorFlow's
             int8 with free scales. With one, a sparsity of 0 leaves pruning out.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tests.graphs import chain_graph
-from tf_structprune.allocation import Budget, Choices, CountedCost, Limit, Problem
+from tf_structprune.allocation import Budget, CountedCost, Limit, Order, Problem
 from tf_structprune.masks import MaskSet
 
 GRAPH = chain_graph([2, 6, 12, 16, 10, 3])
@@ -39,18 +39,21 @@ class Planted:
         return scores
 
 
+def importance_of(graph=GRAPH):
+    """Later units are more important."""
+    return {group.name: np.arange(group.size, dtype=float) for group in graph.prunable_groups}
+
+
 def problem_of(prices=(1.0, 1.0, 1.0), budget=None, *, graph=GRAPH, base=None, measure=None, others=()):
     """A problem over the graph, with one price a group in order."""
     budget = Budget("macs", 0.5) if budget is None else budget
     score = Planted(dict(zip(NAMES, prices, strict=True)))
-    importance = {group.name: np.arange(group.size, dtype=float) for group in graph.prunable_groups}
+    importance = importance_of(graph)
     count = CountedCost.of(budget, graph, ())
-    base = MaskSet() if base is None else base
     return Problem(
         graph=graph,
-        base=base,
+        base=MaskSet() if base is None else base,
         limits=(Limit(budget, count, measure), *others),
-        importance=importance,
+        order=lambda choices, cost: Order(importance, choices.even_path()[::-1]),
         score=score,
-        path=Choices.of(graph, base).even_path()[::-1],
     )

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from tests.graphs import chain_graph
-from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
-from tf_structprune.allocation import METHODS, Budget, Choices, CountedCost, Limit, find_allocation
+from tests.tf_structprune.allocation.planted import GRAPH, NAMES, importance_of, limited, problem_of
+from tf_structprune.allocation import (
+    METHODS,
+    Budget,
+    Choices,
+    CountedCost,
+    Limit,
+    Order,
+    OutOfReachError,
+    find_allocation,
+)
 from tf_structprune.masks import MaskSet
 from tf_structprune.search import EvolutionaryParticleFilter, Magnitude, Metric
 
@@ -142,7 +151,15 @@ def test_greedy_spares_what_is_sensitive_and_beats_uniform():
 def test_evolution_is_never_worse_than_what_it_starts_from(seed):
     prices = tuple(np.random.default_rng(seed).uniform(0, 3, 3))
     found = {method: find_allocation(problem_of(prices), method, seed=seed) for method in METHODS}
-    assert found["evolutionary"].score >= max(found["greedy"].score, found["uniform"].score)
+    assert found["evolutionary"].score >= max(each.score for each in found.values())
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_greedy_tells_prices_apart_however_losses_add_up(additive):
+    problem = replace(problem_of((5.0, 1.0, 5.0), Budget("macs", 0.8)), additive=additive)
+    kept = find_allocation(problem, "greedy").kept
+    shares = [kept[group.name] / group.size for group in GRAPH.prunable_groups]
+    assert shares[1] < min(shares[0], shares[2])
 
 
 def test_evolution_finds_more_where_groups_only_matter_together():
@@ -300,6 +317,18 @@ def test_budget_out_of_reach_names_one_that_is_not():
         find_allocation(problem_of(budget=Budget("macs", 0.01)))
     least = float(str(refused.value).split("at least ")[1].split(",")[0])
     assert set(find_allocation(problem_of(budget=Budget("macs", least))).kept.values()) == {1}
+
+
+def test_least_squares_needs_a_path():
+    problem = replace(problem_of(), order=lambda choices, cost: Order(importance_of()))
+    with pytest.raises(ValueError, match=r"follows a path of groups\. Received: an order without one\. Use stages"):
+        find_allocation(problem, "least_squares")
+
+
+def test_order_is_not_asked_for_where_a_budget_is_out_of_reach():
+    problem = problem_of(budget=Budget("macs", 0.01))
+    with pytest.raises(OutOfReachError):
+        find_allocation(replace(problem, order=lambda *_: pytest.fail("asked for")))
 
 
 def test_graph_without_groups_is_refused():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tf_structprune.allocation.planted import GRAPH, NAMES, limited, problem_of
+from tests.tf_structprune.allocation.planted import GRAPH, NAMES, importance_of, limited, problem_of
 from tf_structprune.allocation import AllocationSpace, Budget, Choices, CostCap
 from tf_structprune.masks import MaskSet, unit_mask
 
@@ -19,7 +19,7 @@ def space_of(fraction=0.5, graph=GRAPH, base=None):
         graph=graph,
         base=problem.base,
         limit=CostCap(choices, problem.limits[0].estimate, fraction * graph.macs),
-        importance=problem.importance,
+        importance=importance_of(graph),
         starts=(choices.most, choices.most // 2),
     )
 

@@ -6,9 +6,10 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
-from tf_structprune.allocation import METHODS
+from tf_structprune.allocation import METHODS, Choices, CountedCost
 from tf_structprune.masks import kept_space
-from tf_structprune.measure import l1
+from tf_structprune.measure import _least_squares, elimination_of, l1
+from tf_structprune.scoring import PredictedScorer
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import find_masks
 from tf_structprune.task import as_score, check_validation
@@ -53,6 +54,49 @@ def test_score_is_that_of_the_masks_by_magnitude(masked):
     sp.set_masks(masked, kept_space(graph, found.kept).top(l1(masked, graph, "feature_map", X)))
     assert found.score == pytest.approx(validation.of(masked))
     assert found.metric.name == "sparse_categorical_crossentropy"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_reconstruction_scores_without_labels_or_a_forward_pass(masked, method, monkeypatch):
+    monkeypatch.setattr("tf_structprune.stages._allocate.Scorer", lambda *_, **__: pytest.fail("runs candidates"))
+    found = allocated(masked, validation_data=(X, None), score="reconstruction", method=method)
+    graph = sp.trace(masked)
+    choices, macs = Choices.of(graph), CountedCost.of(HALF, graph, ())
+    order = elimination_of(masked, graph, X, choices, macs).importance
+    values = PredictedScorer(masked, X).score([kept_space(graph, found.kept).top(order), sp.MaskSet()]).values
+    assert [found.score, found.score_before] == pytest.approx(values.tolist(), abs=1e-9)
+    assert found.metric.name == "reconstruction error" and found.score < found.score_before
+
+
+def test_reconstruction_takes_the_moments_once(masked, monkeypatch):
+    taken = []
+
+    def input_moments(calls, patches, *rest):
+        taken.append(sorted(patches))
+        return made(calls, patches, *rest)
+
+    made = _least_squares.input_moments
+    monkeypatch.setattr(_least_squares, "input_moments", input_moments)
+    allocated(masked, score="reconstruction", method="evolutionary")
+    assert taken == [sorted(layer.name for layer in sp.trace(masked).layers)]
+
+
+def test_what_others_make_up_for_goes_first(masked):
+    """All maps of "b" are multiples of one another, and large ones."""
+    producer = masked.get_layer("b").layer
+    kernel, bias = producer.get_weights()
+    scale = np.arange(1, kernel.shape[-1] + 1)
+    producer.set_weights([5 * kernel[..., :1] * scale, 5 * abs(bias[0]) * scale])
+    found = allocated(masked, sp.Budget("macs", 0.7), score="reconstruction", levels=5)
+    assert found.kept["b"] < found.units["b"] and found.kept["c"] == found.units["c"]
+
+
+def test_evolution_starts_from_the_path_of_least_squares_too(masked):
+    found = {
+        method: allocated(masked, score="reconstruction", method=QUICK if method == "evolutionary" else method)
+        for method in METHODS
+    }
+    assert found["evolutionary"].score >= max(each.score for each in found.values())
 
 
 def test_group_whose_maps_hardly_matter_gives_most(masked):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests.tflite_export.compress import tiny
-from tflite_export.compress import CompressSettings, compress, load_model
+from tf_structprune.allocation import METHODS, Budget
+from tf_structprune.stages import RECONSTRUCTIONS
+from tflite_export.compress import CompressSettings, _allocate, compress, load_model
 
 PRUNED = {"search": "least_squares", "epochs": 0, "tolerance": 0.5, "lower": "none", "micro": "none"}
 
@@ -45,3 +47,29 @@ def test_budget_follows_the_path_of_least_squares_without_labels(tmp_path):
     assert report.compressed.macs <= 0.6 * report.baseline.macs
     assert report.compressed.int8_bytes < report.baseline.int8_bytes
     assert distance(load_model(tmp_path / "out" / "model.keras")) < 0.5
+
+
+def allocated_by(monkeypatch, method, mode):
+    """The metric by which a run's allocation was scored."""
+    seen, made = [], _allocate.allocate
+
+    def allocate(*given, **named):
+        seen.append(made(*given, **named).metric.name)
+        raise Stopped
+
+    monkeypatch.setattr(_allocate, "allocate", allocate)
+    settings = CompressSettings(sparsity=Budget("macs", 0.6), allocation=method, reconstruct=mode, **PRUNED)
+    with pytest.raises(Stopped):
+        tiny.run(tiny.trained(), tiny.data(), settings)
+    return seen[0]
+
+
+class Stopped(Exception):
+    """Enough was seen."""
+
+
+@pytest.mark.parametrize("mode", RECONSTRUCTIONS)
+@pytest.mark.parametrize("method", METHODS)
+def test_allocations_are_scored_by_what_reconstruction_leaves_of_them(monkeypatch, method, mode):
+    predicted = mode == "full" and method in ("greedy", "evolutionary")
+    assert allocated_by(monkeypatch, method, mode) == ("reconstruction error" if predicted else "MCR")

@@ -1,0 +1,132 @@
+"""What an allocation is found for, and what was found out about it so far."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.allocation._choices import Choices, Steps
+from tf_structprune.allocation._cost import Cost
+from tf_structprune.allocation._limits import Bound, Limit, ShareCost
+from tf_structprune.channels import PrunableGraph
+from tf_structprune.masks import Importance, MaskSet, kept_space
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order units go.
+
+    Attributes:
+        importance: by group, how late each unit goes, shape (units,); the most important stay.
+        path: the group that goes down a step, one after the other, to the last step of all; None where units are
+            ranked within their groups alone.
+    """
+
+    importance: Importance
+    path: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an allocation is found for.
+
+    Attributes:
+        graph: the traced model.
+        base: masks that are there; units that they removed stay removed.
+        limits: what the network may cost, at least one; all of them are met.
+        order: in which order units go, from what the groups may keep and the largest share of a limit that is used
+            up; asked for once, when the limits are known to be in reach.
+        score: scores of candidates, higher is better.
+        additive: whether what groups lose of the score alone adds up, as squared errors of layers do.
+    """
+
+    graph: PrunableGraph
+    base: MaskSet
+    limits: tuple[Limit, ...]
+    order: Callable[[Choices, Cost], Order]
+    score: Callable[[Sequence[MaskSet]], Sequence[float]]
+    additive: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A problem with what was found out about it so far: nothing is scored or measured twice.
+
+    Attributes:
+        problem: what an allocation is found for.
+        bounds: its limits of this network; those that are counted first, for they cost nothing to look at.
+        choices: what the groups may keep.
+        order: in which order units go.
+        scores: those that are known, by steps.
+    """
+
+    problem: Problem
+    bounds: tuple[Bound, ...]
+    choices: Choices
+    order: Order
+    scores: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    @classmethod
+    def begun(cls, problem: Problem) -> Self:
+        """The run, after its budgets are known to be in reach.
+
+        Raises:
+            OutOfReachError: they are not.
+            ValueError: no group may be pruned.
+        """
+        bounds = [Bound.of(limit, problem.graph) for limit in problem.limits]
+        bounds.sort(key=lambda bound: bound.measured)
+        choices = Choices.of(problem.graph, problem.base)
+        for bound in bounds:
+            bound.check_reach(choices.kept(choices.most))
+        return cls(problem, tuple(bounds), choices, problem.order(choices, ShareCost.of(bounds)))
+
+    @property
+    def measured(self) -> bool:
+        """Whether a cost is measured, so that no estimate tells for sure what fits."""
+        return any(bound.measured for bound in self.bounds)
+
+    def fits(self, steps: Steps) -> bool:
+        """Whether it is within every limit."""
+        kept = self.choices.kept(steps)
+        return all(bound.fits(kept) for bound in self.bounds)
+
+    def masks_of(self, steps: Steps) -> MaskSet:
+        """The masks that keep its most important units."""
+        space = kept_space(self.problem.graph, self.choices.by_name(steps), base=self.problem.base)
+        return space.top(self.order.importance)
+
+    def score(self, candidates: Sequence[Steps]) -> list[float]:
+        """Scores of several allocations."""
+        keys = [tuple(steps.tolist()) for steps in candidates]
+        new = list(dict.fromkeys(key for key in keys if key not in self.scores))
+        if new:
+            values = self.problem.score([self.masks_of(np.array(key, np.int64)) for key in new])
+            for key, value in zip(new, values, strict=True):
+                self.scores[key] = _checked(float(value))
+        return [self.scores[key] for key in keys]
+
+
+def finite(score: float) -> float:
+    """The score itself, of the model before allocation.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    if not np.isfinite(score):
+        raise ValueError(
+            f"The model's score before allocation must be finite. Received: {score}. Check the score function, or "
+            "train the model first."
+        )
+    return score
+
+
+def _checked(score: float) -> float:
+    if np.isnan(score):
+        raise ValueError(
+            "An allocation's score is not a number. Received: nan. Check the model's outputs on the validation data, "
+            "or the score function."
+        )
+    return score
