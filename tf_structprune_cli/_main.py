@@ -172,11 +172,12 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _check_allocation(arguments: argparse.Namespace) -> None:
     """Refuse to allocate what is not asked for."""
-    if "allocation" in arguments and not {"budget", "smallest"} & set(vars(arguments)):
-        raise ValueError(
-            f"--allocation says how a budget is allocated. Received: --allocation {arguments.allocation} without "
-            "--budget. Add e.g. --budget macs=0.5."
-        )
+    for name in ("allocation", "floor"):
+        if name in arguments and not {"budget", "smallest"} & set(vars(arguments)):
+            raise ValueError(
+                f"--{name} says how a budget is allocated. Received: --{name} {getattr(arguments, name)} without "
+                "--budget. Add e.g. --budget macs=0.5."
+            )
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from tf_structprune.allocation import Allocation
+from tf_structprune.allocation import Allocation, told_floor
 from tflite_export.bench import Multiplications
 from tflite_export.compress import CompressReport, MemoryFigures, NpuFigures, figures_of
 
@@ -22,7 +22,7 @@ def print_report(report: CompressReport, console: Console) -> None:
         _print_steps(report, console)
     for stage in report.stages:
         if stage.allocation is not None and not report.steps:
-            _print_allocation(stage.allocation, console)
+            _print_allocation(stage.allocation, report.settings.floor, console)
         if not stage.accepted:
             console.print(
                 f"Not reached: {stage.granularity} at sparsity {stage.sparsity:.3f} left a validation {metric.name} of "
@@ -48,7 +48,7 @@ def _print_steps(report: CompressReport, console: Console) -> None:
     console.print(table)
 
 
-def _print_allocation(allocation: Allocation, console: Console) -> None:
+def _print_allocation(allocation: Allocation, floor: float, console: Console) -> None:
     asked = "; ".join(f"{spent.budget.kind} of at most {spent.budget.asked}" for spent in allocation.spent)
     table = Table(title=f"{asked}, {allocation.method}")
     for column in ("group", "units", "kept"):
@@ -58,6 +58,8 @@ def _print_allocation(allocation: Allocation, console: Console) -> None:
     console.print(table)
     for spent in allocation.spent:
         console.print(f"{spent.budget.kind}: {spent}")
+    if allocation.floor < floor:
+        console.print(told_floor(floor, allocation.floor))
 
 
 def _print_fixed_point(report: CompressReport, console: Console) -> None:

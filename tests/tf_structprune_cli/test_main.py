@@ -125,6 +125,7 @@ OPTIONS = {
     "budget in another unit": ("--budget=macs=6KiB", "Budget 'macs': unknown unit. Received: '6KiB'. Use one of k, M"),
     "budget below one channel": ("--budget=macs=1k", "Budget 'macs': removing feature maps does not make the netw"),
     "allocation of nothing": ("--allocation=greedy", "--allocation says how a budget is allocated. Received: --all"),
+    "floor of nothing": ("--floor=0.1", "--floor says how a budget is allocated. Received: --floor 0.1 without --budg"),
     "granularity unknown": ("--granularity=kernel,filters", "Unknown granularity. Received: granularity='filters'."),
     "granularity twice": ("--granularity=kernel,kernel", "granularity names each kind once."),
     "granularity none": ("--granularity=", "granularity names each kind once. Received: ''."),
@@ -169,6 +170,7 @@ CONTRADICTIONS = {
         ("--budget=macs=0.5", "--allocation=luck"),
         "Unknown allocation. Received: allocation='luck'",
     ),
+    "floor in percent": (("--budget=macs=0.5", "--floor=25"), "floor must be in [0, 1). Received: floor=25.0."),
     "budgets of one kind": (("--budget=macs=0.5", "--budget=macs=6M"), "Budgets contradict: each kind is named once."),
     "smallest of a sparsity": (("--smallest", "--sparsity=0.5"), "The smallest model has the sparsity that the toler"),
     "arena that nothing measures": (("--budget=arena=9KiB", "--micro=none"), "The arena is what TFLite Micro uses. Re"),
@@ -391,7 +393,7 @@ def test_budget_is_told_in_summary_and_print(compress, tmp_path, monkeypatch):
     allocation = stage["allocation"]
     assert status == 0
     assert allocation["method"] == "greedy"
-    assert allocation["budget"] == {"kind": "macs", "fraction": 0.6, "weight_bits": 8}
+    assert allocation["budget"] == {"kind": "macs", "fraction": 0.6, "weight_bits": 8, "limit": None}
     assert summary["settings"]["sparsity"] == allocation["budget"]
     assert allocation["cost_after"] == summary["compressed"]["macs"] <= 0.6 * summary["baseline"]["macs"]
     assert allocation["cost_before"] == summary["baseline"]["macs"]
@@ -405,6 +407,15 @@ def printed(capsys, **changes):
     """What is printed of a report in which nothing was measured but this."""
     _main._print(dataclasses.replace(reports.EMPTY, **changes), "out")
     return capsys.readouterr().out
+
+
+def test_floor_that_gave_way_is_printed(capsys):
+    stage = reports.FULL.stages[0]
+    told = "The budget is not met where every group keeps 25 % of its units: 12.5 % is the floor here."
+    for floor in (0.25, 0.125):
+        allocation = dataclasses.replace(stage.allocation, floor=floor)
+        out = printed(capsys, stages=(dataclasses.replace(stage, allocation=allocation),))
+        assert (told in out) == (floor < CompressSettings().floor)
 
 
 def test_fixed_point_is_printed_with_the_agreement_of_its_files(capsys):
@@ -684,8 +695,8 @@ def test_every_setting_has_an_option():
         fixed_point=FixedPoint(4, 8, power_of_two=False),
         seed=5,
     )
-    budget = _main._settings(parsed("--budget=macs=0.5", "--allocation=uniform"))
-    assert budget == CompressSettings(sparsity=Budget("macs", 0.5), allocation="uniform")
+    budget = _main._settings(parsed("--budget=macs=0.5", "--allocation=uniform", "--floor=0.1"))
+    assert budget == CompressSettings(sparsity=Budget("macs", 0.5), allocation="uniform", floor=0.1)
     several = _main._settings(parsed("--smallest", "--budget=macs=6M", "--budget=arena=30KiB"))
     budgets = Budget("macs", limit=6e6), Budget("arena", limit=30 * 1024)
     assert several == CompressSettings(sparsity=budgets, smallest=True)

@@ -16,6 +16,9 @@ from tf_structprune.allocation._find import METHODS as METHODS
 from tf_structprune.allocation._find import Method as Method
 from tf_structprune.allocation._find import MethodName as MethodName
 from tf_structprune.allocation._find import find_allocation as find_allocation
+from tf_structprune.allocation._floor import FLOOR as FLOOR
+from tf_structprune.allocation._floor import check_floor as check_floor
+from tf_structprune.allocation._floor import told_floor as told_floor
 from tf_structprune.allocation._greedy import Sensitivity as Sensitivity
 from tf_structprune.allocation._greedy import greedy_path as greedy_path
 from tf_structprune.allocation._limits import Bound as Bound

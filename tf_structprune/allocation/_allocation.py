@@ -45,6 +45,8 @@ class Allocation:
         score_before: score of the model with the masks that it had.
         metric: how the scores are told.
         others: what else was asked for and used.
+        floor: share of its units that each group had to keep, 0 for none; less than was asked for where the budget
+            could not be met with that.
 
     Raises:
         ValueError: groups or counts that do not fit together.
@@ -60,6 +62,7 @@ class Allocation:
     score_before: float
     metric: Metric
     others: tuple[Spent, ...] = ()
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if list(self.kept) != list(self.units):

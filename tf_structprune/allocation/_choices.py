@@ -1,5 +1,6 @@
 """The numbers of units that each group may keep, and how a budget is met among them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +12,7 @@ from tf_structprune.allocation._cost import Cost
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Drops, MaskSet, unit_counts, unit_mask
 
-_ROUNDING = 1e-9  # so that half of 10 MACs are 5
+_ROUNDING = 1e-9  # so that half of 10 MACs are 5, and a floor of 0.3 leaves 3 of 10 units
 
 Steps = NDArray[np.int64]
 """How many steps each group has gone down its `counts`, shape (groups,)."""
@@ -33,8 +34,13 @@ class Choices:
     counts: tuple[NDArray[np.int64], ...]
 
     @classmethod
-    def of(cls, graph: PrunableGraph, base: MaskSet | None = None) -> Self:
+    def of(cls, graph: PrunableGraph, base: MaskSet | None = None, *, floor: float = 0.0) -> Self:
         """The choices that a graph's limits allow, on top of masks that are there.
+
+        Args:
+            graph: the traced model.
+            base: masks that are there; none by default.
+            floor: share of all its units, rounded up, that each group keeps; one that has fewer keeps those.
 
         Raises:
             ValueError: no group may be pruned.
@@ -45,8 +51,13 @@ class Choices:
                 "See PrunableGraph.skipped for the reasons, or use keep_first=False."
             )
         alive = unit_mask(graph, MaskSet() if base is None else base)
-        counts = (unit_counts(group, int(alive[group.units].sum())) for group in graph.prunable_groups)
-        return cls(tuple(group.name for group in graph.prunable_groups), tuple(counts))
+        names, counts = [], []
+        for group in graph.prunable_groups:
+            allowed = unit_counts(group, int(alive[group.units].sum()))
+            enough = allowed >= math.ceil(floor * group.size * (1 - _ROUNDING))
+            names.append(group.name)
+            counts.append(np.concatenate([allowed[:1], allowed[1:][enough[1:]]]))
+        return cls(tuple(names), tuple(counts))
 
     @property
     def most(self) -> Steps:

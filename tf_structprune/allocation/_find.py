@@ -41,6 +41,9 @@ def find_allocation(
       budget and scored with the masks of its most important units. The result is never worse than any of them on the
       score.
 
+    No group keeps less than the problem's floor, unless that does not meet the budgets: then it is halved until they
+    are in reach, and is 0 at last; a line says so.
+
     Of several budgets all are met: where one cost is asked for, it is the largest share of a budget that is used up.
 
     A latency, the flash and the arena are not counted but measured. The greedy path is laid by an estimate, for a
@@ -140,7 +143,7 @@ def _greedy(run: Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     score, *scores = run.score([whole, *rows])
     values = iter(scores)
     by_group = [{int(step): next(values) for step in steps} for steps in alone]
-    sensitivity = Sensitivity.of(run.choices, finite(score), by_group, additive=run.problem.additive)
+    sensitivity = Sensitivity.of(run.choices, finite(score), by_group)
     points = np.stack([whole, *rows, run.choices.most])
     estimates = tuple(_estimated(run, bound, points) for bound in run.bounds)
     cost = ShareCost.of(run.bounds, estimates)
@@ -224,4 +227,5 @@ def _result(run: Run, steps: Steps, method: str, metric: Metric) -> Allocation:
         score_before=finite(before),
         metric=metric,
         others=tuple(others),
+        floor=run.floor,
     )

@@ -31,9 +31,7 @@ class Sensitivity:
     losses: tuple[NDArray[np.float64], ...]
 
     @classmethod
-    def of(
-        cls, choices: Choices, score: float, scores: Sequence[Mapping[int, float]], *, additive: bool = False
-    ) -> Self:
+    def of(cls, choices: Choices, score: float, scores: Sequence[Mapping[int, float]]) -> Self:
         """The sensitivity from scores at some steps of each group.
 
         Args:
@@ -41,16 +39,15 @@ class Sensitivity:
             score: of the model with all units, higher is better.
             scores: for each group, the score by the number of steps that it alone went down, all of them
                 included. A gain counts as no loss.
-            additive: whether rises of the error add up; they are finite then.
         """
         rises = [np.maximum(0.0, score - np.array(list(row.values()), np.float64)) for row in scores]
         finite = [rise for row in rises for rise in row.tolist() if np.isfinite(rise)]
         worst = max(finite, default=0.0) or 1.0
         losses = []
         for counts, row, rise in zip(choices.counts, scores, rises, strict=True):
+            share = np.maximum(_LEAST_SHARE, 1 - rise / worst)
             removed = counts[0] - counts
-            loss = rise if additive else -np.log(np.maximum(_LEAST_SHARE, 1 - rise / worst))
-            losses.append(_convex(removed, removed[list(row)], loss))
+            losses.append(_convex(removed, removed[list(row)], -np.log(share)))
         return cls(tuple(losses))
 
     def between(self, low: Steps, high: Steps) -> NDArray[np.float64]:

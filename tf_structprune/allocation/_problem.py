@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
+from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.allocation._choices import Choices, Steps
 from tf_structprune.allocation._cost import Cost
+from tf_structprune.allocation._floor import choices_above, told_floor
 from tf_structprune.allocation._limits import Bound, Limit, ShareCost
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.masks import Importance, MaskSet, kept_space
@@ -39,7 +41,7 @@ class Problem:
         order: in which order units go, from what the groups may keep and the largest share of a limit that is used
             up; asked for once, when the limits are known to be in reach.
         score: scores of candidates, higher is better.
-        additive: whether what groups lose of the score alone adds up, as squared errors of layers do.
+        floor: share of its units that each group keeps, in [0, 1), as far as the limits allow, see `choices_above`.
     """
 
     graph: PrunableGraph
@@ -47,7 +49,7 @@ class Problem:
     limits: tuple[Limit, ...]
     order: Callable[[Choices, Cost], Order]
     score: Callable[[Sequence[MaskSet]], Sequence[float]]
-    additive: bool = False
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Run:
         problem: what an allocation is found for.
         bounds: its limits of this network; those that are counted first, for they cost nothing to look at.
         choices: what the groups may keep.
+        floor: share of its units that each group keeps; less than was asked for where the limits needed it.
         order: in which order units go.
         scores: those that are known, by steps.
     """
@@ -65,6 +68,7 @@ class Run:
     problem: Problem
     bounds: tuple[Bound, ...]
     choices: Choices
+    floor: float
     order: Order
     scores: dict[tuple[int, ...], float] = field(default_factory=dict)
 
@@ -74,14 +78,14 @@ class Run:
 
         Raises:
             OutOfReachError: they are not.
-            ValueError: no group may be pruned.
+            ValueError: no group may be pruned, or a floor out of its range.
         """
         bounds = [Bound.of(limit, problem.graph) for limit in problem.limits]
         bounds.sort(key=lambda bound: bound.measured)
-        choices = Choices.of(problem.graph, problem.base)
-        for bound in bounds:
-            bound.check_reach(choices.kept(choices.most))
-        return cls(problem, tuple(bounds), choices, problem.order(choices, ShareCost.of(bounds)))
+        choices, floor = choices_above(problem.floor, problem.graph, problem.base, bounds)
+        if floor < problem.floor:
+            logging.warning("%s", told_floor(problem.floor, floor))
+        return cls(problem, tuple(bounds), choices, floor, problem.order(choices, ShareCost.of(bounds)))
 
     @property
     def measured(self) -> bool:

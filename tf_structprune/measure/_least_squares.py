@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_structprune.allocation import Budget, Choices, Cost, CountedCost
+from tf_structprune.allocation import FLOOR, Budget, Choices, Cost, CountedCost
 from tf_structprune.channels import PrunableGraph, PrunableLayer
 from tf_structprune.graph import kernel_of, kernel_view, list_calls, named_layers
 from tf_structprune.layers import get_masks, is_masked
@@ -58,6 +58,7 @@ def elimination_of(
     choices: Choices,
     cost: Cost,
     *,
+    floor: float = FLOOR,
     layers: Mapping[str, LayerInputs] | None = None,
 ) -> Elimination:
     """The order in which the feature maps of a model go, on top of the masks that it has.
@@ -68,11 +69,12 @@ def elimination_of(
         x: samples as the model takes them.
         choices: what the groups may keep.
         cost: what they cost.
+        floor: share of its units that every group keeps as long as others have more.
         layers: all layers of the graph as `layer_inputs_of` gives them, where they are known already.
     """
     names = list(dict.fromkeys(name for g in graph.prunable_groups for name in (*g.consumers, *g.producers)))
     known = layer_inputs_of(model, graph, names, x) if layers is None else {name: layers[name] for name in names}
-    return eliminate(graph, known, choices, cost, unit_mask(graph, _masks_of(model)))
+    return eliminate(graph, known, choices, cost, unit_mask(graph, _masks_of(model)), floor=floor)
 
 
 def layer_inputs_of(

@@ -7,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from tf_structprune.allocation import Choices, Cost
+from tf_structprune.allocation import FLOOR, Choices, Cost
 from tf_structprune.channels import Channels, PrunableGraph
 from tf_structprune.masks import Importance
 from tf_structprune.reconstruct._moments import InputMoments, by_group
 from tf_structprune.reconstruct._second import Floats
 from tf_structprune.reconstruct._solve import RIDGE
-
-FLOOR = 0.25  # share of its units that every group keeps as long as others have more
 
 
 @dataclass(frozen=True)

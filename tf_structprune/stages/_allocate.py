@@ -1,11 +1,13 @@
 """Allocate a budget among the channel groups of a masked model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from tf_structprune.allocation import (
+    FLOOR,
     MEASURED,
     Allocation,
     Bound,
@@ -19,6 +21,7 @@ from tf_structprune.allocation import (
     Order,
     Problem,
     as_budgets,
+    check_floor,
     find_allocation,
 )
 from tf_structprune.channels import PrunableGraph
@@ -40,6 +43,7 @@ def allocate(
     score: Any = "mcr",
     cost: CostFunction | Mapping[str, CostFunction] | None = None,
     levels: int = 8,
+    floor: float = FLOOR,
     seed: int = 0,
     batch_size: int = 256,
     executor: Any = LOCAL,
@@ -72,6 +76,8 @@ def allocate(
             dictionary by kind. Where a function has an attribute `estimate`, a cost as `allocation.Limit` takes it,
             and `why`, what decides a cost, they are used.
         levels: numbers of units at which each group is scored (and timed) alone.
+        floor: share of its units, rounded up, that each group keeps, in [0, 1); 0 for none. Where the budget cannot be
+            met with it, it is halved until it can, and is 0 at last; a warning and `Allocation.floor` say so.
         seed: seed of the evolutionary method, and of the choice of samples for the score "reconstruction".
         batch_size: samples a prediction step.
         executor: who scores candidates, "local", "ray", or a `RayExecutor`; a latency is measured here, and errors of
@@ -82,9 +88,10 @@ def allocate(
         ValueError: a model without masks or groups, a budget out of reach, two of a kind, a measured one without
             `cost`, an unknown executor, another setting out of range, or a score that is not a number.
     """
-    # Ten names: what is asked for, what it is judged by, and how it is searched, each by keyword.
+    # Eleven names: what is asked for, what it is judged by, and how it is searched, each by keyword.
     predicted = isinstance(score, str) and score == RECONSTRUCTION
     validation = check_validation(validation_data, "kl" if predicted else score, batch_size)
+    floor = check_floor(floor)
     who = as_executor(executor)
     handle = MaskedModel.of(masked)
     _check_wrapped(handle.graph, handle.masks)
@@ -98,10 +105,12 @@ def allocate(
         graph=handle.graph,
         base=handle.masks,
         limits=limits,
-        order=_eliminated(handle, validation.x, scorer) if predicted or method == "least_squares" else _by_norm(handle),
+        order=_by_norm(handle),
         score=lambda candidates: scorer.score(candidates).values.tolist(),
-        additive=predicted,
+        floor=floor,
     )
+    if predicted or method == "least_squares":
+        problem = replace(problem, order=_eliminated(handle, validation.x, floor, scorer))
     metric = ERROR if predicted else validation.score.metric
     try:
         return find_allocation(problem, method, levels=levels, seed=seed, metric=metric)
@@ -114,12 +123,14 @@ def _by_norm(handle: MaskedModel) -> Callable[[Choices, Cost], Order]:
     return lambda choices, cost: Order(l1(handle.model, handle.graph, FEATURE_MAP, None))
 
 
-def _eliminated(handle: MaskedModel, x: Any, scorer: Scorer | PredictedScorer) -> Callable[[Choices, Cost], Order]:
+def _eliminated(
+    handle: MaskedModel, x: Any, floor: float, scorer: Scorer | PredictedScorer
+) -> Callable[[Choices, Cost], Order]:
     """Maps go first that the others make up for; the moments are those of the scorer where it has them."""
 
     def order(choices: Choices, cost: Cost) -> Order:
         layers = scorer.layers if isinstance(scorer, PredictedScorer) else None
-        found = elimination_of(handle.model, handle.graph, x, choices, cost, layers=layers)
+        found = elimination_of(handle.model, handle.graph, x, choices, cost, floor=floor, layers=layers)
         return Order(found.importance, found.path)
 
     return order
@@ -131,7 +142,7 @@ def check_reach(
     *,
     cost: CostFunction | Mapping[str, CostFunction] | None = None,
 ) -> None:
-    """Refuse budgets that are not met by the fewest feature maps that may stay.
+    """Refuse budgets that are not met by the fewest feature maps that may stay, where every floor has given way.
 
     Args:
         masked: as for `allocate`, and so are the others.

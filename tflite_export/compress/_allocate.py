@@ -43,6 +43,7 @@ def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: V
         method=settings.allocation,
         score=RECONSTRUCTION if predicted else samples.score,
         cost=costs_of(masked, budgets, job),
+        floor=settings.floor,
         seed=settings.seed,
         batch_size=samples.batch_size,
         executor=settings.scorer,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
-from tf_structprune.allocation import METHODS, Budget, as_budgets
+from tf_structprune.allocation import METHODS, Budget, as_budgets, check_floor
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
@@ -48,6 +48,9 @@ class CompressSettings:
             and judged; one that is refused is taken back and halved. What falls is the cost that a budget names, else
             MACs. The table and plot of all steps are in OUT.
         allocation: how a budget is allocated, for feature maps alone.
+        floor: share of its channels that each channel group keeps of a budget, in [0, 1), 0 for none; where the budget
+            cannot be met with it, it is halved until it can, and that is told. With `smallest` it is that of the
+            channels that each step finds, so that step by step groups go below it as the tolerance allows.
         granularity: what to prune, in this order: feature_map, kernel, intra_kernel; `masks.stage_shares` divides the
             sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns do so where
             lowering pays.
@@ -109,6 +112,7 @@ class CompressSettings:
     sparsity: float | Budget | tuple[Budget, ...] = 0.5
     smallest: bool = False
     allocation: Literal["uniform", "greedy", "evolutionary", "least_squares"] = "greedy"
+    floor: float = 0.25
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
@@ -151,6 +155,7 @@ class CompressSettings:
             )
         self._check_allocated()
         _check_choice("allocation", (self.allocation,), METHODS)
+        check_floor(self.floor)
         _check_count("kernel_groups", self.kernel_groups, least=2)
         _check_count("patterns", self.patterns, least=1)
         _check_strides(self.strides)

@@ -39,14 +39,6 @@ def test_shares_of_the_score_multiply():
     assert np.exp(-np.array(losses)) == pytest.approx([0.5, 0.02, 0.8])
 
 
-def test_losses_that_add_up_are_the_rises_themselves():
-    rows = [{1: -0.1, 7: -1.5}, {7: -3.0}, {7: 0.5}]
-    losses = Sensitivity.of(CHOICES, -0.25, rows, additive=True).losses
-    assert [float(loss[-1]) for loss in losses] == pytest.approx([1.25, 2.75, 0])
-    assert losses[0][1] == 0  # a gain counts as no loss
-    np.testing.assert_allclose(losses[0][1:], np.linspace(0, 1.25, 7))
-
-
 def test_score_of_minus_infinity_counts_as_the_worst():
     losses = Sensitivity.of(CHOICES, 0.0, [{7: -np.inf}, {7: -0.5}, {7: -0.25}]).losses
     assert losses[0][-1] == losses[1][-1] > losses[2][-1] > 0

@@ -99,6 +99,31 @@ def test_evolution_starts_from_the_path_of_least_squares_too(masked):
     assert found["evolutionary"].score >= max(each.score for each in found.values())
 
 
+@pytest.mark.parametrize("score", ["mcr", "reconstruction"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_group_keeps_a_quarter(masked, method, score):
+    found = allocated(masked, sp.Budget("macs", 0.5), method=QUICK if method == "evolutionary" else method, score=score)
+    assert found.floor == 0.25
+    assert all(kept >= 0.25 * found.units[name] for name, kept in found.kept.items())
+
+
+@pytest.mark.parametrize("method", ["greedy", "least_squares"])
+def test_floor_is_a_setting(masked, method):
+    """All maps of "b" but one are never read."""
+    kernel, *rest = masked.get_layer("c").layer.get_weights()
+    kernel[:, :, 1:] = 0
+    masked.get_layer("c").layer.set_weights([kernel, *rest])
+    budget, settings = sp.Budget("macs", 0.5), {"method": method, "score": "reconstruction", "levels": 6}
+    free, half = (allocated(masked, budget, floor=floor, **settings) for floor in (0, 0.5))
+    assert free.kept["b"] < 0.5 * free.units["b"] == half.kept["b"]
+    assert (free.floor, half.floor) == (0, 0.5)
+
+
+def test_floor_out_of_range_is_refused_before_any_work(masked):
+    with pytest.raises(ValueError, match=r"floor must be in \[0, 1\)\. Received: floor=25\."):
+        allocated(masked, floor=25, score=lambda *_: pytest.fail("scored"))
+
+
 def test_group_whose_maps_hardly_matter_gives_most(masked):
     """Maps of "b" that "c" reads with zeros make no difference."""
     wrapped = masked.get_layer("c").layer

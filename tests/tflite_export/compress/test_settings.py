@@ -14,6 +14,8 @@ WRONG = {
     "sparsity negative": ({"sparsity": -0.1}, r"sparsity must be in \[0, 1\). Received: sparsity=-0.1"),
     "sparsity nan": ({"sparsity": math.nan}, r"sparsity must be in \[0, 1\). Received: sparsity=nan"),
     "allocation unknown": ({"allocation": "luck"}, "Unknown allocation. Received: allocation='luck'. Use one of: uni"),
+    "floor in percent": ({"floor": 25}, r"floor must be in \[0, 1\). Received: floor=25. It is the share of its units"),
+    "floor of all": ({"floor": 1.0}, r"floor must be in \[0, 1\). Received: floor=1.0"),
     "budget of kernels": (
         {"sparsity": Budget("macs", 0.5), "granularity": ("feature_map", "kernel")},
         "A budget is allocated to feature maps, and nothing else. Received: granularity='feature_map,kernel'. Use",

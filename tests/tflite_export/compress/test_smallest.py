@@ -98,6 +98,25 @@ def test_steps_end_where_nothing_is_left_to_remove(fates, few_steps):
     assert all(step.report.accepted for step in done.steps)
 
 
+def test_steps_go_on_below_the_floor(fates, few_steps):
+    fates(True, True, False)
+    done = run(floor=0.9)
+    allocations = [step.report.allocation for step in done.steps]
+    assert [step.report.accepted for step in done.steps] == [True, True, False]
+    assert all(0 < allocation.floor < 0.9 for allocation in allocations)
+    assert all(min(found.kept[name] / found.units[name] for name in found.kept) < 0.9 for found in allocations)
+
+
+def test_floor_is_that_of_what_each_step_finds(fates, few_steps):
+    fates(True, True, True, True, False)
+    done = run(floor=0.6)
+    dense, last = done.steps[0].report.allocation, done.steps[-1].report.allocation
+    for step in done.steps:
+        found = step.report.allocation
+        assert found.floor == 0.6 and all(count >= 0.6 * found.units[name] for name, count in found.kept.items())
+    assert any(last.kept[name] < 0.6 * dense.units[name] for name in last.kept)
+
+
 def test_first_step_meets_the_budget_and_its_kind_falls(fates, few_steps):
     fates(True, True)
     done = run(sparsity=Budget("parameters", 0.5))
