@@ -13,6 +13,7 @@ from tf_structprune.allocation._cost import Cost as Cost
 from tf_structprune.allocation._cost import CountedCost as CountedCost
 from tf_structprune.allocation._cost import FittedCost as FittedCost
 from tf_structprune.allocation._find import METHODS as METHODS
+from tf_structprune.allocation._find import SCORING as SCORING
 from tf_structprune.allocation._find import Method as Method
 from tf_structprune.allocation._find import MethodName as MethodName
 from tf_structprune.allocation._find import find_allocation as find_allocation

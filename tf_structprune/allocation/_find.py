@@ -18,6 +18,8 @@ from tf_structprune.search import EvolutionaryParticleFilter, Metric
 
 MethodName = Literal["uniform", "greedy", "evolutionary", "least_squares"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
+SCORING: tuple[MethodName, ...] = ("greedy", "evolutionary")
+"""Methods that choose by scores; the others score their result alone."""
 _SCORE = Metric("score")
 _SHARES = (1.12, 1.08, 1.05, 1.03, 1.01, 1.0, 0.98, 0.95)  # of a measured budget, by estimates that may err
 Method = MethodName | EvolutionaryParticleFilter

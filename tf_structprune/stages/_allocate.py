@@ -1,14 +1,15 @@
 """Allocate a budget among the channel groups of a masked model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
+from absl import logging
 
 from tf_structprune.allocation import (
     FLOOR,
     MEASURED,
+    SCORING,
     Allocation,
     Bound,
     Budget,
@@ -31,7 +32,8 @@ from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import FEATURE_MAP, MaskSet
 from tf_structprune.measure import elimination_of, l1
 from tf_structprune.scoring import ERROR, RECONSTRUCTION, PredictedScorer, Scorer
-from tf_structprune.task import check_validation
+from tf_structprune.stages._guessing import near_guessing
+from tf_structprune.task import Validation, check_validation
 
 
 def allocate(
@@ -91,31 +93,46 @@ def allocate(
     # Eleven names: what is asked for, what it is judged by, and how it is searched, each by keyword.
     predicted = isinstance(score, str) and score == RECONSTRUCTION
     validation = check_validation(validation_data, "kl" if predicted else score, batch_size)
-    floor = check_floor(floor)
-    who = as_executor(executor)
+    floor, who = check_floor(floor), as_executor(executor)
     handle = MaskedModel.of(masked)
     _check_wrapped(handle.graph, handle.masks)
     limits = _limits(as_budgets(budget), handle, cost)
+    scored: list[float] = []
     scorer: Scorer | PredictedScorer
     if predicted:
-        scorer = PredictedScorer(handle, validation.x, seed=seed)
+        scorer, metric = PredictedScorer(handle, validation.x, seed=seed), ERROR
     else:
-        scorer = Scorer(handle, validation, racing=False, executor=who)
-    problem = Problem(
-        graph=handle.graph,
-        base=handle.masks,
-        limits=limits,
-        order=_by_norm(handle),
-        score=lambda candidates: scorer.score(candidates).values.tolist(),
-        floor=floor,
-    )
+        scorer, metric = Scorer(handle, validation, racing=False, executor=who), validation.score.metric
+
+    def score_of(candidates: Sequence[MaskSet]) -> list[float]:
+        scored.extend(scorer.score(candidates).values.tolist())
+        return scored[-len(candidates) :]
+
+    order = _by_norm(handle)
     if predicted or method == "least_squares":
-        problem = replace(problem, order=_eliminated(handle, validation.x, floor, scorer))
-    metric = ERROR if predicted else validation.score.metric
+        order = _eliminated(handle, validation.x, floor, scorer)
+    problem = Problem(handle.graph, handle.masks, limits, order, score_of, floor)
     try:
-        return find_allocation(problem, method, levels=levels, seed=seed, metric=metric)
+        found = find_allocation(problem, method, levels=levels, seed=seed, metric=metric)
     finally:
         scorer.close()
+    if not predicted and found.method in SCORING:
+        _tell_if_blind(validation, found.score, scored[1:])
+    return found
+
+
+def _tell_if_blind(validation: Validation, score: float, scored: Sequence[float]) -> None:
+    """Say when an allocation, or most of those that it was chosen by, hardly beats guessing."""
+    blind = [told for each in scored if (told := near_guessing(validation, each))]
+    told = f"The allocation {near}" if (near := near_guessing(validation, score)) else ""
+    if not told and 2 * len(blind) > len(scored):
+        told = f"{len(blind)} of {len(scored)} allocations scored are near guessing; one {blind[0]}"
+    if told:
+        logging.warning(
+            '%s: before retraining such scores tell little. Use score="reconstruction" (--reconstruct full), or the '
+            "method least_squares.",
+            told,
+        )
 
 
 def _by_norm(handle: MaskedModel) -> Callable[[Choices, Cost], Order]:

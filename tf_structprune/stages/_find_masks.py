@@ -28,9 +28,8 @@ from tf_structprune.measure import MEASURES
 from tf_structprune.scoring import ERROR, PredictedScorer, Scorer
 from tf_structprune.search import Metric, Search, SearchResult, find
 from tf_structprune.stages._finalists import Finalists
-from tf_structprune.task import Validation, guessing_score
-
-_BLIND = 0.2  # of the way from guessing to no error
+from tf_structprune.stages._guessing import near_guessing
+from tf_structprune.task import Validation
 
 
 def find_masks(
@@ -116,14 +115,11 @@ def find_masks(
 
 def _tell_if_blind(validation: Validation, best: float) -> None:
     """Say when even the best candidate hardly beats guessing, so that its choice was hardly more than a draw."""
-    guessed = guessing_score(validation.score, validation.y)
-    if guessed is not None and best < guessed * (1 - _BLIND):
-        text = validation.score.metric.text
+    if told := near_guessing(validation, best):
         logging.warning(
-            "The best candidate errs in %s, guessing in %s: before retraining such scores tell little. Use "
-            "reconstruct=True (--reconstruct full), or search.LeastSquares.",
-            text(best),
-            text(guessed),
+            "The best candidate %s: before retraining such scores tell little. Use reconstruct=True "
+            "(--reconstruct full), or search.LeastSquares.",
+            told,
         )
 
 

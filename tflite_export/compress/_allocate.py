@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from tf_structprune.allocation import Allocation, Budget, CostFunction, OutOfReachError
+from tf_structprune.allocation import SCORING, Allocation, Budget, CostFunction, OutOfReachError
 from tf_structprune.layers import MaskedModel, wrap
 from tf_structprune.masks import FEATURE_MAP
 from tf_structprune.scoring import RECONSTRUCTION
@@ -19,7 +19,6 @@ from tflite_export.export import converted_integers, source_of
 from tflite_export.file import TFLiteFile, convert_ends
 from tflite_export.quantize import check_samples
 
-_SCORING = ("greedy", "evolutionary")  # methods whose allocations are chosen by scores
 _MEASURED_SAMPLES = 16  # for the ranges of the signals, on which neither time nor size depends
 
 
@@ -35,7 +34,7 @@ def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: V
         job: the run: method, seed, who scores, and training samples for the files that are timed.
     """
     settings = job.settings
-    predicted = settings.reconstruct == "full" and settings.allocation in _SCORING
+    predicted = settings.reconstruct == "full" and settings.allocation in SCORING
     found = allocate(
         masked,
         budgets,

@@ -1,5 +1,8 @@
 """Allocation for a real masked model: scored with its masks, used by the selectors and by the callback."""
 
+import logging
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from tf_structprune.task import as_score, check_validation
 
 X, Y = zoo.batch(24), np.arange(24) % 3
 HALF = sp.Budget("macs", 0.5)
+CROSSENTROPY = "sparse_categorical_crossentropy"
 QUICK = sp.search.EvolutionaryParticleFilter(particles=4, generations=2)
 RESIDUALS = ("residual_projection", "residual_identity", "residual_twice", "grouped_convolution")
 
@@ -136,6 +140,58 @@ def test_group_whose_maps_hardly_matter_gives_most(masked):
     producer.set_weights([first, offset])
     found = allocated(masked, sp.Budget("macs", 0.5), score="sparse_categorical_crossentropy", levels=5)
     assert found.kept["b"] / 6 < found.kept["c"] / 5
+
+
+def balanced(masked):
+    """Images, and the classes that the model gives them once its outputs are shifted to about as many of each."""
+    x, _ = zoo.lit_rows(60)
+    classifier = masked.get_layer("classifier").layer
+    kernel, bias = classifier.get_weights()
+    classifier.set_weights([kernel, bias - np.log(masked.predict(x, verbose=0)).mean(axis=0)])
+    return x, masked.predict(x, verbose=0).argmax(axis=1)
+
+
+def near_guessing(masked, caplog, budget=HALF, **settings):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        allocated(masked, budget, validation_data=balanced(masked), **settings)
+    return [record.getMessage() for record in caplog.records if "tell little" in record.getMessage()]
+
+
+@pytest.mark.parametrize("method", ["greedy", QUICK], ids=["greedy", "evolutionary"])
+def test_allocation_near_guessing_is_told(masked, caplog, method):
+    (told,) = near_guessing(masked, caplog, method=method)
+    assert told.startswith("The allocation errs in ") and ", guessing in 48.33 %: before retraining" in told
+    assert 'Use score="reconstruction" (--reconstruct full), or the method least_squares.' in told
+
+
+def test_scores_near_guessing_are_told_also_of_an_allocation_that_is_not(masked, caplog):
+    (told,) = near_guessing(masked, caplog, sp.Budget("macs", 1.0), levels=4)
+    near, scored = map(
+        int, re.match(r"(\d) of (\d) allocations scored are near guessing; one errs in .*: ", told).groups()
+    )
+    assert scored == sum(len(steps) for steps in Choices.of(sp.trace(masked), floor=0.25).levels(4)) < 2 * near
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"method": "uniform"}, {"method": "least_squares"}, {"score": "reconstruction"}, {"score": CROSSENTROPY}],
+    ids=["uniform", "least_squares", "reconstruction", "another score"],
+)
+def test_where_no_error_rate_decides_nothing_is_told(masked, caplog, settings):
+    assert near_guessing(masked, caplog, **settings) == []
+
+
+def test_scores_far_from_guessing_are_not_told(masked, caplog):
+    """One map of each group matters, and it stays by magnitude."""
+    for producer, consumer in (("b", "c"), ("c", "classifier")):
+        kernel, bias = masked.get_layer(producer).layer.get_weights()
+        kernel[..., -1] *= 10
+        masked.get_layer(producer).layer.set_weights([kernel, bias])
+        read, *rest = masked.get_layer(consumer).layer.get_weights()
+        read.reshape(-1, kernel.shape[-1], read.shape[-1])[:, :-1] = 0
+        masked.get_layer(consumer).layer.set_weights([read, *rest])
+    assert near_guessing(masked, caplog) == []
 
 
 def test_model_is_left_as_it_was(masked):

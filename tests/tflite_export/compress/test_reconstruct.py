@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tflite_export.compress import tiny
-from tf_structprune.allocation import METHODS, Budget
+from tf_structprune.allocation import METHODS, SCORING, Budget
 from tf_structprune.stages import RECONSTRUCTIONS
 from tflite_export.compress import CompressSettings, _allocate, compress, load_model
 
@@ -71,5 +71,5 @@ class Stopped(Exception):
 @pytest.mark.parametrize("mode", RECONSTRUCTIONS)
 @pytest.mark.parametrize("method", METHODS)
 def test_allocations_are_scored_by_what_reconstruction_leaves_of_them(monkeypatch, method, mode):
-    predicted = mode == "full" and method in ("greedy", "evolutionary")
+    predicted = mode == "full" and method in SCORING
     assert allocated_by(monkeypatch, method, mode) == ("reconstruction error" if predicted else "MCR")
