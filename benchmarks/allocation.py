@@ -2,8 +2,9 @@
 
     python benchmarks/allocation.py --model resnet8_cifar10.keras --data cifar10.npz --out benchmarks/results/allocation
 
-Channels are taken by L1 norm, nothing is retrained: the figures are those by which allocations are found. The search
-sees 2,000 training images; the test images, which decide nothing, tell whether its gain is one of these images only.
+Channels are taken by L1 norm, no group has a floor, nothing is retrained: the figures are those by which allocations
+are found. The search sees 2,000 training images; the test images, which decide nothing, tell whether its gain is one of
+these images only.
 All files run in turn in one process. On a CPU with AMX few channels cost an int8 layer as much as many; as on others:
 
     python -m benchmarks._without_amx benchmarks/allocation.py --budgets macs=0.5,latency=0.7 --cpu "AMX denied" ...
@@ -73,6 +74,7 @@ def measure(dense: keras.Model) -> list[dict]:
                 validation_data=(search.x, search.y),
                 method=method,
                 cost=cost,
+                floor=0,
                 seed=FLAGS.seed,
                 batch_size=search.batch_size,
             )

@@ -39,7 +39,9 @@ class Smallest:
     """The stages of a run that goes on as long as the tolerance holds.
 
     The first stage meets the budgets, if there are any. From there each takes a share of the cost that is left; one
-    that is refused halves the share, and the next begins with what was accepted before it.
+    that is refused halves the share, and the next begins with what was accepted before it. The floor of the settings is
+    that of the channels which a step finds, not of the given model's: step by step groups go below it as far as the
+    tolerance allows, and where a step cannot be made with it, it gives way as for any budget.
 
     Attributes:
         job: the run.
