@@ -27,7 +27,7 @@ Method = MethodName | EvolutionaryParticleFilter
 
 
 def find_allocation(
-    problem: Problem, method: Method = "greedy", *, levels: int = 8, seed: int = 0, metric: Metric = _SCORE
+    problem: Problem, method: Method = "least_squares", *, levels: int = 8, seed: int = 0, metric: Metric = _SCORE
 ) -> Allocation:
     """How many units each group keeps within a budget.
 

@@ -41,7 +41,7 @@ def allocate(
     budget: Budget | str | Sequence[Budget | str],
     *,
     validation_data: tuple[Any, Any],
-    method: Method = "greedy",
+    method: Method = "least_squares",
     score: Any = "mcr",
     cost: CostFunction | Mapping[str, CostFunction] | None = None,
     levels: int = 8,

@@ -81,7 +81,8 @@ class CompressSettings:
         finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
             500 steps.
         finetune_rate: learning rate at the start of a retraining; it falls as a cosine to zero.
-        distill: weight of the given model's outputs in the retraining loss, 0 to 1; the rest is that of the targets.
+        distill: weight of the given model's outputs in the retraining loss, 0 to 1; the rest is that of the targets,
+            which alone is weighted by samples and classes.
         augment: random changes of the training images, any of Keras's `Random...` layers by name with their amounts:
             flip, shift, rotation=0.1, zoom=0.1, brightness=0.2 and so on; or of spectrograms (time x frequency) as
             SpecAugment has it, time_mask=8,frequency_mask=4, in rows and columns.
@@ -111,13 +112,13 @@ class CompressSettings:
 
     sparsity: float | Budget | tuple[Budget, ...] = 0.5
     smallest: bool = False
-    allocation: Literal["uniform", "greedy", "evolutionary", "least_squares"] = "greedy"
+    allocation: Literal["uniform", "greedy", "evolutionary", "least_squares"] = "least_squares"
     floor: float = 0.25
     granularity: tuple[str, ...] = ("feature_map",)
     kernel_groups: int | Literal["auto", "any"] = "auto"
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
-    search: str = "best_of_n"
+    search: str = "least_squares"
     candidates: int = 50
     finalists: int = 1
     tolerance: float | str = 0.01

@@ -51,7 +51,7 @@ def test_budget_is_met_and_coupled_groups_keep_the_same(name, method):
 
 
 def test_score_is_that_of_the_masks_by_magnitude(masked):
-    found = allocated(masked, score="sparse_categorical_crossentropy")
+    found = allocated(masked, score="sparse_categorical_crossentropy", method="greedy")
     validation = check_validation((X, Y), as_score("sparse_categorical_crossentropy"), 256)
     assert found.score_before == pytest.approx(validation.of(masked))
     graph = sp.trace(masked)
@@ -166,7 +166,7 @@ def test_allocation_near_guessing_is_told(masked, caplog, method):
 
 
 def test_scores_near_guessing_are_told_also_of_an_allocation_that_is_not(masked, caplog):
-    (told,) = near_guessing(masked, caplog, sp.Budget("macs", 1.0), levels=4)
+    (told,) = near_guessing(masked, caplog, sp.Budget("macs", 1.0), levels=4, method="greedy")
     near, scored = map(
         int, re.match(r"(\d) of (\d) allocations scored are near guessing; one errs in .*: ", told).groups()
     )

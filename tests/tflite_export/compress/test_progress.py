@@ -28,7 +28,8 @@ def test_each_step_and_epoch_has_a_line(tmp_path):
     wanted = (
         r"Given model: validation MCR 0\.00 %",
         r"Integer file of the given model, int8: validation MCR [\d.]+ %",
-        r"stage_1: epoch 1 of 2: .*val_loss \S+; best val_loss \S+ in epoch 1; \d+ s left",
+        r"stage_1: epoch 1 of 2: accuracy \S+, loss \S+, val_accuracy \S+, val_loss \S+; best val_loss \S+ "
+        r"in epoch 1; \d+ s left",
         r"stage_1: epoch 2 of 2: .*; best val_loss \S+ in epoch \d",
         r"Stage 1, feature_map at sparsity 0\.3\d: accepted, validation MCR [\d.]+ %, before retraining [\d.]+ %",
         r"Integer file of the pruned model, int8: validation MCR [\d.]+ %",

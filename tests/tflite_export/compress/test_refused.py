@@ -16,6 +16,7 @@ from tflite_export.compress import RefusedError, _hand_over, _job, _prune_stage,
 pytestmark = pytest.mark.usefixtures("given_once")
 ASKED = {
     "sparsity": 0.6,
+    "search": "best_of_n",
     "candidates": 2,
     "tolerance": 0.0,
     "epochs": 2,
