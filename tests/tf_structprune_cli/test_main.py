@@ -661,9 +661,9 @@ def test_no_options_are_the_settings_by_default():
 def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
         --search=random --candidates=9 --finalists=2 --tolerance=0.1 --epochs=3 --finetune-batch=8
-        --finetune-rate=0.1 --distill=0.7        --augment=flip,shift --keep=a*,b --prune-first --round-to=8 --min-channels=2 --lower=none --target=micro
-        --io=uint8 --names --micro=none --min-validation=7 --executor=ray --workers=3 --weight-bits=4 --seed=5
-        --reconstruct=statistics"""
+        --finetune-rate=0.1 --distill=0.7 --augment=flip,shift --keep=a*,b --prune-first --round-to=8
+        --min-channels=2 --lower=none --target=micro --io=uint8 --names --micro=none --min-validation=7
+        --executor=ray --workers=3 --weight-bits=4 --seed=5 --reconstruct=statistics"""
     settings = _main._settings(parsed(*options.split()))
     assert settings == CompressSettings(
         sparsity=0.25,
