@@ -9,10 +9,11 @@ from typing import Any, Literal, Self, get_args
 from tf_structprune.allocation import METHODS, Budget, as_budgets, check_floor
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.masks import COLUMNS, FEATURE_MAP, IntraKernelStrided, check_granularity, check_sparsity
+from tf_structprune.masks import FEATURE_MAP, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import RECONSTRUCTIONS, check_tolerance
 from tflite_export.compress._augment import check_augment
+from tflite_export.compress._checks import check_choice, check_count, check_range, check_strides, check_workers
 from tflite_export.file import EndType
 
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
@@ -155,22 +156,22 @@ class CompressSettings:
                 f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
             )
         self._check_allocated()
-        _check_choice("allocation", (self.allocation,), METHODS)
+        check_choice("allocation", (self.allocation,), METHODS)
         check_floor(self.floor)
-        _check_count("kernel_groups", self.kernel_groups, least=2)
-        _check_count("patterns", self.patterns, least=1)
-        _check_strides(self.strides)
-        _check_choice("search", (self.search,), tuple(SEARCHES))
-        _check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
+        check_count("kernel_groups", self.kernel_groups, least=2)
+        check_count("patterns", self.patterns, least=1)
+        check_strides(self.strides)
+        check_choice("search", (self.search,), tuple(SEARCHES))
+        check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
-        _check_choice("lower", (self.lower,), ("auto", "none"))
-        _check_choice("target", (self.target,), ("cpu", "micro"))
-        _check_choice("micro", (self.micro,), ("auto", "require", "none"))
-        _check_choice("io", (self.io,), get_args(EndType))
-        _check_choice("executor", (self.executor,), ("local", "ray"))
-        _check_workers(self.executor, self.workers)
+        check_choice("lower", (self.lower,), ("auto", "none"))
+        check_choice("target", (self.target,), ("cpu", "micro"))
+        check_choice("micro", (self.micro,), ("auto", "require", "none"))
+        check_choice("io", (self.io,), get_args(EndType))
+        check_choice("executor", (self.executor,), ("local", "ray"))
+        check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)
-        _check_range("distill", self.distill, 0, 1)
+        check_range("distill", self.distill, 0, 1)
         least = dict.fromkeys(
             ("candidates", "finalists", "finetune_batch", "round_to", "min_channels", "min_validation"), 1
         )
@@ -292,38 +293,3 @@ class CompressSettings:
             "round_to": self.round_to,
             "min_channels": self.min_channels,
         }
-
-
-def _check_count(name: str, value: int | str, *, least: int) -> None:
-    if value not in ("auto", "any") and (not isinstance(value, int) or value < least):
-        raise ValueError(
-            f"{name} must be at least {least}. Received: {name}={value!r}. Use a count, 'auto', or 'any' for no limit."
-        )
-
-
-def _check_strides(strides: tuple[int, ...] | str) -> None:
-    if isinstance(strides, tuple):
-        IntraKernelStrided(strides)  # checks them
-    elif strides not in ("auto", "any", COLUMNS):
-        raise ValueError(f"Unknown strides. Received: strides={strides!r}. Use e.g. 1,3, or auto, columns or any.")
-
-
-def _check_workers(executor: str, workers: int | None) -> None:
-    if workers is not None and (executor != "ray" or workers < 1):
-        raise ValueError(
-            f"workers must be at least 1, and are Ray's. Received: workers={workers} with executor={executor!r}. "
-            "Use executor='ray' with a count."
-        )
-
-
-def _check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -> None:
-    for value in values:
-        if value not in choices:
-            raise ValueError(f"Unknown {name}. Received: {name}={value!r}. Use one of: {', '.join(choices)}.")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(
-            f"{name} must be in [{low}, {high}]. Received: {name}={value}. It is a fraction, not a percentage."
-        )
