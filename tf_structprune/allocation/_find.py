@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from tf_structprune.allocation._allocation import Allocation, Spent
 from tf_structprune.allocation._choices import CostCap, Pick, Steps, first_within, joined
-from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._greedy import Sensitivity, greedy_path
-from tf_structprune.allocation._limits import Bound, ShareCost
+from tf_structprune.allocation._limits import ShareCost
 from tf_structprune.allocation._problem import Problem, Run, finite
 from tf_structprune.allocation._space import AllocationSpace
 from tf_structprune.search import EvolutionaryParticleFilter, Metric
@@ -48,18 +47,17 @@ def find_allocation(
 
     Of several budgets all are met: where one cost is asked for, it is the largest share of a budget that is used up.
 
-    A latency, the flash and the arena are not counted but measured. The greedy path is laid by an estimate, for a
-    latency a price for the MACs of each layer fitted to measurements of each group alone at the same levels; the place
-    on it where the budget is met is found by bisection on real measurements, and so is the uniform one. What does not
-    bind is then given back by the estimate, set right by what was measured there, as far as measurements allow: an
-    arena has one peak, and the groups of other signals may keep their units. The filter's
-    particles are repaired to the estimate for the greedy allocation; of all that were scored, the best whose own
-    measurement meets the budget is taken.
+    A latency, the flash and the arena are not counted but measured. Paths are laid by an estimate, for a latency by a
+    price for the MACs of each layer, fitted to measurements of each group alone at some levels; the place on a path
+    where the budget is met is found by bisection on real measurements. What does not bind is then given back by the
+    estimate, set right by what was measured there, as far as measurements allow: an arena has one peak, and the groups
+    of other signals may keep their units. The filter's particles are repaired to the estimate for the greedy
+    allocation; of all that were scored, the best whose own measurement meets the budget is taken.
 
     Args:
         problem: the model, its budgets and its score.
         method: "uniform", "greedy", "evolutionary", "least_squares", or an `EvolutionaryParticleFilter`.
-        levels: numbers of units at which each group is scored alone.
+        levels: numbers of units at which each group alone is scored, and timed where a latency is asked for.
         seed: seed of the evolutionary method.
         metric: how the scores are told, for the result.
 
@@ -70,19 +68,19 @@ def find_allocation(
     name = _method_name(method)
     if type(levels) is not int or levels < 1:
         raise ValueError(f"levels must be a whole number of at least 1. Received: levels={levels!r}. Use e.g. 8.")
-    run = Run.begun(problem)
+    run = Run.begun(problem, None if name == "uniform" else levels)
     if name == "uniform":
         return _result(run, _along(run, run.choices.even_path()), name, metric)
     if name == "least_squares":
         return _result(run, _down(run, _path_of(run)), name, metric)
-    greedy, estimates = _greedy(run, levels)
+    greedy = _greedy(run, levels)
     if name == "greedy":
         return _result(run, greedy, name, metric)
     search = method if isinstance(method, EvolutionaryParticleFilter) else EvolutionaryParticleFilter()
     starts = [greedy, _along(run, run.choices.even_path())]
     if run.order.path is not None:
         starts.append(_down(run, run.order.path))
-    return _result(run, _evolved(run, search, starts, estimates, seed), name, metric)
+    return _result(run, _evolved(run, search, starts, seed), name, metric)
 
 
 def _method_name(method: Method) -> MethodName:
@@ -124,20 +122,20 @@ def _down(run: Run, path: NDArray[np.int64]) -> Steps:
         del steps
         return int(max(groups, key=lambda group: np.flatnonzero(taken == group).max(initial=-1)))
 
-    return _raised(run, steps, tuple(bound.limit.estimate for bound in run.bounds), pick)
+    return _raised(run, steps, pick)
 
 
-def _raised(run: Run, steps: Steps, estimates: tuple[Cost, ...], pick: Pick) -> Steps:
+def _raised(run: Run, steps: Steps, pick: Pick) -> Steps:
     """Up from steps that meet the budget where it allows; where it is measured, up to the most that it is found to."""
-    cost = ShareCost.near(run.bounds, estimates, run.choices.kept(steps))
+    cost = ShareCost.near(run.bounds, run.estimates, run.choices.kept(steps))
     if not run.measured:
         return CostCap(run.choices, cost, 1.0).raised(steps, pick)
     ways = [CostCap(run.choices, cost, share).raised(steps, pick) for share in _SHARES] + [steps]
     return ways[first_within(len(_SHARES), lambda at: run.fits(ways[at]))]
 
 
-def _greedy(run: Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
-    """The greedy allocation, and the costs by which its path was laid."""
+def _greedy(run: Run, levels: int) -> Steps:
+    """The greedy allocation."""
     alone = run.choices.levels(levels)
     whole = np.zeros(len(run.choices.names), np.int64)
     rows = joined(run.choices, alone)
@@ -146,27 +144,15 @@ def _greedy(run: Run, levels: int) -> tuple[Steps, tuple[Cost, ...]]:
     values = iter(scores)
     by_group = [{int(step): next(values) for step in steps} for steps in alone]
     sensitivity = Sensitivity.of(run.choices, finite(score), by_group)
-    points = np.stack([whole, *rows, run.choices.most])
-    estimates = tuple(_estimated(run, bound, points) for bound in run.bounds)
-    cost = ShareCost.of(run.bounds, estimates)
+    cost = ShareCost.of(run.bounds, run.estimates)
     path = greedy_path(run.choices, cost, sensitivity, limit=-np.inf if run.measured else 1.0)
-    return _given_back(run, _along(run, path), sensitivity, estimates), estimates
+    return _given_back(run, _along(run, path), sensitivity)
 
 
-def _estimated(run: Run, bound: Bound, points: Steps) -> Cost:
-    """An estimate of a cost; where only its parts are known, their prices are fitted to the points, measured."""
-    estimate = bound.limit.estimate
-    if not bound.measured or not isinstance(estimate, CountedCost):
-        return estimate
-    logging.info("Measuring %d allocations.", len(points))
-    kept = run.choices.kept(points)
-    return FittedCost.of(estimate, kept, np.array([bound.cost(each) for each in kept]))
-
-
-def _given_back(run: Run, steps: Steps, sensitivity: Sensitivity, estimates: tuple[Cost, ...]) -> Steps:
+def _given_back(run: Run, steps: Steps, sensitivity: Sensitivity) -> Steps:
     """Units back where they save most for their cost, as far as the budget goes."""
     choices = run.choices
-    cost = ShareCost.near(run.bounds, estimates, choices.kept(steps))
+    cost = ShareCost.near(run.bounds, run.estimates, choices.kept(steps))
 
     def pick(steps: Steps, groups: NDArray[np.int64]) -> int:
         up = np.maximum(steps - 1, 0)
@@ -175,27 +161,21 @@ def _given_back(run: Run, steps: Steps, sensitivity: Sensitivity, estimates: tup
         saved = sensitivity.between(up, steps) / np.maximum(price, 1e-12)
         return int(groups[saved[groups].argmax()])
 
-    return _raised(run, steps, estimates, pick)
+    return _raised(run, steps, pick)
 
 
-def _evolved(
-    run: Run,
-    search: EvolutionaryParticleFilter,
-    starts: Sequence[Steps],
-    estimates: tuple[Cost, ...],
-    seed: int,
-) -> Steps:
+def _evolved(run: Run, search: EvolutionaryParticleFilter, starts: Sequence[Steps], seed: int) -> Steps:
     """The allocation of the best score among all that the filter scored and that meet the budget."""
     problem, rng = run.problem, np.random.default_rng(seed)
     first = run.choices.kept(starts[0])
     most = [
         float(estimate(first)) if bound.measured else bound.most
-        for bound, estimate in zip(run.bounds, estimates, strict=True)
+        for bound, estimate in zip(run.bounds, run.estimates, strict=True)
     ]
     space = AllocationSpace(
         graph=problem.graph,
         base=problem.base,
-        limit=CostCap(run.choices, ShareCost(estimates, tuple(most)), 1.0),
+        limit=CostCap(run.choices, ShareCost(run.estimates, tuple(most)), 1.0),
         importance=run.order.importance,
         starts=tuple(starts),
     )

@@ -145,14 +145,16 @@ class ShareCost:
     most: tuple[float, ...]
 
     @classmethod
-    def of(cls, bounds: Sequence[Bound], estimates: Sequence[Cost] | None = None) -> "ShareCost":
-        """The shares of some bounds, by the given estimates or else by those of their limits.
+    def of(cls, bounds: Sequence[Bound], estimates: Sequence[Cost]) -> "ShareCost":
+        """The shares of some bounds, by estimates.
 
-        What their own estimates give for the whole network is then taken for what was measured of it.
+        What the estimate of a limit itself gives for the whole network is taken for what was measured of it.
         """
-        if estimates is not None:
-            return cls(tuple(estimates), tuple(bound.most for bound in bounds))
-        return cls(tuple(bound.limit.estimate for bound in bounds), tuple(bound.scaled_most for bound in bounds))
+        most = (
+            bound.scaled_most if estimate is bound.limit.estimate else bound.most
+            for bound, estimate in zip(bounds, estimates, strict=True)
+        )
+        return cls(tuple(estimates), tuple(most))
 
     @classmethod
     def near(cls, bounds: Sequence[Bound], estimates: Sequence[Cost], kept: NDArray[np.int64]) -> "ShareCost":

@@ -8,8 +8,8 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.allocation._choices import Choices, Steps
-from tf_structprune.allocation._cost import Cost
+from tf_structprune.allocation._choices import Choices, Steps, joined
+from tf_structprune.allocation._cost import Cost, CountedCost, FittedCost
 from tf_structprune.allocation._floor import choices_above, told_floor
 from tf_structprune.allocation._limits import Bound, Limit, ShareCost
 from tf_structprune.channels import PrunableGraph
@@ -61,6 +61,7 @@ class Run:
         bounds: its limits of this network; those that are counted first, for they cost nothing to look at.
         choices: what the groups may keep.
         floor: share of its units that each group keeps; less than was asked for where the limits needed it.
+        estimates: of the cost of each limit, by which paths are laid.
         order: in which order units go.
         scores: those that are known, by steps.
     """
@@ -69,12 +70,18 @@ class Run:
     bounds: tuple[Bound, ...]
     choices: Choices
     floor: float
+    estimates: tuple[Cost, ...]
     order: Order
     scores: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, problem: Problem) -> Self:
+    def begun(cls, problem: Problem, levels: int | None) -> Self:
         """The run, after its budgets are known to be in reach.
+
+        Args:
+            problem: what an allocation is found for.
+            levels: numbers of units at which each group alone is measured, where the prices of the parts of a cost are
+                fitted; None where nothing goes by them.
 
         Raises:
             OutOfReachError: they are not.
@@ -85,7 +92,9 @@ class Run:
         choices, floor = choices_above(problem.floor, problem.graph, problem.base, bounds)
         if floor < problem.floor:
             logging.warning("%s", told_floor(problem.floor, floor))
-        return cls(problem, tuple(bounds), choices, floor, problem.order(choices, ShareCost.of(bounds)))
+        estimates = tuple(_estimated(bound, choices, levels) for bound in bounds)
+        order = problem.order(choices, ShareCost.of(bounds, estimates))
+        return cls(problem, tuple(bounds), choices, floor, estimates, order)
 
     @property
     def measured(self) -> bool:
@@ -134,3 +143,14 @@ def _checked(score: float) -> float:
             "or the score function."
         )
     return score
+
+
+def _estimated(bound: Bound, choices: Choices, levels: int | None) -> Cost:
+    """An estimate of a cost; where only its parts are known, their prices are fitted to what is measured."""
+    estimate = bound.limit.estimate
+    if levels is None or not bound.measured or not isinstance(estimate, CountedCost):
+        return estimate
+    alone = joined(choices, choices.levels(levels))
+    points = choices.kept(np.stack([np.zeros(len(choices.names), np.int64), *alone, choices.most]))
+    logging.info("Measuring %d allocations.", len(points))
+    return FittedCost.of(estimate, points, np.array([bound.cost(each) for each in points]))

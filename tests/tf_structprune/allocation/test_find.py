@@ -275,6 +275,23 @@ def test_greedy_takes_where_the_measured_cost_is():
     assert [found.kept[name] for name in NAMES[:2]] == [found.units[name] for name in NAMES[:2]]
 
 
+def test_the_order_is_asked_for_by_fitted_prices_of_a_latency():
+    """Elimination weighs what a unit frees: of a latency where the time is, not where the MACs are."""
+
+    def seconds(kept):
+        return 1 + 1e-3 * float(problem_of().limits[0].estimate.terms(np.array(list(kept.values())))[-1])
+
+    seen = []
+    problem = problem_of(budget=Budget("latency", 0.6), measure=seconds)
+    asked = replace(problem, order=lambda choices, cost: seen.append(cost) or problem.order(choices, cost))
+    found = find_allocation(asked, "least_squares")
+    (cost,) = seen
+    sizes = np.array(list(found.units.values()))
+    gains = [float(cost(sizes) - cost(sizes - unit)) for unit in np.eye(len(sizes), dtype=int)]
+    np.testing.assert_allclose(gains[:2], 0, atol=1e-6)  # the last layer's MACs alone take time
+    assert gains[2] > 1e-4
+
+
 def test_evolution_under_a_latency_is_never_worse_than_greedy():
     found = [
         find_allocation(problem_of((1, 3, 2), Budget("latency", 0.6), measure=Clock()), method, seed=2)
