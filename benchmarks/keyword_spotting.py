@@ -127,18 +127,26 @@ def _line(name: str, seed: str, row: dict[str, Any]) -> str:
     )
 
 
-def main(_: list[str]) -> None:
-    """Measure and write."""
-    out, rows = pathlib.Path(FLAGS.out), []
-    for seed in map(int, FLAGS.seeds):
-        rows += rows_of(seed)
-        out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
+    """Both results."""
+    out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
     note = (
         f"Test part of 300 clips at the last epoch, every seed; {FLAGS.epochs} epochs of training and as many of "
         "retraining, the control for both together."
     )
     text = f"# DS-CNN of 64 filters on spoken digits\n\n`python -m benchmarks.keyword_spotting`\n\n{note}\n\n"
     out.with_suffix(".md").write_text(f"{text}{table(rows)}\n")
+
+
+def main(_: list[str]) -> None:
+    """Measure and write after each seed; those that stand in the results already are not run again."""
+    out = pathlib.Path(FLAGS.out)
+    found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else []
+    rows = [row for row in found if row["epochs"] == FLAGS.epochs]
+    for seed in map(int, FLAGS.seeds):
+        if all(row["seed"] != seed for row in rows):
+            rows += rows_of(seed)
+            write(rows, out)
 
 
 if __name__ == "__main__":
