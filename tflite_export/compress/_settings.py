@@ -259,12 +259,18 @@ class CompressSettings:
 
     @property
     def idle(self) -> str:
-        """Options that do nothing here, in one sentence for people, "" for none."""
+        """Options that do nothing here, in sentences for people, "" for none."""
         taught = self.distill not in (0, CompressSettings.distill)  # the default is not what anybody asked for
-        given = [*(["augment"] if self.augment else []), *(["distill"] if taught else [])]
-        if self.epochs != 0 or not given:
-            return ""
-        return f"Nothing is retrained: {' and '.join(f'--{name}' for name in given)} can do nothing."
+        given = [*(["--augment"] if self.augment else []), *(["--distill"] if taught else [])]
+        told = []
+        if self.epochs == 0 and given:
+            told.append(f"Nothing is retrained: {' and '.join(given)} can do nothing.")
+        if self.executor == "ray" and self.reconstruct == "full":
+            told.append(
+                "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "
+                "do nothing. It does with --reconstruct statistics or none."
+            )
+        return " ".join(told)
 
     def _check_allocated(self) -> None:
         """Refuse budgets and steps of anything but feature maps, and an arena that nothing measures."""

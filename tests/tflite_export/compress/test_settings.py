@@ -176,3 +176,12 @@ def test_options_that_do_nothing_without_epochs_are_named():
         "Nothing is retrained: --augment and --distill can do nothing."
     )
     assert CompressSettings(epochs=0).idle == CompressSettings(augment=("flip",)).idle == ""
+
+
+def test_workers_without_work_are_told():
+    both = CompressSettings(epochs=0, augment=("flip",), executor="ray").idle
+    assert both.startswith(
+        "Nothing is retrained: --augment can do nothing. Before a full reconstruction candidates are"
+    )
+    assert "--executor ray can do nothing. It does with --reconstruct statistics or none." in both
+    assert CompressSettings(executor="ray", reconstruct="none").idle == ""
