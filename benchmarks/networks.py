@@ -91,6 +91,32 @@ def resnet8(library: ModuleType = keras) -> Any:
     return _classified(library, inputs, x, 10, "resnet8")
 
 
+def resnet_cifar(depth: int) -> keras.Model:
+    """ResNet-20, 32, 44, 56 or 110 (He et al., arXiv 1512.03385, section 4.2): (32, 32, 3) to 10 probabilities.
+
+    Args:
+        depth: layers with weights, 6 n + 2.
+    """
+    blocks, rest = divmod(depth - 2, 6)
+    if rest or blocks < 1:
+        raise ValueError(f"depth must be 6 n + 2. Received: depth={depth}. Use e.g. 20.")
+
+    def conv(x: Any, filters: int, name: str, size: int = 3, strides: int = 1) -> Any:
+        x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+    inputs = keras.Input((32, 32, 3), name="image")
+    x = layers.ReLU()(conv(inputs, 16, "stem"))
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(1, blocks + 1):
+            name, strides = f"conv{stage}_{block}", 2 if block == 1 and stage > 1 else 1
+            y = layers.ReLU()(conv(x, filters, f"{name}a", strides=strides))
+            y = conv(y, filters, f"{name}b")
+            short = x if strides == 1 else conv(x, filters, f"{name}_short", size=1, strides=strides)
+            x = layers.ReLU()(layers.Add()([short, y]))
+    return _classified(keras, inputs, layers.GlobalAveragePooling2D()(x), 10, f"resnet{depth}")
+
+
 def mobilenet_v1_025(library: ModuleType = keras) -> Any:
     """MobileNetV1 of width 0.25, as in MLPerf Tiny's visual wake words: (96, 96, 3) to 2 probabilities."""
     built = library.layers

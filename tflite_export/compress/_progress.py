@@ -13,8 +13,6 @@ from rich.status import Status
 
 _SILENCE_S = 8  # less than ten, with what a native call may hold the thread up
 _BEAT_S = 1.0
-_PARTS = ("student_loss", "distillation_loss", "total_loss")  # of the loss of a model with a teacher
-_LEFT_OUT = {"learning_rate", *_PARTS, *(f"val_{part}" for part in _PARTS)}
 
 
 class Progress:
@@ -117,7 +115,7 @@ class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Say what it gave."""
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items() if name not in _LEFT_OUT)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items() if name != "learning_rate")
         loss = (logs or {}).get("val_loss")
         if loss is not None and (self.best is None or loss < self.best[0]):
             self.best = loss, epoch + 1

@@ -1,7 +1,7 @@
 """Retrain a model: loss, learning rate, augmentation and a teacher."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,12 +51,7 @@ def retrain(
     rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, max(1, more) * length.steps)
     trained, optimizer = model, keras.optimizers.Adam(rate)
     if settings.distill > 0:
-        trained = keras.distillation.Distiller(
-            teacher=copy_model(teacher),  # it will be frozen
-            student=model,
-            distillation_losses=task.teacher_loss,
-            student_loss_weight=1 - settings.distill,
-        )
+        trained = _Taught(model, copy_model(teacher), task.teacher_loss, settings.distill)
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
     trained.compile(optimizer, **_compiled(model, task), jit_compile=False)
@@ -73,6 +68,42 @@ def retrain(
         verbose=verbose,
     )
     return kept.figures
+
+
+class _Taught(keras.Model):  # type: ignore[misc]  # Keras is untyped
+    """A model that is trained by its own loss and by what it learns from a teacher's outputs.
+
+    Keras's `Distiller` leaves weights of samples and of outputs out, and takes no outputs by name.
+
+    Args:
+        student: what is trained.
+        teacher: what it learns from; it is not changed.
+        loss: of (teacher's outputs, student's outputs).
+        share: weight of that loss, in [0, 1]; the rest is that of the own one.
+    """
+
+    def __init__(
+        self, student: keras.Model, teacher: keras.Model, loss: keras.distillation.DistillationLoss, share: float
+    ) -> None:
+        super().__init__(name="taught")
+        self.student, self._share = student, share
+        # A function and no attributes, which Keras would take for layers of this model, with weights and losses.
+        self._learned: Callable[[Any, Any], Any] = partial(_learned, loss, teacher)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """What the student gives."""
+        return self.student(inputs, training=training)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Both losses."""
+        own = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return (1 - self._share) * own + self._share * self._learned(x, y_pred)
+
+
+def _learned(loss: keras.distillation.DistillationLoss, teacher: keras.Model, x: Any, outputs: Any) -> Any:
+    return loss.compute_loss(teacher(x, training=False), outputs)
 
 
 def _compiled(model: keras.Model, task: Task) -> dict[str, Any]:

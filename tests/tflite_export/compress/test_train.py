@@ -165,6 +165,29 @@ def test_retraining_leaves_the_teacher_as_it_was():
     assert teacher.optimizer is optimizer
 
 
+@pytest.mark.parametrize("distill", [0.0, 0.5, 1.0])
+def test_weights_of_samples_count_for_the_targets_and_not_for_the_teacher(distill):
+    """Samples of weight 0 teach nothing but what the teacher says of them."""
+    data, results = tiny.data(), []
+    for last in (0.0, 1.0):
+        weights = np.where(np.arange(data.samples) < data.samples // 2, 1, last).astype(np.float32)
+        model = perturbed("softmax")
+        settings = CompressSettings(epochs=1, finetune_batch=64, distill=distill)
+        retrain(model, tiny.trained(), dataclasses.replace(data, w_train=weights), settings, task=tiny.task())
+        results.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    gap = np.abs(results[0] - results[1]).max()
+    assert gap < 1e-4 if distill == 1 else gap > 1e-3
+
+
+def test_loss_is_the_weighted_sum_of_both():
+    data, losses = tiny.data(), {}
+    for distill in (0.0, 0.25, 1.0):
+        model = perturbed("softmax")
+        settings = CompressSettings(epochs=1, finetune_batch=512, finetune_rate=1e-12, distill=distill)
+        losses[distill] = retrain(model, tiny.trained(), data, settings, task=tiny.task())["val_loss"][0]
+    assert losses[0.25] == pytest.approx(0.75 * losses[0.0] + 0.25 * losses[1.0], rel=1e-4)
+
+
 def without_test_part():
     """Data on which any use of the test part would fail."""
     return dataclasses.replace(tiny.data(), x_test=None, y_test=None)
