@@ -62,6 +62,9 @@ JOBS = {
 }
 
 
+flags.DEFINE_list("networks", list(JOBS), "Which of them.")
+
+
 class Batches(keras.utils.PyDataset):
     """Shuffled batches, flipped and shifted by up to four pixels."""
 
@@ -179,8 +182,8 @@ def main(_: list[str]) -> None:
     """Train one network after the other, and write each row."""
     out, data, rows = pathlib.Path(FLAGS.out), images(), []
     out.mkdir(parents=True, exist_ok=True)
-    for name, job in JOBS.items():
-        rows.append(row(name, job, data, out))
+    for name in FLAGS.networks:
+        rows.append(row(name, JOBS[name], data, out))
         logging.info("%s", rows[-1])
         (out / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
 
