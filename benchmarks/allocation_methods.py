@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from _untrained import chosen_rows, test_part
 from absl import app, flags
 
 import tf_structprune as sp
@@ -29,12 +30,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("model", None, "A classifier, as NAME=FILE.keras; again for several.", required=True)
 flags.DEFINE_multi_string("data", None, "x_train, x_test, y_test of a model, as NAME=FILE.npz.", required=True)
 flags.DEFINE_string("out", "benchmarks/results/allocation_methods", "Results without suffix.")
-flags.DEFINE_list("budgets", ["macs=0.75", "macs=0.5"], "Budgets, as KIND=FRACTION.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the images and the search.")
 flags.DEFINE_float("floor", 0.25, "Share of its maps that each group keeps.")
-flags.DEFINE_integer("images", 1000, "Training images that all is decided by.")
-flags.DEFINE_integer("tested", None, "Test images; all by default.")
-flags.DEFINE_string("beside", "", "What else ran on the machine, for the table.")
 
 
 @dataclass(frozen=True)
@@ -83,15 +79,11 @@ class Case:
     def of(cls, name: str, model: str, data: str) -> "Case":
         """The case of two files."""
         with np.load(data) as arrays:
-            x, x_test, y_test = (arrays[key] for key in ("x_train", "x_test", "y_test"))
-        some = slice(FLAGS.tested)
-        pair = x_test[some].astype(np.float32), y_test[some]
-        return cls(name, load_model(model), x, check_validation(pair, as_score("mcr"), 500))
+            return cls(name, load_model(model), arrays["x_train"], test_part(arrays))
 
     def images(self, seed: int) -> Validation:
         """Training images of a seed, with the classes that the model gives them."""
-        size = min(FLAGS.images, len(self.x))
-        chosen = np.random.default_rng(seed).choice(len(self.x), size, replace=False)
+        chosen = chosen_rows(len(self.x), seed)
         seen = check_validation((self.x[chosen].astype(np.float32), None), as_score("mcr"), 500)
         given = np.asarray(seen.outputs_of(self.model))
         classes = given.argmax(axis=1) if given.shape[1] > 1 else (given[:, 0] > 0.5).astype(np.int64)

@@ -20,6 +20,7 @@ from absl import app, flags
 import tflite_export as te
 from benchmarks.networks import ds_cnn
 from benchmarks.speech import log_mel, parts_of
+from tflite_export.compress import Batches
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("fsdd", None, "Spoken digits as load.py writes them: x_*, int16 at 8 kHz.", required=True)
@@ -52,8 +53,6 @@ def data_of(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def trained(model: keras.Model, data: dict[str, Any], seed: int, epochs: int) -> keras.Model:
     """A network trained from scratch as `compress` retrains: Adam, the rate falling as a cosine, masked in places."""
-    from tflite_export.compress._train import Batches
-
     batches = Batches(data["train"], BATCH, MASKS, seed)
     rate = keras.optimizers.schedules.CosineDecay(RATE, epochs * len(batches))
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", jit_compile=False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from _untrained import chosen_rows, test_part
 from absl import app, flags
 
 import tf_structprune as sp
@@ -28,11 +29,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A classifier as .keras.", required=True)
 flags.DEFINE_string("data", None, "x_train, y_train, x_test, y_test as .npz.", required=True)
 flags.DEFINE_string("out", "benchmarks/results/reconstruction", "Results without suffix.")
-flags.DEFINE_list("budgets", ["macs=0.75", "macs=0.5"], "Budgets, as KIND=FRACTION.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the images, for the last way; the others see those of the first.")
-flags.DEFINE_integer("images", 1000, "Training images that all is decided by.")
-flags.DEFINE_integer("tested", None, "Test images; all by default.")
-flags.DEFINE_string("beside", "", "What else ran on the machine, for the table.")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ WAYS = (
 def images(seed: int, labels: bool) -> Validation:
     """Training images of a seed, with labels or without."""
     data = np.load(FLAGS.data)
-    chosen = np.random.default_rng(seed).choice(len(data["x_train"]), FLAGS.images, replace=False)
+    chosen = chosen_rows(len(data["x_train"]), seed)
     x, y = data["x_train"][chosen].astype(np.float32), data["y_train"][chosen].ravel()
     return check_validation((x, y if labels else None), as_score("mcr" if labels else "kl"), 500)
 
@@ -127,9 +123,7 @@ def table(rows: list[dict], dense: float) -> str:
 def main(_: list[str]) -> None:
     """Measure and write both results."""
     dense, data = load_model(FLAGS.model), np.load(FLAGS.data)
-    tested = slice(FLAGS.tested)
-    pair = data["x_test"][tested].astype(np.float32), data["y_test"][tested].ravel()
-    test = check_validation(pair, as_score("mcr"), 500)
+    test = test_part(data)
     whole, rows, out = 1 + test.of(dense), [], pathlib.Path(FLAGS.out)
     for budget in map(sp.Budget.parse, FLAGS.budgets):
         for way in WAYS:

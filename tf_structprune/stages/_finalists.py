@@ -48,14 +48,13 @@ class Finalists:
         scores = []
         try:
             for masks in ordered:
+                handle.model.set_weights(weights)
                 handle.set_masks(masks)
                 reconstruct(handle, validation.x, seed=seed)
                 scores.append(validation.of(handle.model))
-                handle.set_masks(present)
-                handle.model.set_weights(weights)
         finally:
-            handle.set_masks(present)
             handle.model.set_weights(weights)
+            handle.set_masks(present)
         told = ", ".join(validation.score.metric.text(score) for score in scores)
         logging.info("The best candidates by prediction, solved: %s", told)
         return ordered[int(np.argmax(scores))]

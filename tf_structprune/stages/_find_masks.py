@@ -95,16 +95,17 @@ def find_masks(
         metric = validation.score.metric
     try:
         with _Told(f"search {name} masks, {told}", verbose, metric) as far:
-            best = Finalists(finalists)
+            best = Finalists(finalists) if predicted and finalists > 1 else None
 
             def score(candidates: tuple[MaskSet, ...]) -> list[float]:
                 values: list[float] = scorer.score(candidates, on_samples=far.samples).values.tolist()
                 far.scored(values)
-                best.hear(candidates, values)
+                if best is not None:
+                    best.hear(candidates, values)
                 return values
 
             found = find(search, space, score, importance=importance, seed=seed, enough=enough)
-            if predicted and finalists > 1:
+            if best is not None:
                 found = replace(found, masks=best.winner(handle, validation, seed=seed))
         if not predicted and len(found.scores) > 1:
             _tell_if_blind(validation, found.score)

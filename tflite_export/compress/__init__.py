@@ -37,5 +37,6 @@ from tflite_export.compress._sources import load_data as load_data
 from tflite_export.compress._stages import Done as Done
 from tflite_export.compress._stages import run_job as run_job
 from tflite_export.compress._steps import StepFigures as StepFigures
+from tflite_export.compress._train import Batches as Batches
 from tflite_export.compress._train import retrain as retrain
 from tflite_export.compress._work import RefusedError as RefusedError
