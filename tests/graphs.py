@@ -81,7 +81,7 @@ def _graph(made_up, positions, count):
             positions=size,
             inputs=len(layer.reads),
             outputs=len(layer.makes),
-            output_positions=4,
+            pixels=4,
             prunable=name not in kept,
             reason="it is kept" if name in kept else "",
             groups=layer.groups,

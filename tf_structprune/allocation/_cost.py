@@ -129,7 +129,7 @@ class _Maps:
 
 def _mac_terms(layer: PrunableLayer, maps: _Maps) -> Iterable[_Term]:
     for size, read, made in _kernels(layer, maps):
-        yield size * layer.output_positions, read, made, _WHOLE
+        yield size * layer.pixels, read, made, _WHOLE
 
 
 def _byte_terms(layer: PrunableLayer, maps: _Maps, weight_bits: int) -> Iterable[_Term]:

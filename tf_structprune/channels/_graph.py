@@ -123,7 +123,8 @@ class PrunableLayer:
         positions: weights of one kernel, the slice of an (input, output) pair of maps.
         inputs: number of input maps.
         outputs: number of output maps.
-        output_positions: pixels of the output maps, over all calls of the layer; open sizes count as 1.
+        pixels: places that the kernel is applied at, over all calls of the layer: the pixels of the output maps, of a
+            transposed convolution those of the input maps; open sizes count as 1.
         prunable: whether its weights may be masked and count towards the sparsity.
         reason: why not, empty if prunable.
         groups: convolution groups; output maps read the input maps of their own group only.
@@ -137,7 +138,7 @@ class PrunableLayer:
     positions: int
     inputs: int
     outputs: int
-    output_positions: int
+    pixels: int
     prunable: bool
     reason: str = ""
     groups: int = 1
@@ -166,7 +167,7 @@ class PrunableLayer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference of one sample."""
-        return (self.weights + self.other_weights * self.inputs) * self.output_positions
+        return (self.weights + self.other_weights * self.inputs) * self.pixels
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tf_structprune.graph._rules import Flow, core_layer, kind_of, mixed_axes, s
 from tf_structprune.graph._tracing import BY_DESIGN, Barrier, Layout, Record, Tracing, made_shape
 
 Layouts = list[Layout]
+_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _UNPRUNED = "Change that, or leave its channels unpruned"
 
 
@@ -90,7 +91,7 @@ def _produce(state: Tracing, call: LayerCall, inputs: Layouts) -> Layouts:
     _choose(state, call, outputs)
     _block_mixed(state, call, made)
     state.records.setdefault(call.name, Record((source,), (made,), maps, outputs, positions))
-    _add_layer(state, call, made, positions)
+    _add_layer(state, call, source if isinstance(inner, _TRANSPOSED) else made, positions)
     return [made]
 
 
@@ -122,11 +123,18 @@ def _block_mixed(state: Tracing, call: LayerCall, layout: Layout) -> None:
         state.atoms.hold(layout.atoms, reason, "Use an activation that treats each channel alone")
 
 
-def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1) -> None:
-    """Count the layer among those with weights; a further call adds its pixels."""
-    pixels = math.prod(size or 1 for axis, size in enumerate(made.shape) if axis not in (0, made.axis))
+def _add_layer(state: Tracing, call: LayerCall, applied: Layout, positions: int = 1) -> None:
+    """Count the layer among those with weights; a further call adds its pixels.
+
+    Args:
+        state: what was found so far.
+        call: of the layer.
+        applied: the maps at each of whose pixels the kernel is applied.
+        positions: input features that one input map stands for.
+    """
+    pixels = math.prod(size or 1 for axis, size in enumerate(applied.shape) if axis not in (0, applied.axis))
     known = state.layers.get(call.name)
-    pixels += known.output_positions if known is not None else 0
+    pixels += known.pixels if known is not None else 0
     inner, view = core_layer(call.layer), kernel_view(call.layer, positions)
     part = getattr(inner, "depthwise_kernel", None)
     reason = state.kept.get(call.name, "")
@@ -137,7 +145,7 @@ def _add_layer(state: Tracing, call: LayerCall, made: Layout, positions: int = 1
         positions=view.positions,
         inputs=view.inputs,
         outputs=view.outputs,
-        output_positions=pixels,
+        pixels=pixels,
         prunable=not reason,
         reason=reason,
         groups=view.groups,

@@ -48,7 +48,7 @@ def allocated(draw):
 @given(allocated())
 def test_macs_are_those_of_the_layers_that_are_left(case):
     graph, kept, keep = case
-    expected = sum(weights_left(graph, layer, keep) * layer.output_positions for layer in graph.layers)
+    expected = sum(weights_left(graph, layer, keep) * layer.pixels for layer in graph.layers)
     assert count_of(graph)(kept) == expected
 
 

@@ -139,7 +139,7 @@ def test_nested_model_called_twice_has_calls_of_its_own():
     (sum_,) = (call for call in found if call.name == "sum")
     assert set(sum_.inputs) < {call.output for call in two}
     layer = trace(model).layer("block/one")
-    assert layer.output_positions == 3 * 36
+    assert layer.pixels == 3 * 36
 
 
 def test_later_calls_of_a_shared_layer_have_their_node():
@@ -276,7 +276,7 @@ def test_open_sizes_are_inferred_inside_nested_models(sequential):
         nested = keras.Model(inputs, x, name="block")
     inputs, x = stem(shape=(12, 10, 2))
     graph = trace(keras.Model(inputs, head(nested(x))))
-    assert {layer.name: layer.output_positions for layer in graph.layers} == {
+    assert {layer.name: layer.pixels for layer in graph.layers} == {
         "stem": 120,
         "block/one": 6 * 5,
         "block/two": 5 * 4,
@@ -292,7 +292,7 @@ def test_calls_of_one_nested_model_on_two_sizes_have_their_own_shapes():
     model = keras.Model(inputs, head(_L.Add()([deep(x), _L.UpSampling2D(2)(small)])))
     shapes = {call.output_shapes[0] for call in list_calls(model).calls if call.name == "block/deep/one"}
     assert shapes == {(None, 6, 6, 5), (None, 3, 3, 5)}
-    assert trace(model).layer("block/deep/one").output_positions == 36 + 9
+    assert trace(model).layer("block/deep/one").pixels == 36 + 9
 
 
 def test_open_sizes_of_the_whole_model_stay_open():

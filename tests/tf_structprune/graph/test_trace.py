@@ -216,7 +216,7 @@ def test_open_input_size_does_not_matter():
     x = zoo.conv(zoo.conv(inputs, 4, name="a"), 5, name="b")
     graph = trace(keras.Model(inputs, _L.Dense(2, name="head")(_L.GlobalAveragePooling2D()(x))))
     assert set(members(graph)) == {"b"}
-    assert graph.layer("b").output_positions == 1
+    assert graph.layer("b").pixels == 1
 
 
 def test_shared_layer_read_before_it_is_listed_traces():
@@ -226,7 +226,7 @@ def test_shared_layer_read_before_it_is_listed_traces():
     y = shared(zoo.conv(x, 2, name="between"))
     graph = trace(keras.Model(inputs, _L.Dense(2)(_L.GlobalAveragePooling2D()(y))))
     assert reasons(graph)["between"] == "it comes from the input"  # shared reads the input in its other call
-    assert graph.layer("shared").output_positions == 2 * 64
+    assert graph.layer("shared").pixels == 2 * 64
 
 
 def test_graph_prints_groups_and_reasons():
