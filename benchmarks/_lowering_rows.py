@@ -16,7 +16,7 @@ import tflite_export as te
 from benchmarks.networks import kept_macs, kept_weights
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, INTRA_KERNEL, KERNEL, Granularity, stage_shares
 from tflite_export.quantize import Quantize, convert
-from tflite_export.runtime import make_interpreter
+from tflite_export.runtime import litert_latencies_us
 
 METHODS = {
     "feature maps": (FEATURE_MAP,),
@@ -224,7 +224,7 @@ def _timed(files: Mapping[str, Mapping[str, bytes]], runs: int) -> dict[str, dic
 def _refusal(file: bytes) -> str:
     """Why LiteRT cannot run another tool's file; empty if it can."""
     try:
-        make_interpreter(file)
+        litert_latencies_us([te.file.open_file(file)], threads=1, warmup=0, runs=1)
     except ValueError as error:
         return str(error)
     return ""

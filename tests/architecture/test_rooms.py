@@ -34,6 +34,7 @@ ROOMS = {
     ),
     "tflite_export": (
         "kernels",
+        "child",
         "file",
         "runtime",
         "quantize",
@@ -49,6 +50,8 @@ NUMPY_ONLY = {
     "tf_structprune": ("channels", "masks", "search", "allocation", "schedule", "fixed_point", "reconstruct"),
     "tflite_export": ("kernels",),
 }
+NATIVE = ("ai_edge_litert.interpreter", "tflite_micro.python", "tensorflow.lite")  # code that may end the process
+CHILDREN = ("child/_process.py", "runtime/_tflm_process.py")  # scripts that run in processes of their own
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 
@@ -129,6 +132,41 @@ def place_of(path):
 def test_file_keeps_the_rules(path):
     package, room, door = place_of(path)
     assert violations(path.read_text(), package, room, door=door) == []
+
+
+def native_code(source):
+    """Imports and uses of code that may end the process, by name."""
+    tree = ast.parse(source)
+    names = [name for node in ast.walk(tree) for name in _imported(node)]
+    names += [f"tensorflow.{node.attr}" for node in ast.walk(tree) if _is_of_tensorflow(node)]
+    return [name for name in names if name.startswith(NATIVE)]
+
+
+def _is_of_tensorflow(node):
+    return (
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("tf", "tensorflow")
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_native_code_that_may_crash_runs_in_processes_of_its_own(path):
+    allowed = (
+        path.relative_to(ROOT / "tflite_export").as_posix() in CHILDREN if "tflite_export" in path.parts else False
+    )
+    assert allowed or native_code(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import tensorflow as tf\ntf.lite.TFLiteConverter",
+        "from tensorflow.lite.python import lite",
+        "def f():\n  from ai_edge_litert.interpreter import Interpreter",
+        "from tflite_micro.python.tflite_micro import runtime",
+    ],
+)
+def test_native_code_is_found(source):
+    assert len(native_code(source)) == 1
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,19 +1,14 @@
 """What times `.tflite` files: a value that is given to whoever decides by latency."""
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tflite_export.file import TFLiteFile
-from tflite_export.runtime import make_interpreter
-
-_INPUT_SEED = 0
-_ORDER_SEED = 0
+from tflite_export.runtime import litert_latencies_us
 
 
 class Device(Protocol):
@@ -63,39 +58,8 @@ class Host:
         """See `Device`; inputs are random."""
         if runs < 1:
             raise ValueError(f"runs must be at least 1. Received: runs={runs}. Use 100 for a steady median.")
-        calls = [_prepared_call(file, self.threads) for file in files]
-        latencies = np.zeros((len(calls), runs))
-        rng = np.random.default_rng(_ORDER_SEED)
-        for round_ in range(-self.warmup, runs):
-            for index in rng.permutation(len(calls)):
-                calls[index]()
-                start = time.perf_counter_ns()
-                calls[index]()
-                elapsed = time.perf_counter_ns() - start
-                if round_ >= 0:
-                    latencies[index, round_] = elapsed / 1000
-        return latencies
+        return litert_latencies_us(files, threads=self.threads, warmup=self.warmup, runs=runs)
 
 
 HOST = Host()
 """This machine, one thread."""
-
-
-def _prepared_call(file: TFLiteFile, threads: int) -> Callable[[], None]:
-    """A call that runs one inference and nothing else, on inputs that are no special case."""
-    interpreter = make_interpreter(file, threads=threads)
-    rng = np.random.default_rng(_INPUT_SEED)
-    for tensor in interpreter.get_input_details():
-        interpreter.set_tensor(tensor["index"], _random_input(tensor, rng))
-    invoke: Callable[[], None] = interpreter.invoke
-    return invoke
-
-
-def _random_input(tensor: dict[str, Any], rng: np.random.Generator) -> NDArray[Any]:
-    dtype = np.dtype(tensor["dtype"])
-    shape = tuple(int(size) for size in tensor["shape"])
-    if dtype in (np.int8, np.uint8):
-        # Every bit pattern is a value.
-        return np.frombuffer(rng.bytes(math.prod(shape)), dtype).reshape(shape)
-    # Wider integers may be indices: 0, what the cast makes of these, is in every range.
-    return rng.random(shape).astype(dtype)

@@ -15,6 +15,7 @@ from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
 from tf_structprune.task import Samples, Validation
 from tflite_export.bench import HOST, Device, multiplications_section
+from tflite_export.child import prepare_native
 from tflite_export.compress._allocate import with_first_convolution
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import epoch_rows, write_history
@@ -148,6 +149,7 @@ def compress_into(
 
 
 def _compressed(job: Job, folder: Path) -> CompressReport:
+    prepare_native()
     logging.info("Task: %s", job.task)
     if job.settings.idle:
         logging.warning("%s", job.settings.idle)

@@ -184,13 +184,23 @@ def _tensor(tensor: Any, buffers: list[Any]) -> TensorDescription:
     )
 
 
-def _operator(operator: Any, codes: list[Any], tensors: tuple[TensorDescription, ...]) -> OperatorDescription:
+def operator_name(operator: Any, codes: list[Any]) -> str:
+    """Name of an operator, as the schema or, of a custom one, the file has it.
+
+    Args:
+        operator: of a parsed file.
+        codes: the codes of the file.
+    """
     code = codes[operator.opcodeIndex]
     # Codes above 126 do not fit the deprecated byte; whichever is larger counts.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = _BUILTINS.get(number, f"BUILTIN_{number}")
     if number == schema.BuiltinOperator.CUSTOM:
-        name = (code.customCode or b"").decode(errors="replace")
+        return str((code.customCode or b"").decode(errors="replace"))
+    return str(_BUILTINS.get(number, f"BUILTIN_{number}"))
+
+
+def _operator(operator: Any, codes: list[Any], tensors: tuple[TensorDescription, ...]) -> OperatorDescription:
+    name = operator_name(operator, codes)
     inputs = tuple(int(i) for i in _items(operator.inputs))
     outputs = tuple(int(i) for i in _items(operator.outputs))
     count = _MACS.get(name)

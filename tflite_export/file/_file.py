@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from tflite_export.child import NativeError, native
 from tflite_export.file._constants import constant_values
 from tflite_export.file._describe import ModelDescription, describe
 from tflite_export.file._scores import last_squashing, without_softmax
@@ -43,11 +43,9 @@ class TFLiteFile:
             )
         try:
             # LiteRT verifies every offset in C++; only then is it safe to walk the file in Python.
-            Interpreter(
-                model_content=self.data,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-        except (ValueError, RuntimeError) as error:
+            with native() as ask:
+                ask("check", self.data)
+        except NativeError as error:
             raise ValueError(
                 f"{self.name}: damaged or truncated TFLite model. Received: {len(self.data)} bytes; "
                 f"LiteRT says: {str(error).strip()}. {_REMEDY}"

@@ -2,18 +2,21 @@
 
 import contextlib
 import gc
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import keras
+import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from tf_structprune.task import Samples, output_names
-from tflite_export.file import TFLiteFile, identifiers, order_ends
+from tflite_export.child import CrashError, NativeError, native, prepare_native
+from tflite_export.file import TFLiteFile, identifiers, operator_that, order_ends
 from tflite_export.quantize._float32 import call_model, float32_model
 from tflite_export.quantize._quiet import quiet
 from tflite_export.quantize._samples import check_samples, model_inputs_of
@@ -26,12 +29,7 @@ and output included; "dynamic" has int8 weights and "float16" halved ones, and b
 FORMATS = get_args(Quantize)
 CALIBRATED = ("int8", "int16x8")  # formats whose signals have ranges
 
-_SIGNALS = {"int8": tf.int8, "int16x8": tf.int16}
-_OPERATORS = {
-    "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-    "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-}
-_UNSUPPORTED = re.compile(r"error: '(tf\.\w+)' op is neither")
+_UNSUPPORTED = re.compile(r"'(tf\.\w+)' op is neither")
 
 
 def convert(model: keras.Model, *, quantize: Quantize = "none", representative_data: Any = None) -> bytes:
@@ -118,26 +116,30 @@ def _collected() -> Iterator[None]:
 
 
 def _converted(model: keras.Model, samples: Samples | None, quantize: Quantize) -> bytes:
+    prepare_native()
     names = _Names.of(model)
-    with quiet():
-        module = _serving_module(model, names)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
-        if samples is not None:
-            converter.representative_dataset = lambda: _batches_of_one(samples, names)
-            converter.target_spec.supported_ops = [_OPERATORS[quantize]]
-        if quantize != "none":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantize in CALIBRATED:
-            converter.inference_input_type = converter.inference_output_type = _SIGNALS[quantize]
+    with tempfile.TemporaryDirectory() as folder:
+        saved = os.path.join(folder, "saved_model")
+        with quiet():
+            _save(model, names, saved)
+        paths = _written(samples, names, folder) if samples is not None else {}
         try:
-            return _in_order(bytes(converter.convert()), names)
-        except Exception as error:  # the converter's own class, RuntimeError and ValueError, by phase
+            with native() as ask:
+                data: bytes = ask("convert", saved, quantize, paths)
+        except NativeError as error:
             raise ValueError(
                 f"Model '{model.name}': TFLite's builtin operators cannot express it. Received: "
-                f"{_reason(error)}. Replace the layer that needs it."
+                f"{_reason(error, saved, paths)}. Replace the layer that needs it."
             ) from error
+    return _in_order(data, names)
+
+
+def _written(samples: Samples, names: "_Names", folder: str) -> dict[str, str]:
+    """Files of the samples by the names of the inputs, which the converter reads one by one."""
+    paths = {name: os.path.join(folder, f"{name}.npy") for name in names.inputs}
+    for path, array in zip(paths.values(), samples.arrays, strict=True):
+        np.save(path, array)
+    return paths
 
 
 @dataclass(frozen=True)
@@ -167,26 +169,30 @@ class _Names:
         return len(self.inputs) > 1 or len(self.outputs) > 1
 
 
-def _serving_module(model: keras.Model, names: _Names) -> tf.Module:
-    """The model's inference at batch size 1, which TFLM needs, with the variables that it reads."""
+def _save(model: keras.Model, names: _Names, folder: str) -> None:
+    """Writes a SavedModel of the inference at batch size 1, which TFLM needs.
+
+    Raises:
+        ValueError: the model reads something that TensorFlow cannot save.
+    """
     wanted = zip(model_inputs_of(model), names.inputs, strict=True)
     signature = [tf.TensorSpec((1, *each.shape), each.dtype, name=name) for each, name in wanted]
     module = tf.Module()
     module.serve = tf.function(lambda *samples: _called(model, samples, names), input_signature=signature)
-    # Without these references the converter takes the weights for variables that change.
-    module.variables_read = [variable.value for variable in model.variables]
-    return module
+    function = module.serve.get_concrete_function()
+    module.variables_read = list(function.variables)  # those of layers, and of others that a Lambda found by itself
+    try:
+        tf.saved_model.save(module, folder, signatures={"serving_default": function})
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"Model '{model.name}': TensorFlow cannot save what it computes. Received: "
+            f"{str(error).strip().partition(chr(10))[0]} Make what a Lambda reads an attribute of a layer."
+        ) from error
 
 
 def _called(model: keras.Model, samples: tuple[Any, ...], names: _Names) -> Any:
     outputs = call_model(model, samples)
     return dict(zip(names.outputs, outputs, strict=True)) if names.outputs else outputs[0]
-
-
-def _batches_of_one(samples: Samples, names: _Names) -> Iterator[dict[str, NDArray[Any]] | list[NDArray[Any]]]:
-    for index in range(len(samples)):
-        arrays = samples[index : index + 1].arrays
-        yield dict(zip(names.inputs, arrays, strict=True)) if len(arrays) > 1 else list(arrays)
 
 
 def _in_order(data: bytes, names: _Names) -> bytes:
@@ -196,7 +202,33 @@ def _in_order(data: bytes, names: _Names) -> bytes:
     return TFLiteFile(data).edited(partial(order_ends, inputs=names.inputs, outputs=names.outputs)).data
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: NativeError, saved: str, samples: dict[str, str]) -> str:
     """The operators that the converter named, or its first line; the rest is a dump of the graph."""
+    if isinstance(error, CrashError):
+        return f"the converter {error}{_where_it_died(saved, samples)}"
     operators = sorted(set(_UNSUPPORTED.findall(str(error))))
-    return ", ".join(operators) or str(error).strip().partition("\n")[0] or type(error).__name__
+    return ", ".join(operators) or str(error).strip().partition("\n")[0] or error.kind
+
+
+def _where_it_died(saved: str, samples: dict[str, str]) -> str:
+    """At which operator a crash happened that ended the process, where it was in a run of the float file."""
+    if not samples:
+        return ""
+    try:
+        with native() as ask:
+            file = TFLiteFile(ask("convert", saved, "none", {}))
+    except NativeError:
+        return ""
+    operator = operator_that(lambda part: _crashes(part, list(samples.values())), file)
+    return f" while it measured the ranges of signals, at {operator}" if operator else ""
+
+
+def _crashes(file: TFLiteFile, samples: list[str]) -> bool:
+    try:
+        with native() as ask:
+            ask("calibrate", file.data, samples)
+    except CrashError:
+        return True
+    except NativeError:
+        return False
+    return False

@@ -1,12 +1,14 @@
 """Runs a model in LiteRT, with XNNPACK or with the reference kernels."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
 
-from tflite_export.file import TFLiteFile, TFLiteModel, open_file
+from tflite_export.child import CrashError, NativeError, native
+from tflite_export.file import TFLiteFile, TFLiteModel, open_file, operator_that
 from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs
 
 Kernels = Literal["xnnpack", "reference"]
@@ -15,56 +17,9 @@ Kernels = Literal["xnnpack", "reference"]
 _BATCH = 64  # samples that are converted at once
 _NO_RANGE = 1e-8  # of a scale: TensorFlow's converter makes 2e-6 / 255 of a signal that is always zero
 _RESOLVERS = {
-    "xnnpack": OpResolverType.BUILTIN,
-    "reference": OpResolverType.BUILTIN_REF,
+    "xnnpack": "BUILTIN",
+    "reference": "BUILTIN_REF",
 }
-
-
-def make_interpreter(model: TFLiteModel, *, kernels: Kernels = "xnnpack", threads: int = 1) -> Interpreter:
-    """Makes a LiteRT interpreter with its tensors allocated.
-
-    Args:
-        model: path of the file, or its bytes.
-        kernels: "xnnpack" or "reference".
-        threads: number of CPU threads, 1 or more.
-
-    Returns:
-        The interpreter, ready for `set_tensor` and `invoke`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a wrong argument, a damaged file, or a model that LiteRT cannot run.
-    """
-    if kernels not in _RESOLVERS:
-        raise ValueError(f"kernels must be one of {sorted(_RESOLVERS)}. Received: kernels={kernels!r}.")
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1. Received: threads={threads}. Use 1 for one core.")
-    file = open_file(model)
-    try:
-        interpreter = Interpreter(
-            model_content=file.data, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
-        )
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{file.name}: LiteRT cannot run the model with {kernels} kernels: {str(error).strip()}. {_remedy(file)}"
-        ) from error
-    return interpreter
-
-
-def _remedy(file: TFLiteFile) -> str:
-    """What to do about a file that LiteRT does not take."""
-    makers = {index: operator.name for operator in file.description.operators for index in operator.outputs}
-    for index, signal in enumerate(file.description.tensors):
-        is_signal = signal.dtype == "int8" and not signal.constant and signal.scales
-        if is_signal and max(signal.scales) <= _NO_RANGE:
-            told = signal.name or makers.get(index, "input")
-            return (
-                f"The signal '{told}' is zero for all representative samples, for which int8 has no scale: "
-                "give samples as the model will see them, take the dead layer out, or export with "
-                "quantize=FixedPoint(8, 8)."
-            )
-    return "Use only TFLite builtin operators."
 
 
 def run_litert(
@@ -88,18 +43,81 @@ def run_litert(
         FileNotFoundError: there is no such file.
         ValueError: damaged file, other inputs than the model's, samples of another shape, wrong argument.
     """
+    if kernels not in _RESOLVERS:
+        raise ValueError(f"kernels must be one of {sorted(_RESOLVERS)}. Received: kernels={kernels!r}.")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1. Received: threads={threads}. Use 1 for one core.")
     file = open_file(model)
     batches = batches_of_inputs(inputs, file.description, _BATCH, real=real)
     first = next(batches)  # refuses what does not fit
-    interpreter = make_interpreter(file, kernels=kernels, threads=threads)
-    sources = [each["index"] for each in interpreter.get_input_details()]
-    targets = [each["index"] for each in interpreter.get_output_details()]
-    outputs: list[list[Any]] = [[] for _ in targets]
-    for samples in itertools.chain([first], batches):
-        for index in range(len(samples)):
-            for source, array in zip(sources, samples.arrays, strict=True):
-                interpreter.set_tensor(source, array[index : index + 1])
-            interpreter.invoke()
-            for rows, target in zip(outputs, targets, strict=True):
-                rows.append(interpreter.get_tensor(target)[0])
-    return as_outputs([np.stack(rows) for rows in outputs])
+    parts: list[list[NDArray[Any]]] = []
+    try:
+        with native() as ask:
+            ask("load", file.data, _RESOLVERS[kernels], threads)
+            parts.extend(ask("run", samples.arrays) for samples in itertools.chain([first], batches))
+    except NativeError as error:
+        raise ValueError(_told(error, file, kernels, first.arrays)) from error
+    return as_outputs([np.concatenate(rows) for rows in zip(*parts, strict=True)])
+
+
+def litert_latencies_us(files: Sequence[TFLiteFile], *, threads: int, warmup: int, runs: int) -> NDArray[np.float64]:
+    """Times files in turns, with XNNPACK and random inputs.
+
+    Args:
+        files: what to run.
+        threads: number of CPU threads, 1 or more.
+        warmup: number of untimed rounds before the timed ones.
+        runs: number of timed rounds.
+
+    Returns:
+        Microseconds, shape (files, runs).
+
+    Raises:
+        ValueError: a file that LiteRT cannot run.
+    """
+    try:
+        with native() as ask:
+            found: NDArray[np.float64] = ask("latencies_us", [file.data for file in files], threads, warmup, runs)
+    except NativeError as error:
+        for file in files:
+            zeros = [np.zeros(tensor.shape, tensor.dtype) for tensor in file.description.inputs]
+            if (alone := _refusal(file, "BUILTIN", zeros)) is not None:
+                raise ValueError(_told(alone, file, "xnnpack", zeros)) from error
+        raise ValueError(f"LiteRT cannot time {len(files)} models in turns: {error}. Time fewer at once.") from error
+    return found
+
+
+def _refusal(file: TFLiteFile, resolver: str, arrays: Sequence[NDArray[Any]]) -> NativeError | None:
+    """What keeps LiteRT from running one sample, or ends its process; None if it runs."""
+    try:
+        with native() as ask:
+            ask("load", file.data, resolver, 1)
+            ask("run", [array[:1] for array in arrays])
+    except NativeError as error:
+        return error
+    return None
+
+
+def _told(error: NativeError, file: TFLiteFile, kernels: Kernels, arrays: Sequence[NDArray[Any]]) -> str:
+    """A message that says what went wrong, and what to do; of a crash, at which operator."""
+    where = f"{file.name}: LiteRT cannot run the model with {kernels} kernels"
+    if not isinstance(error, CrashError):
+        return f"{where}: {str(error).strip()}. {_remedy(file)}"
+    resolver = _RESOLVERS[kernels]
+    operator = operator_that(lambda part: isinstance(_refusal(part, resolver, arrays), CrashError), file)
+    return f"{where}: it {error}{f', at {operator}' if operator else ''}. Replace the layer that makes this operator."
+
+
+def _remedy(file: TFLiteFile) -> str:
+    """What to do about a file that LiteRT does not take."""
+    makers = {index: operator.name for operator in file.description.operators for index in operator.outputs}
+    for index, signal in enumerate(file.description.tensors):
+        is_signal = signal.dtype == "int8" and not signal.constant and signal.scales
+        if is_signal and max(signal.scales) <= _NO_RANGE:
+            told = signal.name or makers.get(index, "input")
+            return (
+                f"The signal '{told}' is zero for all representative samples, for which int8 has no scale: "
+                "give samples as the model will see them, take the dead layer out, or export with "
+                "quantize=FixedPoint(8, 8)."
+            )
+    return "Use only TFLite builtin operators."

@@ -7,14 +7,15 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_structprune.task import Samples
-from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file
-from tflite_export.runtime._samples import Outputs, as_outputs, check_ends, model_inputs
+from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file, operator_that
+from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs, check_ends
 
 _PROCESS = Path(__file__).with_name("_tflm_process.py")
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
@@ -30,12 +31,13 @@ def tflm_available() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def run_tflm(model: TFLiteModel, inputs: Any) -> Outputs:
+def run_tflm(model: TFLiteModel, inputs: Any, *, real: bool = False) -> Outputs:
     """Runs a model in TFLite Micro, one sample after the other.
 
     Args:
         model: path of the file, or its bytes; inputs of batch 1.
         inputs: samples, as for `run_litert`.
+        real: whether integers of the model's dtype are real numbers too, such as the bytes of images.
 
     Returns:
         `(n, *output shape)` raw outputs, as of `run_litert`.
@@ -45,7 +47,7 @@ def run_tflm(model: TFLiteModel, inputs: Any) -> Outputs:
         FileNotFoundError: there is no such file.
         ValueError: damaged file, wrong samples, or an operator that TFLite Micro lacks.
     """
-    outputs, _ = _run(open_file(model), inputs)
+    outputs, _ = _run(open_file(model), inputs, real=real)
     return outputs
 
 
@@ -85,12 +87,11 @@ def _check_installed() -> None:
         )
 
 
-def _run(file: TFLiteFile, inputs: Any) -> tuple[Outputs, int]:
+def _run(file: TFLiteFile, inputs: Any, *, real: bool = False) -> tuple[Outputs, int]:
     _check_installed()
-    samples = model_inputs(inputs, file.description)
+    samples = next(batches_of_inputs(inputs, file.description, real=real))
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        (directory / "model.tflite").write_bytes(file.data)
         np.savez(directory / "inputs.npz", *samples.arrays)
         log = _run_with_growing_arena(directory, file)
         found = _ARENA_TOTAL.search(log)
@@ -123,20 +124,33 @@ def _arena_guess(description: ModelDescription) -> int:
 
 def _run_with_growing_arena(directory: Path, file: TFLiteFile) -> str:
     """What the child process wrote to stderr in the first arena that was large enough."""
-    guess, outputs = _arena_guess(file.description), len(file.description.outputs)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    guess = _arena_guess(file.description)
     for growth in _ARENA_GROWTH:
-        command = [sys.executable, str(_PROCESS), str(directory), str(guess * growth), str(outputs)]
-        child = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+        child = _child(directory, file, guess * growth)
         if child.returncode == 0:
             return child.stderr
         # A small arena ends in an error, or in a crash; a larger one cures both, but no missing kernel.
         if _NO_KERNEL in child.stderr:
             break
+    reason = _reason(child.stderr)
+    if child.returncode < 0 and (operator := operator_that(partial(_dies, directory, guess * growth), file)):
+        reason = f"{reason}, at {operator}"
     raise ValueError(
         f"{file.name}: TFLite Micro cannot run the model (exit status {child.returncode}, arena "
-        f"{guess * growth} bytes): {_reason(child.stderr)}. Use operators and types that TFLM has."
+        f"{guess * growth} bytes): {reason}. Use operators and types that TFLM has."
     )
+
+
+def _child(directory: Path, file: TFLiteFile, arena: int) -> subprocess.CompletedProcess[str]:
+    (directory / "model.tflite").write_bytes(file.data)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, str(_PROCESS), str(directory), str(arena), str(len(file.description.outputs))]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+
+
+def _dies(directory: Path, arena: int, file: TFLiteFile) -> bool:
+    """Whether TFLite Micro's process is killed by the first operators of a file."""
+    return _child(directory, file, arena).returncode < 0
 
 
 def _reason(log: str) -> str:

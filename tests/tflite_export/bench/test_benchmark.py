@@ -1,3 +1,4 @@
+import contextlib
 from types import SimpleNamespace
 
 import keras
@@ -5,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflite_export.bench import Host, _benchmark, _device, benchmark, benchmark_together
+from tflite_export.bench import Host, _benchmark, benchmark, benchmark_together
+from tflite_export.child import _process
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, tflm_available
+from tflite_export.runtime import _litert, arena_bytes, tflm_available
 
 
 def network(width):
@@ -33,8 +35,10 @@ def files(tmp_path_factory):
 def clock(monkeypatch):
     """Replaces the clock: a file takes as many microseconds as it has bytes; gives the sizes as the files run."""
     ran = []
-    monkeypatch.setattr(_device, "time", SimpleNamespace(perf_counter_ns=lambda: 1000 * sum(ran)))
-    monkeypatch.setattr(_device, "_prepared_call", lambda file, threads: lambda: ran.append(len(file.data)))
+    monkeypatch.setattr(_process, "time", SimpleNamespace(perf_counter_ns=lambda: 1000 * sum(ran)))
+    monkeypatch.setattr(_process, "_prepared_call", lambda data, threads: lambda: ran.append(len(data)))
+    here = contextlib.nullcontext(lambda name, *arguments: getattr(_process, name)(*arguments))
+    monkeypatch.setattr(_litert, "native", lambda: here)
     return ran
 
 

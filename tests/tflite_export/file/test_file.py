@@ -2,12 +2,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_export.file import TFLiteFile, memory_table, open_file, slim
-from tflite_export.runtime import make_interpreter, run_litert, run_reference
+from tflite_export.runtime import run_litert, run_reference
 from tflite_export.write import micro_bundle
 
 READERS = {
     "open_file": open_file,
-    "make_interpreter": make_interpreter,
     "run_litert": lambda model: run_litert(model, [[0.0]]),
 }
 

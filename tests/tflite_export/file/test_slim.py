@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from tests.tflite_export.runtime import int8_models
 from tflite_export.bench import estimate_npu
 from tflite_export.file import TFLiteFile, memory_table, slim, slim_with_names
 from tflite_export.quantize import convert
-from tflite_export.runtime import make_interpreter, run_litert, run_reference, run_tflm, tflm_available
+from tflite_export.runtime import run_litert, run_reference, run_tflm, tflm_available
 
 X = int8_models.images(20)
 networks = pytest.mark.parametrize("name", int8_models.NETWORKS)
@@ -64,9 +65,15 @@ def test_reference_computes_a_slim_file(edit):
     np.testing.assert_array_equal(run_reference(file.edited(edit), X), run_reference(file, X))
 
 
+def interpreter_of(file):
+    interpreter = Interpreter(model_content=file.data)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
 def delegated(file):
     """Operators that run in XNNPACK: a delegate's node stands for those that it took."""
-    return [op["op_name"] for op in make_interpreter(file)._get_ops_details()].count("DELEGATE")
+    return [op["op_name"] for op in interpreter_of(file)._get_ops_details()].count("DELEGATE")
 
 
 @pytest.mark.every(2)
@@ -104,7 +111,7 @@ def test_ends_and_signature_may_keep_their_names():
     ends = [tensor.name for tensor in (*before.inputs, *before.outputs)]
     assert [tensor.name for tensor in (*after.inputs, *after.outputs)] == ends and all(ends)
     assert {tensor.name for tensor in after.tensors} - set(ends) == {""}
-    runner = make_interpreter(named).get_signature_runner()
+    runner = interpreter_of(named).get_signature_runner()
     (name,) = runner.get_input_details()
     integers = np.random.default_rng(0).integers(-128, 128, (1, *X.shape[1:])).astype(np.int8)
     (scores,) = runner(**{name: integers}).values()

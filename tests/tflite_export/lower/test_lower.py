@@ -16,7 +16,7 @@ from tf_structprune.masks import MaskSet, positions_kept
 from tflite_export.file import open_file
 from tflite_export.lower import LoweredConv2D, _lower, lower, reorder, side_by_side
 from tflite_export.quantize import convert
-from tflite_export.runtime import arena_bytes, make_interpreter, run_litert, run_tflm
+from tflite_export.runtime import arena_bytes, run_litert, run_tflm
 
 _L = keras.layers
 TOLERANCE = 1e-5
@@ -261,11 +261,8 @@ def test_tflite_uses_standard_operators_and_agrees():
     assert {operator.name for operator in open_file(file).description.operators} <= {
         "CONV_2D", "PAD", "SLICE", "STRIDED_SLICE", "CONCATENATION", "MEAN", "FULLY_CONNECTED",
     }  # fmt: skip
-    interpreter = make_interpreter(file)
     x = zoo.batch(1, shape=SIZE)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    output = run_litert(file, x)
     np.testing.assert_allclose(output, zoo.outputs_of(masked, x)[0], atol=1e-5)
 
 

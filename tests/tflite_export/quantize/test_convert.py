@@ -128,6 +128,40 @@ def test_operator_outside_the_builtins_is_named():
         convert(model)
 
 
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_variables_and_layers_that_a_lambda_found_by_itself_are_converted(quantize):
+    factors = tf.Variable(np.float32([2, -3]))
+    dense = keras.layers.Dense(2)
+    dense.build((None, 2))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: dense(x * factors))], name="closure")
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    file = open_file(convert(model, quantize=quantize, representative_data=x))
+    expected = np.asarray(model(x))
+    (found,) = real_outputs(run_litert(file, x), file.description)
+    np.testing.assert_allclose(found, expected, atol=(1e-6 if quantize == "none" else 0.05) * np.abs(expected).max())
+
+
+class Applied:
+    """A function that hides what it reads."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def get_config(self):
+        return {}
+
+    def __call__(self, x):
+        return self.function(tf.cast(x, tf.int64))
+
+
+def test_what_tensorflow_cannot_save_is_refused_in_one_line():
+    words = tf.lookup.KeyValueTensorInitializer([0, 1], [5.0, 6.0], tf.int64, tf.float32)
+    look_up = tf.lookup.StaticHashTable(words, 0.0).lookup
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(Applied(look_up))], name="m")
+    with pytest.raises(ValueError, match=r"Model 'm': TensorFlow cannot save what it computes. Received: Tried to .*"):
+        convert(model)
+
+
 def test_another_backend_is_refused(build, monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(RuntimeError, match="Received: KERAS_BACKEND=jax. Save the model .*KERAS_BACKEND=tensorflow"):

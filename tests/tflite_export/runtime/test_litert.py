@@ -4,7 +4,7 @@ import pytest
 
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
-from tflite_export.runtime import dequantize, make_interpreter, quantize, run_litert
+from tflite_export.runtime import dequantize, quantize, run_litert
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
@@ -34,12 +34,12 @@ def test_run_litert_runs_each_sample_alone(int8_file, samples):
 
 def test_unknown_kernels_are_refused(float_file):
     with pytest.raises(ValueError, match=r"kernels must be one of \['reference', 'xnnpack'\]. Received: kernels='gpu'"):
-        make_interpreter(float_file, kernels="gpu")
+        run_litert(float_file, [], kernels="gpu")
 
 
 def test_zero_threads_are_refused(float_file):
     with pytest.raises(ValueError, match="threads must be at least 1. Received: threads=0"):
-        make_interpreter(float_file, threads=0)
+        run_litert(float_file, [], threads=0)
 
 
 def test_signal_that_is_always_zero_is_named_with_what_helps():
@@ -51,4 +51,4 @@ def test_signal_that_is_always_zero_is_named_with_what_helps():
     samples = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
     data = convert(model, representative_data=samples, quantize="int8")
     with pytest.raises(ValueError, match=r"The signal '.*dead.*' is zero for all representative samples.*FixedPoint"):
-        make_interpreter(data)
+        run_litert(data, samples)

@@ -1,0 +1,39 @@
+"""The first operators of a file, which tell the one that ends the process that runs it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tflite_export.file._describe import operator_name
+from tflite_export.file._file import TFLiteFile
+
+
+def operator_that(ends: Callable[[TFLiteFile], bool], file: TFLiteFile) -> str:
+    """The operator at which something that runs a file ends.
+
+    Args:
+        ends: whether it ends at the last operator of a file or before it; asked for about log2 of the operators.
+        file: a file at which it ends.
+
+    Returns:
+        Place, name and output as a message tells them; empty where the file without its ends does not end it.
+    """
+    (graph, *_) = file.parsed.subgraphs
+    low, high = 0, len(graph.operators)
+    if not high or not ends(file.edited(partial(_first, count=high))):
+        return ""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if ends(file.edited(partial(_first, count=middle))) else (middle, high)
+    operator = graph.operators[high - 1]
+    names = [graph.tensors[index].name for index in operator.outputs]
+    made = f" ({names[0].decode(errors='replace')})" if names and names[0] else ""
+    return f"operator {high} of {len(graph.operators)}, {operator_name(operator, file.parsed.operatorCodes)}{made}"
+
+
+def _first(model: Any, count: int) -> None:
+    """Edit of a file: it ends behind its first operators and gives what the last of them makes."""
+    graph = model.subgraphs[0]
+    graph.operators = graph.operators[:count]
+    graph.outputs = list(graph.operators[-1].outputs)
+    model.signatureDefs = []
