@@ -28,6 +28,7 @@ from tflite_export.file import TFLiteFile
 from tflite_export.lower import LoweredModel, LowerPlan
 from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import CALIBRATED, Quantize, check_samples, convert, float_form
+from tflite_export.runtime import tflm_available
 from tflite_export.verify import verify
 from tflite_export.write import micro_bundle, staged_directory
 
@@ -161,6 +162,8 @@ def write_source(
     figures, reason = _figures(plain, float_file, files, settings)
     second = reduced if files is None else core.int8
     micro = micro and reason is None
+    if files is not None and micro and tflm_available():
+        files.alike_in_tflm(core, checked)
     verification = verify(
         plain,
         float_file.file,

@@ -1,5 +1,6 @@
 """The integer files of an export, written, compared value by value, and chosen from for a microcontroller."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from tflite_export.file import (
     slim_with_names,
 )
 from tflite_export.quantize import Quantize, convert, fixed_point_files
-from tflite_export.runtime import Kernels, as_list, real_outputs, run_litert, run_tflm, tflm_available
+from tflite_export.runtime import Kernels, Outputs, as_list, real_outputs, run_litert, run_tflm, tflm_available
 from tflite_export.verify import WIDE_STEPS, ExactAgreement, VerificationError, verify_exact
 
 _LUT_BITS = 3  # an int4 tensor is as small for longer words
@@ -78,20 +79,37 @@ class IntegerFiles:
             lut=None if self.lut is None else written(self.lut.path, _ended(self.lut.file, io)),
         )
 
+    def alike_in_tflm(self, own: Self, samples: Samples) -> None:
+        """Holds TFLite Micro to the numbers that it gives for the files with integers at their ends.
+
+        Args:
+            own: those files.
+            samples: real samples.
+
+        Raises:
+            VerificationError: they differ.
+        """
+        few = samples[:_END_SAMPLES]
+        for each, made in zip((own.int8, own.int4, own.lut), (self.int8, self.int4, self.lut), strict=True):
+            if each is not None and made is not None and made.file != each.file:
+                _check_alike(made.path, made.file, each.file, "TFLite Micro", partial(run_tflm, inputs=few, real=True))
+
 
 def _with_ends(each: Written, io: EndType, samples: Samples) -> Written:
     file = _ended(each.file, io)
     for kernels in get_args(Kernels):
-        found, wanted = (
-            real_outputs(run_litert(made, samples, kernels=kernels, real=True), made.description)
-            for made in (file, each.file)
-        )
-        if not all(map(_alike, found, wanted, each.file.description.outputs)):
-            raise VerificationError(
-                f"{each.path.name} gives other numbers with {io} inputs and outputs. Received: {len(samples)} samples "
-                f"on LiteRT's {kernels} kernels. Report the model; use io='int8'."
-            )
+        run = partial(run_litert, inputs=samples, kernels=kernels, real=True)
+        _check_alike(each.path, file, each.file, f"LiteRT's {kernels} kernels", run)
     return written(each.path, file)
+
+
+def _check_alike(path: Path, made: TFLiteFile, own: TFLiteFile, runtime: str, run: Callable[..., Outputs]) -> None:
+    found, wanted = (real_outputs(run(file), file.description) for file in (made, own))
+    if not all(map(_alike, found, wanted, own.description.outputs)):
+        raise VerificationError(
+            f"{path.name} gives other numbers in {runtime} than with the integers of its own signals at its ends. "
+            f"Received: {made.description.inputs[0].dtype} inputs. Report the model; use io='int8'."
+        )
 
 
 def _alike(found: NDArray[Any], wanted: NDArray[Any], tensor: TensorDescription) -> bool:

@@ -1,5 +1,7 @@
 """Other number formats than int8, and what integer files take and give."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from tests.tflite_export.compress import tiny
 from tflite_export.compress import compress, file_score
 from tflite_export.export import ExportSettings, ExportSummary, export
 from tflite_export.file import open_file
-from tflite_export.runtime import dequantize, quantize, run_litert
+from tflite_export.runtime import dequantize, quantize, run_litert, run_tflm
+from tflite_export.verify import VerificationError
 
 _L = keras.layers
 
@@ -98,6 +101,17 @@ def test_files_of_other_ends_give_the_same_numbers(model, data, tmp_path, io, re
     settings = (tmp_path / "out" / "micro" / "model_settings.h").read_text()
     assert {"uint8": "std::uint8_t", "float32": "float"}[io] in settings
     assert summary.exact.keys() and summary.verification.tflm_steps == own.verification.tflm_steps
+
+
+def test_ends_that_tflite_micro_makes_other_numbers_of_are_refused(model, data, tmp_path, monkeypatch):
+    def other(file, inputs, **_):
+        outputs = run_tflm(file, inputs, real=True)
+        return outputs + np.ones_like(outputs) if open_file(file).description.inputs[0].dtype == "uint8" else outputs
+
+    monkeypatch.setattr(sys.modules["tflite_export.export._integer_files"], "run_tflm", other)
+    with pytest.raises(VerificationError, match="int8.tflite gives other numbers in TFLite Micro .* uint8 in"):
+        export(model, tmp_path / "out", representative_data=data, io="uint8")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_end_of_several_is_converted_and_tokens_stay(tmp_path):
