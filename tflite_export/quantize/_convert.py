@@ -55,7 +55,12 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
     check_backend()
     if quantize not in FORMATS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, FORMATS))}. Received: quantize={quantize!r}.")
-    model_inputs_of(model)
+    inputs = model_inputs_of(model)
+    if quantize == "int16x8" and (whole := [each.name for each in inputs if "int" in str(each.dtype)]):
+        raise ValueError(
+            "quantize='int16x8' takes no integers such as tokens: TensorFlow's converter asks for a range of them. "
+            f"Received: inputs {', '.join(map(repr, whole))} of model '{model.name}'. Use quantize='int8'."
+        )
     samples = None
     if quantize in CALIBRATED:
         if representative_data is None:

@@ -173,6 +173,12 @@ def test_unknown_format_is_refused(build):
         convert(build(), quantize="int4")
 
 
+def test_tokens_with_signals_of_16_bits_are_refused():
+    words = keras.Sequential([keras.Input((5,), dtype="int32", name="words"), keras.layers.Embedding(9, 2)], name="m")
+    with pytest.raises(ValueError, match="takes no integers .* Received: inputs .words. of model .m.\\. Use quantize"):
+        convert(words, quantize="int16x8", representative_data=np.ones((4, 5), np.int32))
+
+
 def test_int8_without_data_is_refused(build):
     with pytest.raises(ValueError, match="quantize='int8' needs representative_data. Received: None"):
         convert(build(), quantize="int8")
