@@ -122,10 +122,11 @@ class _Child:
         self._running: _Running | None = None
 
     def begin(self, *ahead: str) -> _Running:
-        """The running process, or a new one that imports this ahead."""
-        if self._running is None or self._running.owner != os.getpid():
-            self._running = _Running.begun(*ahead)
-        return self._running
+        """The running process, or a new one that imports this ahead: the old one may have been killed meanwhile."""
+        running = self._running
+        if running is None or running.owner != os.getpid() or running.process.poll() is not None:
+            running = self._running = _Running.begun(*ahead)
+        return running
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """The value of one of the functions of `_process`."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tf_structprune.task import Samples
 from tflite_export.bench import HOST
-from tflite_export.child import CrashError, NativeError, native
+from tflite_export.child import CrashError, NativeError, _child, native
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.quantize._convert import converted
@@ -71,6 +71,16 @@ def test_interrupt_leaves_no_answer_behind(remainder):
     finally:
         signal.signal(signal.SIGALRM, before)
     assert run_litert(remainder, [np.ones((1, 3), np.int32), np.full((1, 3), 2, np.int32)]).tolist() == [[2, 2, 2]]
+
+
+def test_process_that_was_killed_between_two_requests_is_begun_anew(remainder):
+    with native() as ask:
+        ask("check", remainder)
+        process = _child._CHILD.begin().process
+        process.kill()
+        process.wait()
+        ask("check", remainder)
+        assert _child._CHILD.begin().process.pid != process.pid
 
 
 def test_what_native_code_refuses_has_its_class_and_words():
