@@ -210,7 +210,10 @@ def main(_: list[str]) -> None:
         for seed in map(int, FLAGS.seeds):
             rows.append(row(name, data, seed))
             out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    note = "Test figures at the last epoch, every seed. Shares are of the dense network's; faster: int8 in LiteRT here."
+    note = (
+        "Test figures at the last epoch, every seed. Shares are of the dense network's; faster: int8 in LiteRT here. "
+        "The control has the epochs of both trainings in one."
+    )
     text = f"# Half the MACs of a U-Net and an autoencoder\n\n`python -m benchmarks.other_tasks`\n\n{note}\n\n"
     out.with_suffix(".md").write_text(f"{text}{table(rows)}\n")
 
