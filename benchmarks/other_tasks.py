@@ -5,8 +5,8 @@
 The U-Net finds discs, squares and the background in generated images of 48 x 48; its metric is the mean IoU. The
 autoencoder restores windows of five frames of 128 log-mel bands of spoken digits, as anomaly detection has it (DCASE
 2020, task 2; MLPerf Tiny); its metric is the mean squared error. A row a seed: the trained network, and what `compress`
-hands over, in float and in int8 on the test part, beside a network half as wide trained from scratch for as many epochs
-as both took together (the control).
+hands over, in float and in int8 on the test part, beside a narrower one of as many MACs from scratch, for as many
+epochs as both took together (the control).
 """
 
 import json
