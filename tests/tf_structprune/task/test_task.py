@@ -134,6 +134,7 @@ def test_maps_are_a_segmentation_or_a_regression(net, y, told):
     assert np.isfinite(task.score(targets, outputs))
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")  # of Keras's metric, on JAX
 def test_mean_iou_is_that_of_keras():
     task = task_of(of_maps(3, "softmax"), IMAGES, MAP)
     outputs = np.random.default_rng(4).random((20, 4, 5, 3)).astype(np.float32)
