@@ -15,6 +15,7 @@ import tf_structprune as sp
 import tflite_export as te
 from benchmarks.networks import kept_macs, kept_weights
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, INTRA_KERNEL, KERNEL, Granularity, stage_shares
+from tflite_export.file import open_file
 from tflite_export.quantize import Quantize, convert
 from tflite_export.runtime import litert_latencies_us
 
@@ -224,7 +225,7 @@ def _timed(files: Mapping[str, Mapping[str, bytes]], runs: int) -> dict[str, dic
 def _refusal(file: bytes) -> str:
     """Why LiteRT cannot run another tool's file; empty if it can."""
     try:
-        litert_latencies_us([te.file.open_file(file)], threads=1, warmup=0, runs=1)
+        litert_latencies_us([open_file(file)], threads=1, warmup=0, runs=1)
     except ValueError as error:
         return str(error)
     return ""

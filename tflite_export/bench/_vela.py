@@ -4,13 +4,13 @@ import csv
 import importlib.metadata
 import importlib.util
 import math
-import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflite_export.child import environment
 from tflite_export.file import TFLiteModel, open_file
 
 ACCELERATORS = (
@@ -110,11 +110,10 @@ def estimate_npu(model: TFLiteModel, *, accelerator: str = "ethos-u55-128") -> N
 
 def _run_vela(directory: Path, accelerator: str) -> None:
     command = [sys.executable, "-m", "ethosu.vela", "model.tflite", "--accelerator-config", accelerator]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         child = subprocess.run(
             [*command, "--output-dir", "."],
-            cwd=directory, env=environment, timeout=_TIMEOUT_S,
+            cwd=directory, env=environment(), timeout=_TIMEOUT_S,
             capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:

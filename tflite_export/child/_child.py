@@ -39,6 +39,11 @@ class CrashError(NativeError):
         super().__init__("CrashError", text)
 
 
+def environment() -> dict[str, str]:
+    """Variables of a process that finds the modules that this one finds."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 @dataclass
 class _Running:
     """A process that answers requests.
@@ -66,18 +71,14 @@ class _Running:
         Args:
             ahead: what it imports before the first request, see `_process`.
         """
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "",  # the converter has no use for memory of a GPU
-        }
         log = tempfile.TemporaryFile()  # noqa: SIM115  it is read when the process has died
         process = subprocess.Popen(
             [sys.executable, "-P", str(_PROCESS), *ahead],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment,
+            # The converter has no use for memory of a GPU.
+            env=environment() | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,  # Ctrl-C is for this process, which ends that one
         )
         return cls(process, cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout), log, os.getpid())
@@ -168,6 +169,21 @@ def native() -> Iterator[Callable[..., Any]]:
     """
     with _CHILD.lock:
         yield _CHILD.ask
+
+
+def refusal(*requests: tuple[Any, ...]) -> NativeError | None:
+    """What keeps native code from answering requests, or ends its process; None if all are answered.
+
+    Args:
+        *requests: each the name of a function of `_process` and its arguments.
+    """
+    try:
+        with native() as ask:
+            for request in requests:
+                ask(*request)
+    except NativeError as error:
+        return error
+    return None
 
 
 def prepare_native() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_structprune.task import Samples, output_names
-from tflite_export.child import CrashError, NativeError, native, prepare_native
+from tflite_export.child import CrashError, NativeError, native, prepare_native, refusal
 from tflite_export.file import TFLiteFile, identifiers, operator_that, order_ends
 from tflite_export.quantize._float32 import call_model, float32_model
 from tflite_export.quantize._quiet import quiet
@@ -224,16 +224,6 @@ def _where_it_died(saved: str, samples: dict[str, str]) -> str:
             file = TFLiteFile(ask("convert", saved, "none", {}))
     except NativeError:
         return ""
-    operator = operator_that(lambda part: _crashes(part, list(samples.values())), file)
+    paths = list(samples.values())
+    operator = operator_that(lambda part: isinstance(refusal(("calibrate", part.data, paths)), CrashError), file)
     return f" while it measured the ranges of signals, at {operator}" if operator else ""
-
-
-def _crashes(file: TFLiteFile, samples: list[str]) -> bool:
-    try:
-        with native() as ask:
-            ask("calibrate", file.data, samples)
-    except CrashError:
-        return True
-    except NativeError:
-        return False
-    return False

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.child import CrashError, NativeError, native
+from tflite_export.child import CrashError, NativeError, native, refusal
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file, operator_that
 from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs
 
@@ -89,13 +89,7 @@ def litert_latencies_us(files: Sequence[TFLiteFile], *, threads: int, warmup: in
 
 def _refusal(file: TFLiteFile, resolver: str, arrays: Sequence[NDArray[Any]]) -> NativeError | None:
     """What keeps LiteRT from running one sample, or ends its process; None if it runs."""
-    try:
-        with native() as ask:
-            ask("load", file.data, resolver, 1)
-            ask("run", [array[:1] for array in arrays])
-    except NativeError as error:
-        return error
-    return None
+    return refusal(("load", file.data, resolver, 1), ("run", [array[:1] for array in arrays]))
 
 
 def _told(error: NativeError, file: TFLiteFile, kernels: Kernels, arrays: Sequence[NDArray[Any]]) -> str:

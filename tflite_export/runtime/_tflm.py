@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_structprune.task import Samples
+from tflite_export.child import environment
 from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file, operator_that
 from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs, check_ends
 
@@ -143,9 +143,8 @@ def _run_with_growing_arena(directory: Path, file: TFLiteFile) -> str:
 
 def _child(directory: Path, file: TFLiteFile, arena: int) -> subprocess.CompletedProcess[str]:
     (directory / "model.tflite").write_bytes(file.data)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, str(_PROCESS), str(directory), str(arena), str(len(file.description.outputs))]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
 
 
 def _dies(directory: Path, arena: int, file: TFLiteFile) -> bool:

@@ -42,8 +42,8 @@ def test_crash_names_the_operator_and_the_next_run_works(remainder, kernels):
     np.testing.assert_array_equal(run_litert(remainder, [sevens, fours], kernels=kernels), np.full((2, 3), 6))
 
 
-def test_times_of_a_file_that_crashes_name_its_operator(remainder):
-    # Random inputs of integers are zeros, and nothing has a remainder by zero.
+def test_file_that_cannot_be_timed_is_refused_with_its_operator(remainder):
+    # Random inputs of integers are zeros, and LiteRT refuses a remainder by zero.
     with pytest.raises(ValueError, match=r"LiteRT cannot run the model with xnnpack kernels: .*FLOOR_MOD"):
         HOST.latencies_us([open_file(remainder)], runs=1)
 

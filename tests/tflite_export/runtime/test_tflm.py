@@ -1,3 +1,5 @@
+import subprocess
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,19 @@ class TestInstalled:
         micro = run_tflm(int8_file, samples).astype(int)
         assert micro.shape == (len(samples), 5)
         assert np.abs(micro - run_litert(int8_file, samples, kernels="reference")).max() <= 1
+
+    @pytest.mark.parametrize("place", [1, 3, 4])
+    def test_crash_names_its_operator(self, int8_file, samples, monkeypatch, place):
+        """Of a process that is killed when it comes to the operator at a place."""
+
+        def child(directory, file, arena):
+            status = -11 if len(file.description.operators) >= place else 0
+            return subprocess.CompletedProcess([], status, "", "")
+
+        monkeypatch.setattr(_tflm, "_child", child)
+        name = open_file(int8_file).description.operators[place - 1].name
+        with pytest.raises(ValueError, match=rf"exit status -11.*, at operator {place} of \d, {name}"):
+            run_tflm(int8_file, samples)
 
     def test_run_tflm_runs_float_models(self, float_file, samples):
         expected = run_litert(float_file, samples, kernels="reference")
