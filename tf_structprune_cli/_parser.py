@@ -272,6 +272,7 @@ _READERS: dict[tuple[str, bool], tuple[Callable[[str], Any], str]] = {
     ("str", True): (str, ""),
     ("float", False): (float, ""),
     ("float | str", False): (_number_or_text, "T|N%"),
+    ("float", True): (_number_or_text, "RATE"),
     ("int", False): (int, "N"),
     ("int", True): (_count_or_word, "N"),
     ("tuple[str, ...]", False): (_names, "NAME[,NAME...]"),

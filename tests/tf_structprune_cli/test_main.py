@@ -386,7 +386,7 @@ def test_without_labels_the_run_has_the_task_that_is_told(compress, tmp_path):
 @pytest.mark.sweep
 def test_budget_is_told_in_summary_and_print(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(_job, "retrain", lambda *_, **__: {"loss": [0.5]})
-    options = "--budget macs=0.6 --search magnitude --tolerance 1 --epochs 1"
+    options = "--budget macs=0.6 --allocation greedy --search magnitude --tolerance 1 --epochs 1"
     status, out, _ = compress(*options.split())
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     (stage,) = summary["stages"]
@@ -661,7 +661,8 @@ def test_no_options_are_the_settings_by_default():
 def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
         --search=random --candidates=9 --finalists=2 --tolerance=0.1 --epochs=3 --finetune-batch=8
-        --finetune-rate=0.1 --distill=0.7 --augment=flip,shift --keep=a*,b --prune-first --round-to=8
+        --optimizer=muon --finetune-rate=auto --early-end --distill=0.7
+        --augment=flip,shift --keep=a*,b --prune-first --round-to=8
         --min-channels=2 --lower=none --target=micro --io=uint8 --names --micro=none --min-validation=7
         --executor=ray --workers=3 --weight-bits=4 --seed=5 --reconstruct=statistics"""
     settings = _main._settings(parsed(*options.split()))
@@ -678,7 +679,9 @@ def test_every_setting_has_an_option():
         tolerance=0.1,
         epochs=3,
         finetune_batch=8,
-        finetune_rate=0.1,
+        optimizer="muon",
+        finetune_rate="auto",
+        early_end=True,
         distill=0.7,
         augment=("flip", "shift"),
         keep=("a*", "b"),

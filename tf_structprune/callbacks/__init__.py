@@ -2,3 +2,4 @@
 
 from tf_structprune.callbacks._fixed_point_training import FixedPointTraining as FixedPointTraining
 from tf_structprune.callbacks._structured_pruning import StructuredPruning as StructuredPruning
+from tf_structprune.callbacks._student import student_of as student_of

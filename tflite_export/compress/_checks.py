@@ -1,5 +1,7 @@
 """What settings of a run may be; each refuses others with a ValueError."""
 
+import math
+
 from tf_structprune.masks import COLUMNS, IntraKernelStrided
 
 
@@ -40,4 +42,12 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(
             f"{name} must be in [{low}, {high}]. Received: {name}={value}. It is a fraction, not a percentage."
+        )
+
+
+def check_rate(name: str, value: float | str) -> None:
+    """A learning rate, or the word that leaves it open."""
+    if value != "auto" and (isinstance(value, str) or not 0 < value < math.inf):
+        raise ValueError(
+            f"{name} must be positive and finite. Received: {name}={value}. Use e.g. 0.001, or auto for a range test."
         )

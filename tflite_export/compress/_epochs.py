@@ -12,6 +12,8 @@ import numpy as np
 from tf_structprune.resume import State, StateFolder
 from tflite_export.compress._work import OF, Work, of_model
 
+_RATE, _ENDED = "rate", "ended"  # in a state: learning rate at the start, whether the training ended with that epoch
+
 
 @dataclass(frozen=True)
 class EpochFiles:
@@ -51,6 +53,21 @@ class EpochFiles:
             return cls(work.epochs(name), of)
         return cls(work.epochs(name), of, *found, other_rate=work.differs("finetune_rate"))
 
+    def last(self) -> State | None:
+        """The last epoch that was written in this run, None without.
+
+        Raises:
+            ValueError: its file is damaged.
+        """
+        epochs = [] if self.states is None else self.states.epochs()
+        return self.states.read(epochs[-1]) if self.states is not None and epochs else None
+
+    @property
+    def rate(self) -> float | None:
+        """The rate that was found for the epochs which are there; None where it is to be found."""
+        state = self.last() or (None if self.other_rate else self.state)
+        return None if state is None else state.values.get(_RATE)
+
     def more(self, epochs: int) -> int:
         """Epochs to train where so many are asked for in all: none where they were trained at that rate already."""
         if epochs > self.before:
@@ -72,28 +89,36 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         student: the model that is trained.
         optimizer: that trains it.
         files: where to write, and what to go on from.
+        rate: learning rate at the start, which is written too.
     """
 
-    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, files: EpochFiles) -> None:
+    def __init__(
+        self, student: keras.Model, optimizer: keras.optimizers.Optimizer, files: EpochFiles, *, rate: float
+    ) -> None:
         super().__init__()
+        self.rate = rate
         self.student, self.optimizer, self.files, self.states = student, optimizer, files, files.states
         self.figures: dict[str, list[float]] = {}
+        self._ended = False
 
-    def restore(self) -> int:
+    def restore(self, epochs: int) -> int:
         """Bring back the last epoch that was written; the optimizer must be built.
 
         Of a run that was refused the weights come back, and the optimizer begins anew.
 
+        Args:
+            epochs: after which the training ends.
+
         Returns:
-            The epoch to go on with, 0 when nothing was written.
+            The epoch to go on with, 0 when nothing was written; the end if the training ended early.
 
         Raises:
             ValueError: what was written is damaged or belongs to another run.
         """
-        epochs = [] if self.states is None else self.states.epochs()
-        if self.states is not None and epochs:
-            self._take(self.states.read(epochs[-1]), self._variables())
-            return epochs[-1]
+        state = self.files.last()
+        if state is not None and self.states is not None:
+            self._take(state, self._variables())
+            return epochs if state.values.get(_ENDED) else self.states.epochs()[-1]
         if self.files.state is None:
             return 0
         self._take(self.files.state, self._held())
@@ -112,12 +137,14 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         """Write the epoch down."""
         for name, value in (logs or {}).items():
             self.figures.setdefault(name, []).append(float(value))
+        self._ended = bool(self.model.stop_training)
         self._write(epoch + 1)
 
     def _write(self, epoch: int) -> None:
         if self.states is not None:
             arrays = {str(index): _array(variable) for index, variable in enumerate(self._variables())}
-            self.states.write(epoch, State({"figures": self.figures, OF: self.files.of}, arrays))
+            told = {"figures": self.figures, OF: self.files.of, _RATE: self.rate, _ENDED: self._ended}
+            self.states.write(epoch, State(told, arrays))
 
     def _variables(self) -> list[Any]:
         """All that an epoch begins with: the model's and the optimizer's."""

@@ -18,6 +18,7 @@ from tf_structprune.stages import Begun, StageReport, find_masks, reconstruct
 from tf_structprune.task import count_of, take
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
+from tflite_export.compress._early_end import EarlyEnd
 from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._work import of_model
@@ -119,8 +120,8 @@ class PruneStage:
         reconstruct(masked, take(job.data.x_train, np.sort(chosen)), mode=settings.reconstruct, seed=settings.seed)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
-        """None: masks hold by themselves."""
-        return ()
+        """What ends the retraining early; masks hold by themselves."""
+        return (EarlyEnd(self.job.judge),) if self.job.settings.early_end else ()
 
     def end(self, present: Present, model: keras.Model) -> Present:
         """The shrunk model."""

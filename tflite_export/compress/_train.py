@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.layers import copy_model
@@ -14,6 +15,8 @@ from tf_structprune.task import Task, count_of, in_output_structure, take
 from tflite_export.compress._augment import Change, change_of, value_range
 from tflite_export.compress._data import Data
 from tflite_export.compress._epochs import NO_FILES, EpochFiles, KeptEpochs
+from tflite_export.compress._optimizer import optimizer_of
+from tflite_export.compress._rate import LEAST, range_test
 from tflite_export.compress._settings import CompressSettings
 
 
@@ -28,7 +31,7 @@ def retrain(
     verbose: int = 0,
     files: EpochFiles = NO_FILES,
 ) -> dict[str, list[float]]:
-    """Train with Adam, the learning rate falling as a cosine to zero; the model is changed.
+    """Train, the learning rate falling as a cosine to zero; the model is changed.
 
     Args:
         model: a model of the task, masked or not.
@@ -48,26 +51,43 @@ def retrain(
     given = (data.x_train, data.y_train) if data.w_train is None else (data.x_train, data.y_train, data.w_train)
     batches = Batches(given, length.batch, settings.augment, settings.seed)
     more = files.more(length.epochs)
-    rate = keras.optimizers.schedules.CosineDecay(settings.finetune_rate, max(1, more) * length.steps)
-    trained, optimizer = model, keras.optimizers.Adam(rate)
+    epochs = files.before + more
+    trained = model
     if settings.distill > 0:
         trained = _Taught(model, copy_model(teacher), task.teacher_loss, settings.distill)
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
-    trained.compile(optimizer, **_compiled(model, task), jit_compile=False)
+    compiled = {**_compiled(model, task), "jit_compile": False}
+    optimizer = optimizer_of(settings.optimizer, model)
+    rate = _rate(settings, files, more, partial(range_test, trained, batches, optimizer, **compiled))
+    falling = keras.optimizers.schedules.CosineDecay(rate, max(1, more) * length.steps)
+    trained.compile(optimizer(falling), **compiled)
     validation = (data.x_val, data.y_val)
     trained.optimizer.build(trained.trainable_variables)
-    kept = KeptEpochs(model, trained.optimizer, files)
+    kept = KeptEpochs(model, trained.optimizer, files, rate=rate)
     trained.fit(
         batches,
-        initial_epoch=kept.restore(),
-        epochs=files.before + more,
+        initial_epoch=kept.restore(epochs),
+        epochs=epochs,
         shuffle=False,  # the batches are shuffled as they are; Keras would draw from a state that is not kept
         validation_data=validation,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin), *callbacks, kept],
         verbose=verbose,
     )
     return kept.figures
+
+
+def _rate(settings: CompressSettings, files: EpochFiles, epochs: int, tested: Callable[[], float]) -> float:
+    """The learning rate at the start: as it is set, as it was found before, or by a test."""
+    if not isinstance(settings.finetune_rate, str):
+        return settings.finetune_rate
+    if not epochs:
+        return LEAST
+    found = files.rate
+    if found is None:
+        found = tested()
+        logging.info("Range test: a learning rate of %.3g.", found)
+    return found
 
 
 class _Taught(keras.Model):  # type: ignore[misc]  # Keras is untyped

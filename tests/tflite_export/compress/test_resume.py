@@ -17,7 +17,7 @@ from tests.marks import HANG_SECONDS
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
 from tflite_export.bench import HOST, Host
-from tflite_export.compress import CompressSettings, _job, _prune_stage, _run, compress, retrain
+from tflite_export.compress import CompressSettings, RefusedError, _job, _prune_stage, _run, _train, compress, retrain
 from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._work import Work, fingerprint, open_work
 
@@ -108,6 +108,37 @@ def test_retraining_goes_on_with_the_next_epoch(retrained, tmp_path, monkeypatch
     for name, values in figures.items():
         assert again[name] == pytest.approx(values, abs=1e-5)
     assert states.epochs() == [3]
+
+
+def test_a_rate_that_was_found_is_not_looked_for_again(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, finetune_rate="auto", epochs=2)
+    given = (tiny.trained(), tiny.data(), settings)
+    states = StateFolder(tmp_path / "epochs", {}, keep=1)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stop_writing(patch, 1)
+        retrain(with_dropout(), *given, task=tiny.task(), files=EpochFiles(states))
+    monkeypatch.setattr(_train, "range_test", lambda *_, **__: pytest.fail("tested again"))
+    found = states.read(1).values["rate"]
+    model = with_dropout()
+    retrain(model, *given, task=tiny.task(), files=EpochFiles(states))
+    assert float(model.optimizer._learning_rate(0)) == pytest.approx(found)
+    assert states.read(2).values["rate"] == found
+
+
+def test_a_retraining_that_ended_early_does_not_go_on(tmp_path):
+    settings = dataclasses.replace(SETTINGS, granularity=("feature_map",), early_end=True, tolerance=1.0)
+    work = Work(tmp_path, {"run": 1})
+    done = tiny.run(tiny.trained(), tiny.data(), settings, work=work)
+    assert [row["epoch"] for row in done.history] == [1]
+    check_same(tiny.run(tiny.trained(), tiny.data(), settings, work=work), done)
+
+
+def test_a_retraining_does_not_end_before_half_of_the_tolerance_is_left():
+    lost = {"sparsity": 0.8, "reconstruct": "none", "search": "random", "finetune_rate": 1e-7}
+    settings = dataclasses.replace(SETTINGS, granularity=("feature_map",), early_end=True, tolerance=0.01, epochs=2)
+    with pytest.raises(RefusedError) as refused:
+        tiny.run(tiny.trained(), tiny.data(), dataclasses.replace(settings, **lost))
+    assert refused.value.reached.epochs == 2
 
 
 @pytest.fixture(scope="module")

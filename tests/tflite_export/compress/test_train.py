@@ -1,6 +1,7 @@
 """Batches, the teacher's loss, and retraining."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tests.tflite_export.compress import tiny
 from tflite_export.compress import CompressSettings, retrain
+from tflite_export.compress._rate import LEAST, STEPS, chosen_rate, range_test
 from tflite_export.compress._train import Batches
 
 AUGMENTS = {"none": (), "flip": ("flip",), "shift": ("shift",), "both": ("flip", "shift")}
@@ -215,3 +217,43 @@ def test_retraining_lets_the_rate_fall_to_zero():
 
 def test_batches_are_a_keras_data_set():
     assert isinstance(numbered(10), keras.utils.PyDataset)
+
+
+FALLING = [2 - step / 40 for step in range(60)]
+RATES = np.geomspace(LEAST, 1, STEPS)
+
+
+@pytest.mark.parametrize(
+    "losses, step",
+    [
+        (FALLING + [0.5 + (step - 60) / 5 for step in range(60, 90)], 59),
+        ([*FALLING, math.nan], 59),
+        ([*FALLING, 1e9], 59),
+        ([1.0, 1.1, 1.2], 0),
+        ([math.nan], 0),
+    ],
+    ids=["rises", "not a number", "explodes", "never falls", "nothing to see"],
+)
+def test_the_rate_is_that_beyond_which_the_loss_rises(losses, step):
+    found = chosen_rate(losses, RATES)
+    assert RATES[step] <= found <= RATES[min(step + 3, STEPS - 1)]
+
+
+def test_a_range_test_leaves_the_model_as_it_was():
+    model = perturbed("softmax")
+    before = model.get_weights()
+    compiled = {"loss": "sparse_categorical_crossentropy", "jit_compile": False}
+    data = tiny.data()
+    rates = [range_test(model, Batches((data.x_train, data.y_train), 32, (), 0), **compiled) for _ in range(2)]
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert rates[0] == pytest.approx(rates[1], rel=0.3)  # threads may add up in another order
+    assert 1e-4 < rates[0] < 0.3
+
+
+@pytest.mark.parametrize("distill", [0.0, 0.5])
+def test_retraining_at_a_rate_of_its_own_learns(distill):
+    model, data = perturbed("softmax"), tiny.data()
+    settings = CompressSettings(epochs=4, finetune_batch=32, finetune_rate="auto", distill=distill)
+    retrain(model, tiny.trained(), data, settings, task=tiny.task())
+    assert tiny.accuracy(model, data.x_val, data.y_val) > 0.9
