@@ -17,6 +17,7 @@ ROOMS = {
         "schedule",
         "fixed_point",
         "reconstruct",
+        "storage",
         "untrusted",
         "legacy",
         "graph",
@@ -47,7 +48,16 @@ ROOMS = {
     ),
 }
 NUMPY_ONLY = {
-    "tf_structprune": ("channels", "masks", "search", "allocation", "schedule", "fixed_point", "reconstruct"),
+    "tf_structprune": (
+        "channels",
+        "masks",
+        "search",
+        "allocation",
+        "schedule",
+        "fixed_point",
+        "reconstruct",
+        "storage",
+    ),
     "tflite_export": ("kernels",),
 }
 NATIVE = ("ai_edge_litert.interpreter", "tflite_micro.python", "tensorflow.lite")  # code that may end the process
