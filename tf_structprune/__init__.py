@@ -6,6 +6,7 @@ Keras 3, any backend; TensorFlow is not needed. `tflite_export` takes it from he
 from tf_structprune import fixed_point as fixed_point
 from tf_structprune import schedule as schedule
 from tf_structprune import search as search
+from tf_structprune import storage as storage
 from tf_structprune.allocation import Allocation as Allocation
 from tf_structprune.allocation import Budget as Budget
 from tf_structprune.channels import PrunableGraph as PrunableGraph

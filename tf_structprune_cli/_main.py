@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tf_structprune_cli._console import plain_console
 from tf_structprune_cli._parser import make_parser
+from tf_structprune_cli._storage import storage_table
 from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
 
 
@@ -226,6 +227,20 @@ def _inspect(arguments: argparse.Namespace) -> None:
     console = plain_console()
     console.print(table)
     console.print(str(graph))
+    if arguments.storage:
+        console.print(storage_table(model))
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from tf_structprune.storage import save
+
+    plain_console().print(str(save(arguments.model, arguments.out, overwrite=arguments.overwrite)))
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from tf_structprune.storage import load
+
+    plain_console().print(f"{load(arguments.file, arguments.out, overwrite=arguments.overwrite)}")
 
 
 def _what_may_go(graph: Any, layer: Any) -> str:
@@ -249,4 +264,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "compress": _compress,
     "inspect": _inspect,
     "sensitivity": _sensitivity,
+    "pack": _pack,
+    "unpack": _unpack,
 }

@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_compress(commands)
     _add_inspect(commands)
     _add_sensitivity(commands)
+    _add_pack(commands)
     return parser
 
 
@@ -162,6 +163,9 @@ def _add_inspect(commands: Any) -> None:
     for field in compress_fields():
         if field.name in ("keep", "keep_first"):
             _add_setting(inspect, field)
+    inspect.add_argument(
+        "--storage", action="store_true", help="also what the weights of each layer take in each format without loss"
+    )
     _add_told(inspect)
 
 
@@ -210,6 +214,25 @@ def _add_sensitivity(commands: Any) -> None:
     )
     add("--samples", type=int, default=2000, metavar="N", help="largest number of validation samples to score on")
     add("--seed", type=int, default=0, help="seed of the split and of the draw of samples")
+
+
+def _add_pack(commands: Any) -> None:
+    pack = commands.add_parser(
+        "pack",
+        help="a model in few bytes, without loss",
+        description="Write MODEL as a .sham file: weights in gaps and values under Huffman codes that layers share "
+        "where that is smaller, the rest by LZMA. A .tflite comes back byte for byte, a .keras of the same "
+        "configuration and weights. The file is unpacked once and compared before it is handed over.",
+    )
+    pack.add_argument("model", metavar="MODEL", help="a .keras or .tflite file")
+    unpack = commands.add_parser(
+        "unpack", help="the model that was packed", description="Write the model that FILE.sham holds."
+    )
+    unpack.add_argument("file", metavar="FILE.sham", help="a file from pack")
+    for command, told in ((pack, "file to write, .sham"), (unpack, "file to write, .keras or .tflite as was packed")):
+        command.add_argument("--out", required=True, metavar="FILE", help=f"{told}; it must not exist")
+        command.add_argument("--overwrite", action="store_true", help="replace a FILE that is there")
+        _add_told(command)
 
 
 def _add_model_and_data(parser: argparse.ArgumentParser) -> None:

@@ -548,6 +548,35 @@ def test_inspect_shows_what_was_asked_to_stay_or_go(files, capsys):
     assert "hidden was named in keep" in line
 
 
+def test_inspect_tells_what_weights_take_in_each_format(files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = inspect(capsys, files / "good.keras", "--storage")
+    assert status == 0
+    title, rows = out[out.index("Bytes of the weights") :], keras.models.load_model(files / "good.keras").weights
+    assert all(name in title for name in ("entropy", "csc", "sham", "gaps", "bound of gaps"))
+    for variable in rows:
+        shown = [line for line in title.splitlines() if line.startswith(f"│ {variable.path} ")]
+        assert len(shown) == (len(variable.shape) > 1)
+        if shown:
+            cells = [cell.strip().replace(",", "") for cell in shown[0].split("│")[3:-1]]
+            assert int(cells[0]) == 4 * np.prod(variable.shape)
+            assert int(cells[1]) <= int(cells[-2]) <= int(cells[-1])
+
+
+def test_pack_and_unpack(files, tmp_path, capsys):
+    packed, back = tmp_path / "m.sham", tmp_path / "back.keras"
+    assert main(["pack", str(files / "good.keras"), "--out", str(packed)]) == 0
+    told = capsys.readouterr().out.replace("\n", "")
+    assert told.startswith(f"{packed}: {packed.stat().st_size:,} bytes, ")
+    assert main(["unpack", str(packed), "--out", str(back)]) == 0
+    one, other = (keras.models.load_model(file) for file in (files / "good.keras", back))
+    for weight, again in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, again)
+    assert main(["unpack", str(packed), "--out", str(back)]) == 1
+    assert "back.keras exists. Received: overwrite=False." in " ".join(capsys.readouterr().err.split())
+    assert main(["unpack", str(packed), "--out", str(back), "--overwrite"]) == 0
+
+
 def test_inspect_names_a_layer_it_does_not_know(tmp_path, capsys):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(4, 3, name="stem")(inputs)

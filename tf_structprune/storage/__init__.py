@@ -1,5 +1,8 @@
 """Matrices in few bits and without loss: encode, decode, size, bound, and products on the stored form."""
 
+from tf_structprune.storage._archive import Packed as Packed
+from tf_structprune.storage._archive import load as load
+from tf_structprune.storage._archive import save as save
 from tf_structprune.storage._encoded import Encoded as Encoded
 from tf_structprune.storage._encoded import Facts as Facts
 from tf_structprune.storage._encoded import Format as Format

@@ -1,11 +1,13 @@
 """Bit strings: codewords one behind the other, the most significant bit first, in words of 32 bits."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 WORD_BITS = 32
+_CHUNK = 2**15  # codewords that are packed at once: their bits take 32 bytes each for a moment
 _SPARE_WORDS = 2  # behind the last one, so that a window of 64 bits can be read anywhere
 
 
@@ -24,24 +26,35 @@ def padded(bits: int) -> int:
     return -(-bits // WORD_BITS) * WORD_BITS
 
 
-def pack(codes: NDArray[np.uint64], lengths: NDArray[Any]) -> NDArray[np.uint32]:
+def pack(chunks: Iterable[tuple[NDArray[np.uint64], NDArray[Any]]]) -> NDArray[np.uint32]:
     """Codewords as one bit string.
 
     Args:
-        codes: shape (n,), each in its lowest bits.
-        lengths: bits of each, shape (n,), up to 64.
+        chunks: codewords, each in its lowest bits, and their lengths in bits, up to 64, shape (n,) each.
 
     Returns:
         Words; two of zeros are behind the last one.
     """
+    packed, rest = [], np.zeros(0, np.uint8)
+    for codes, lengths in chunks:
+        for first in range(0, len(codes), _CHUNK):
+            bits = np.concatenate([rest, _bits(codes[first : first + _CHUNK], lengths[first : first + _CHUNK])])
+            whole = len(bits) // 8 * 8
+            packed.append(np.packbits(bits[:whole]))
+            rest = bits[whole:]
+    packed.append(np.packbits(rest))
+    size = sum(map(len, packed))
+    packed.append(np.zeros(-size % 4 + 4 * _SPARE_WORDS, np.uint8))
+    return np.concatenate(packed).view(">u4").astype(np.uint32)
+
+
+def _bits(codes: NDArray[np.uint64], lengths: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bits of codewords one behind the other, one a byte."""
     sizes = np.asarray(lengths, np.int64)
     ends = np.cumsum(sizes)
-    total = int(ends[-1]) if len(ends) else 0
     owner = np.repeat(np.arange(len(sizes)), sizes)
-    place = (ends[owner] - 1 - np.arange(total)).astype(np.uint64)  # from the codeword's end
-    bits = np.zeros(padded(total) + _SPARE_WORDS * WORD_BITS, np.uint8)
-    bits[:total] = (codes[owner] >> place) & np.uint64(1)
-    return np.packbits(bits).view(">u4").astype(np.uint32)
+    place = (ends[owner] - 1 - np.arange(len(owner))).astype(np.uint64)  # from the codeword's end
+    return ((codes[owner] >> place) & np.uint64(1)).astype(np.uint8)
 
 
 def windows(words: NDArray[np.uint32], start: int, stop: int, width: int) -> NDArray[np.uint32]:
@@ -59,7 +72,7 @@ def windows(words: NDArray[np.uint32], start: int, stop: int, width: int) -> NDA
 
 def pack_fixed(values: NDArray[Any], width: int) -> NDArray[np.uint32]:
     """Numbers of `width` bits each as one bit string."""
-    return pack(np.asarray(values, np.uint64).reshape(-1), np.full(np.size(values), width))
+    return pack([(np.asarray(values, np.uint64).reshape(-1), np.full(np.size(values), width))])
 
 
 def unpack_fixed(words: NDArray[np.uint32], start: int, count: int, width: int) -> NDArray[np.uint64]:

@@ -33,8 +33,9 @@ BASE = np.array(
 )
 """Least gap of each symbol."""
 
-Mode = Literal["joint", "coded", "bytes"]
+Mode = Literal["joint", "coded", "bytes", "numbers"]
 MODES: tuple[str, ...] = get_args(Mode)
+_MOST_BYTE, _MOST_NUMBER = 8, 32  # bits of words that are coded as numbers
 _MOST_JOINT = 4096  # symbols; more would take longer to store than they save
 
 
@@ -52,7 +53,9 @@ class _Items:
 
 
 @dataclass(frozen=True)
-class _Gaps(Encoded):
+class GapsEncoded(Encoded):
+    """A matrix in gaps, see `Gaps`."""
+
     facts: Facts
     dtype: np.dtype[Any]
     mode: str
@@ -61,14 +64,14 @@ class _Gaps(Encoded):
     bits: NDArray[np.uint32]
     starts: NDArray[np.int64]  # of blocks, in bits, shape (blocks + 1,)
     counts: NDArray[np.int64]  # entries of each block
-    book_bits: int
 
     @property
     def size_bits(self) -> int:
         """The bit string, the lengths of the codes' words, the codebook, and place and count of each block."""
         tables = sum(lengths_bits(part.code) for part in self.parts) if self.facts.nonzeros else 0
         blocks = 2 * OFFSET_BITS * len(self.counts)
-        return HEADER_BITS + _MODE_BITS + tables + self.book_bits + padded(int(self.starts[-1])) + blocks
+        book = book_bits(self.book, self.facts.word_bits)
+        return HEADER_BITS + _MODE_BITS + tables + book + padded(int(self.starts[-1])) + blocks
 
     @property
     def bound_bits(self) -> float:
@@ -93,7 +96,7 @@ class _Gaps(Encoded):
             words = self.book[place]
         else:
             gap = symbols
-            words = self.book[found[1].symbols] if self.mode == "coded" else _joined(found[1:], self.facts.word_bits)
+            words = self._words(found[1:])
         places = np.cumsum(BASE[gap] + found[0].extra + 1) - 1
         first, last = (int(each) for each in self.blocks[block : block + 2])
         rows = self.facts.rows
@@ -101,6 +104,14 @@ class _Gaps(Encoded):
             raise ValueError("Entries lie beyond the matrix. Received: gaps that add up to more. The file is damaged.")
         pointers = np.searchsorted(places, np.arange(last - first + 1) * rows)
         return Columns(first, pointers, places % rows, words)
+
+    def _words(self, values: Sequence[Written]) -> NDArray[Any]:
+        """What the values' own codewords say."""
+        if self.mode == "coded":
+            return self.book[values[0].symbols]
+        if self.mode == "numbers":
+            return _from_numbers(BASE[values[0].symbols] + values[0].extra, self.facts.word_bits)
+        return _joined(values, self.facts.word_bits)
 
     def _multiply(self, x: NDArray[Any], span: tuple[int, int], out: NDArray[Any]) -> None:
         """Single rows in one go, many on what is decoded once."""
@@ -129,7 +140,8 @@ class Gaps:
 
     A gap is a symbol, exact below 8 and four an octave above, with plain bits that tell the rest. Gap and value share
     one codeword ("joint"), or have one each ("coded"), or the value's bytes have one each ("bytes", where values hardly
-    come twice; floats are turned by a bit so that the exponent is a byte): whichever is smallest. A joint codeword has
+    come twice; floats are turned by a bit so that the exponent is a byte), or values are coded as gaps are, by symbols
+    of their size and plain bits ("numbers", for the integers of biases): whichever is smallest. A joint codeword has
     seven bits or more where most entries are zero, so that Huffman's loss, up to a bit where symbols are frequent, is
     below one or two in a hundred, and gaps cost what the positions are worth: that is where sHAM, whose row indices are
     plain, spends most.
@@ -143,7 +155,7 @@ class Gaps:
         modes: those that are tried.
     """
 
-    modes: tuple[Mode, ...] = ("joint", "coded", "bytes")
+    modes: tuple[Mode, ...] = ("joint", "coded", "bytes", "numbers")
 
     def __post_init__(self) -> None:
         if not self.modes or not set(self.modes) <= set(MODES):
@@ -162,17 +174,7 @@ class Gaps:
         ]
         chosen = min(drafts, key=lambda draft: draft.bits)
         bits, places_of_blocks = write(chosen.parts, chosen.written)
-        return _Gaps(
-            facts,
-            dtype,
-            chosen.mode,
-            chosen.parts,
-            chosen.book,
-            bits,
-            places_of_blocks,
-            np.diff(ends),
-            chosen.book_bits,
-        )
+        return GapsEncoded(facts, dtype, chosen.mode, chosen.parts, chosen.book, bits, places_of_blocks, np.diff(ends))
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,6 @@ class _Draft:
     parts: tuple[Part, ...]
     written: list[list[Written]]
     book: NDArray[Any]
-    book_bits: int
     bits: int
 
 
@@ -205,34 +206,51 @@ def _draft(
         if size > _MOST_JOINT:
             return None
         said = [[Written(gap * len(book) + value, rest)] for gap, value, rest in zip(gaps, values, rests, strict=True)]
-        extras = [np.repeat(EXTRA[:most], max(1, len(book)))]
     elif mode == "coded":
         plain = [np.zeros_like(value) for value in values]
         said = [
             [Written(gap, rest), Written(value, none)]
             for gap, rest, value, none in zip(gaps, rests, values, plain, strict=True)
         ]
-        extras = [EXTRA[:most], np.zeros(max(1, len(book)), np.int64)]
     else:
+        if mode == "numbers" and not _MOST_BYTE < word_bits <= _MOST_NUMBER:
+            return None
+        split = _split if mode == "bytes" else _numbers
         said = [
-            [Written(gap, rest), *_split(block.words, word_bits)]
+            [Written(gap, rest), *split(block.words, word_bits)]
             for gap, rest, block in zip(gaps, rests, blocks, strict=True)
         ]
-        extras = [EXTRA[:most], *[np.zeros(256, np.int64)] * (word_bits // 8)]
         book = book[:0]
     parts, total = [], 0
-    for place, extra in enumerate(extras):
+    for place, extra in enumerate(gap_extra(mode, most, len(book), word_bits)):
         symbols = np.concatenate([block[place].symbols for block in said])
         counts = np.bincount(symbols, minlength=len(extra))
         code = huffman(counts) if len(symbols) else Code(np.zeros(len(extra), np.uint8))
         parts.append(Part(code, extra))
         total += code.bits(counts) + int(np.dot(counts, extra)) + lengths_bits(code)
-    stored = book_bits(book, word_bits)
-    return _Draft(mode, tuple(parts), said, book, stored, total + stored)
+    return _Draft(mode, tuple(parts), said, book, total + book_bits(book, word_bits))
+
+
+def gap_extra(mode: str, gaps: int, values: int, word_bits: int) -> list[NDArray[np.int64]]:
+    """Plain bits behind the symbols of each code of a mode, shape (symbols,) each.
+
+    Args:
+        mode: one of `MODES`.
+        gaps: symbols of gaps.
+        values: in the codebook.
+        word_bits: of a value.
+    """
+    if mode == "joint":
+        return [np.repeat(EXTRA[:gaps], max(1, values))]
+    if mode == "coded":
+        return [EXTRA[:gaps], np.zeros(max(1, values), np.int64)]
+    if mode == "numbers":
+        return [EXTRA[:gaps], EXTRA]
+    return [EXTRA[:gaps], *[np.zeros(256, np.int64)] * (word_bits // 8)]
 
 
 def lengths_bits(code: Code) -> int:
-    """Bits of the codeword lengths of all symbols: 5 each, or one each and 5 for those that occur; or the only symbol."""
+    """Bits of the codeword lengths of all symbols: 5 each, or one each and 5 for those that occur; or the only one."""
     if not code.most:
         return width_of(len(code.lengths))
     return min(LENGTH_BITS * len(code.lengths), len(code.lengths) + LENGTH_BITS * int(np.count_nonzero(code.lengths)))
@@ -241,6 +259,22 @@ def lengths_bits(code: Code) -> int:
 def book_bits(book: NDArray[Any], word_bits: int) -> int:
     """Bits of a codebook: the words, or one bit for each word that there is where these are fewer."""
     return min(len(book) * word_bits, 2**word_bits if word_bits <= 16 else len(book) * word_bits)
+
+
+def _numbers(words: NDArray[Any], word_bits: int) -> list[Written]:
+    """Words as signed integers, 0, -1, 1, -2 and so on counted from 0."""
+    signed = words.astype(np.int64)
+    signed -= (signed >> (word_bits - 1)) << word_bits
+    counted = np.where(signed < 0, -2 * signed - 1, 2 * signed)
+    symbols = gap_symbols(counted)
+    return [Written(symbols, counted - BASE[symbols])]
+
+
+def _from_numbers(counted: NDArray[np.int64], word_bits: int) -> NDArray[Any]:
+    """Words from what `_numbers` counted."""
+    signed = np.where(counted & 1, -(counted + 1) // 2, counted // 2)
+    words: NDArray[Any] = (signed & (2**word_bits - 1)).astype(f"u{word_bits // 8}")
+    return words
 
 
 def _split(words: NDArray[Any], word_bits: int) -> list[Written]:

@@ -1,6 +1,6 @@
 """From a bit string to symbols: codewords of one code, or of several that take turns, with plain bits behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from tf_structprune.storage._bits import pack, windows
 from tf_structprune.storage._huffman import Code
 from tf_structprune.storage._loops import COMPILED, SLOT_BITS, walk_compiled
+
+_PIECE_BITS = 2**18  # that are looked at together: each takes some hundred bytes for a moment
+_ITEM_BITS = 9 * 64  # more than an item has
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,16 @@ def write(parts: Sequence[Part], blocks: Sequence[Sequence[Written]]) -> tuple[N
     Returns:
         The bit string as words, and where each block begins in it and the end, shape (blocks + 1,).
     """
-    codes, sizes, ends = [], [], [0]
-    for block in blocks:
-        own = [_codewords(*pair) for pair in zip(parts, block, strict=True)]
-        codes.append(np.stack([code for code, _ in own], axis=1).reshape(-1))
-        sizes.append(np.stack([size for _, size in own], axis=1).reshape(-1))
-        ends.append(ends[-1] + int(sizes[-1].sum()))
-    return pack(np.concatenate(codes), np.concatenate(sizes)), np.array(ends)
+    starts = [0]
+
+    def chunks() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
+        for block in blocks:
+            own = [_codewords(*pair) for pair in zip(parts, block, strict=True)]
+            sizes = np.stack([size for _, size in own], axis=1).reshape(-1)
+            starts.append(starts[-1] + int(sizes.sum()))
+            yield np.stack([code for code, _ in own], axis=1).reshape(-1), sizes
+
+    return pack(chunks()), np.array(starts)
 
 
 def _codewords(part: Part, written: Written) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -103,22 +109,39 @@ def read(parts: Sequence[Part], words: NDArray[np.uint32], start: int, stop: int
 def _walked(
     parts: Sequence[Part], words: NDArray[np.uint32], start: int, stop: int, count: int
 ) -> tuple[list[Written], int]:
-    """What a codeword at every place would be, and then only those places at which one begins."""
+    """Piece by piece, what a codeword at every place would be, and then only those places at which one begins."""
+    pieces, place, left = [], start, count
+    while left:
+        found, following, done = _piece(parts, words, place, stop, left)
+        pieces.append(found)
+        place, left = following, left - done
+    joined = [
+        Written(np.concatenate([one.symbols for one in same]), np.concatenate([one.extra for one in same]))
+        for same in zip(*pieces, strict=True)
+    ]
+    return joined, place
+
+
+def _piece(
+    parts: Sequence[Part], words: NDArray[np.uint32], start: int, stop: int, most: int
+) -> tuple[list[Written], int, int]:
+    """Items that begin in the next bits, `most` of them at most: the items, the place behind them, and how many."""
+    last = min(stop, start + _PIECE_BITS + _ITEM_BITS) - start
     looks = []
     for part in parts:
-        symbols, sizes = part.code.symbols(windows(words, start, stop + 1, part.code.most))
+        symbols, sizes = part.code.symbols(windows(words, start, start + last + 1, part.code.most))
         looks.append((symbols, sizes, part.extra[symbols]))
-    behind = [np.minimum(np.arange(len(sizes)) + sizes + extra, stop - start).tolist() for _, sizes, extra in looks]
+    behind = [np.minimum(np.arange(last + 1) + sizes + extra, last).tolist() for _, sizes, extra in looks]
     places: list[list[int]] = [[] for _ in parts]
-    place = 0
-    for _ in range(count):
+    place = done = 0
+    while done < most and (place < _PIECE_BITS or last < _PIECE_BITS):
         for own, following in zip(places, behind, strict=True):
             own.append(place)
             place = following[place]
+        done += 1
+    told = windows(words, start, start + last + 1, 32).astype(np.int64)
     found = []
     for own, (symbols, sizes, extra) in zip(places, looks, strict=True):
         at = np.array(own, np.int64)
-        behind_it = np.minimum(at + sizes[at], stop - start)
-        told = windows(words, start, stop + 1, 32)[behind_it].astype(np.int64)
-        found.append(Written(symbols[at], told >> (32 - extra[at])))
-    return found, start + place
+        found.append(Written(symbols[at], told[np.minimum(at + sizes[at], last)] >> (32 - extra[at])))
+    return found, start + place, done

@@ -38,6 +38,8 @@ SPECIAL = {
     "doubles": np.random.default_rng(0).normal(size=(8, 30)),
     "halves": np.random.default_rng(0).normal(size=(30, 20)).astype(np.float16),
     "bytes": np.random.default_rng(0).integers(-128, 128, (50, 40)).astype(np.int8),
+    "biases": (np.random.default_rng(0).normal(size=(40, 5)) * [10, 1e3, 1e5, 1e7, 5e8]).astype(np.int32),
+    "ends of integers": np.array([[-(2**31), 2**31 - 1, 0, -1, 1]], np.int32),
     "booleans": np.random.default_rng(0).random((30, 20)) < 0.2,
     "foreign bytes": np.arange(12, dtype=">i4").reshape(3, 4),
     "by columns": np.asfortranarray(shared(20, 30, 0.3, 5)),

@@ -51,7 +51,7 @@ def test_codewords_are_never_too_long():
 
 
 def test_bits_are_packed_the_highest_first():
-    words = pack(np.array([0b101, 0b1, 0b0011], np.uint64), np.array([3, 1, 4]))
+    words = pack([(np.array([0b101, 0b1], np.uint64), np.array([3, 1])), (np.array([3], np.uint64), np.array([4]))])
     assert format(int(words[0]), "032b").startswith("10110011")
     assert (words[1:] == 0).all()
     assert len(words) == 3
