@@ -2,9 +2,9 @@
 
     python -m benchmarks.packed_models [--files a.tflite,b.keras]
 
-Networks of the zoo with random weights, in float and, where TensorFlow converts them, in int8; each whole, with half of the
-weights removed and with 90 % removed and 16 shared values a layer (random, quantiles; as `.keras`). `--files` adds trained
-models. Everything that is packed is unpacked and compared. zstd level 19, xz level 9 extreme, brotli level 11.
+Networks with random weights, in float and in int8; each whole, with half of the weights removed, and as `.keras` with
+90 % removed and 16 shared values a layer (quantiles). `--files` adds trained models. Everything that is packed is
+unpacked and compared. zstd level 19, xz level 9 extreme, brotli level 11.
 """
 
 import importlib.util
@@ -60,23 +60,20 @@ def pruned(model: keras.Model, share: float, values: int | None) -> keras.Model:
 def models(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """The files, by what they are."""
     from benchmarks.networks import cifar10_small, ds_cnn, mnist1, mobilenet_v1_025, randomize, resnet8
-    from tflite_export import convert
+    from tflite_export.quantize import convert
 
     found = {}
     for build in (resnet8, ds_cnn, mobilenet_v1_025, mnist1, cifar10_small):
         name = build.__name__
         model = randomize(build(), FLAGS.seed)
-        kinds = {
-            "float": model,
-            "half removed": pruned(model, 0.5, None),
-            "90 % removed, 16 values": pruned(model, 0.1, 16),
-        }
+        half = pruned(model, 0.5, None)
+        kinds = {"float": model, "half removed": half, "90 % removed, 16 values": pruned(model, 0.1, 16)}
         for kind, each in kinds.items():
             file = folder / f"{name}_{len(found)}.keras"
             each.save(file)
             found[f"{name}, .keras, {kind}"] = file
         few = np.random.default_rng(FLAGS.seed).random((16, *model.input_shape[1:]), np.float32)
-        for kind, each in {"whole": model, "half removed": kinds["half removed"]}.items():
+        for kind, each in {"whole": model, "half removed": half}.items():
             file = folder / f"{name}_{len(found)}.tflite"
             file.write_bytes(convert(each, quantize="int8", representative_data=few))
             found[f"{name}, int8 .tflite, {kind}"] = file

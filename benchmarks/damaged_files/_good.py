@@ -49,6 +49,7 @@ class Good:
 
         from tf_structprune.fixed_point import FixedPoint, LayerBits
         from tf_structprune.resume import State, write_state
+        from tf_structprune.storage import save
 
         model, old = _network(keras), _network(tf_keras)
         model.save(folder / "good.keras")
@@ -61,6 +62,7 @@ class Good:
             folder / "good.state", State({"epoch": 1, "told": [0.5, None]}, {"0": x, "mask": y > 0}), {"run": 1}
         )
         (folder / "good.recipe.json").write_text(FixedPoint(4, 6, layers={"a": LayerBits(8, 8)}).to_json())
+        save(folder / "good.keras", folder / "good.sham")
         return cls(folder)
 
     def damaged(self, kind: str, damage: str, rng: np.random.Generator, folder: pathlib.Path) -> pathlib.Path:
@@ -75,6 +77,8 @@ class Good:
         """Give a file to the program."""
         if kind == "state":
             return self._state(file)
+        if kind == "sham":
+            return self._packed(file)
         # What is read is refused for the layer's name.
         out = ("--quiet", "--out", str(file.parent / "out"), "--keep", _NOTHING, "--min-validation", "1")
         model, data = str(self.folder / "good.keras"), str(self.folder / "good.npz")
@@ -86,6 +90,15 @@ class Good:
             pathlib.Path(Trap.flag).unlink()
             return Outcome("run", outcome.told)
         return outcome if _tree(file.parent) == before else Outcome("changed", outcome.told)
+
+    def _packed(self, file: pathlib.Path) -> Outcome:
+        """Unpack it; what comes back must be what was packed, but where checksums were made right again."""
+        before = _tree(file.parent)
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = _told(["unpack", str(file), "--out", f"{folder}/out.keras"])
+            left = sorted(path.name for path in pathlib.Path(folder).iterdir())
+        wrong = left != (["out.keras"] if outcome.kind == "read" else []) or _tree(file.parent) != before
+        return Outcome("changed", outcome.told) if wrong else outcome
 
     def _state(self, file: pathlib.Path) -> Outcome:
         from tf_structprune.resume import read_state
