@@ -16,6 +16,7 @@ from tf_structprune.masks import FeatureMap as FeatureMap
 from tf_structprune.masks import IntraKernelStrided as IntraKernelStrided
 from tf_structprune.masks import Kernel as Kernel
 from tf_structprune.masks import MaskSet as MaskSet
+from tf_structprune.masks import Weight as Weight
 from tf_structprune.masks import kept_weights as kept_weights
 from tf_structprune.masks import lowerable as lowerable
 from tf_structprune.masks import sparsity_of as sparsity_of

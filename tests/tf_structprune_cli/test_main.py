@@ -138,6 +138,8 @@ OPTIONS = {
     "lower unknown": ("--lower=yes", "Unknown lower. Received: lower='yes'. Use one of: auto, none."),
     "groups unknown": ("--kernel-groups=few", "kernel_groups must be at least 2. Received: kernel_groups='few'."),
     "one group": ("--kernel-groups=1", "kernel_groups must be at least 2. Received: kernel_groups=1."),
+    "weights unknown": ("--weights=some", "Unknown weights. Received: weights='some'. Use layer, model, or e.g. 2:4."),
+    "weights too many": ("--weights=4:4", "Weight: n of m keeps 1 to m - 1. Received: n=4, m=4."),
     "no patterns": ("--patterns=0", "patterns must be at least 1. Received: patterns=0."),
     "strides unknown": ("--strides=1,rows", "Unknown strides. Received: strides='1,rows'. Use e.g. 1,3, or auto,"),
     "stride zero": ("--strides=0,3", "Intra-kernel strides must be positive. Received: strides=(0, 3)."),

@@ -15,14 +15,7 @@ from tf_structprune.callbacks._run import Run, check_held, held, state_for
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.layers import MaskedModel, agree_on_weights
-from tf_structprune.masks import (
-    FeatureMap,
-    Granularity,
-    IntraKernelStrided,
-    Kernel,
-    as_granularity,
-    kept_space,
-)
+from tf_structprune.masks import Demands, Granularity, as_granularity, kept_space
 from tf_structprune.resume import StateFolder, digest, identity, wiring
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
 from tf_structprune.search import BestOfN, Search
@@ -71,9 +64,10 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         validation_data: pair (x, y) held out from training, arrays or, for several inputs or outputs, lists or
             dictionaries of them, targets by the names of the outputs; y None for the outputs that the model has when
             training begins, so that no labels are needed: score="kl" or "mse" then is the agreement with them.
-        granularity: "feature_map", "kernel" or "intra_kernel", or a sequence of them, pruned one
+        granularity: "feature_map", "kernel", "intra_kernel" or "weight", or a sequence of them, pruned one
             after the other. `masks.Kernel(groups=4)` and `masks.IntraKernelStrided(strides=(3,), patterns=2)`
-            propose only masks that run fast once lowered; `masks.lowerable` makes such demands.
+            propose only masks that run fast once lowered; `masks.lowerable` makes such demands. Single weights,
+            `masks.Weight(n=2, m=4)` too, buy bytes of a stored network and no speed.
         search: the selector; `search.BestOfN(50)` by default.
         sparsity: fraction in [0, 1) of the prunable weights removed in the end, shared among
             several granularities by `masks.stage_shares`; a mapping gives each its own fraction of
@@ -137,7 +131,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
     ) -> None:
         # Eighteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
-        if isinstance(granularity, str | FeatureMap | Kernel | IntraKernelStrided):
+        if isinstance(granularity, str | Demands):
             granularity = (granularity,)
         self.demands = tuple(as_granularity(kind) for kind in granularity)
         self.granularity = tuple(kind.name for kind in self.demands)

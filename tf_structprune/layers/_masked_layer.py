@@ -15,6 +15,7 @@ from tf_structprune.masks import (
     KEEP_ON_GRID,
     KERNEL,
     POLARITIES,
+    WEIGHT,
     check_granularity,
 )
 
@@ -29,7 +30,7 @@ class MaskedLayer(TransparentWrapper):
     Args:
         layer: the convolution or dense layer.
         granularity: granularities whose masks it holds.
-        prunable: whether kernel and intra-kernel masks apply; a kept layer (first convolution,
+        prunable: whether kernel, intra-kernel and weight masks apply; a kept layer (first convolution,
             classifier) still loses the inputs whose producers were pruned.
         positions: input features a map stands for, see `graph.Channels`.
         polarity: meaning of the intra-kernel pattern, see `masks.positions_kept`.
@@ -70,6 +71,7 @@ class MaskedLayer(TransparentWrapper):
         self.output_keep: Any = None
         self.kernel_keep: Any = None
         self.pattern: Any = None
+        self.weight_keep: Any = None
 
     def build(self, input_shape: Any = None) -> None:
         """Build the wrapped layer and masks that keep everything."""
@@ -84,6 +86,8 @@ class MaskedLayer(TransparentWrapper):
             self.pattern = self.add_weight(
                 shape=(view.inputs, 2), dtype="int32", initializer=_keep_all, trainable=False, name="pattern"
             )
+        if WEIGHT in self.granularity and self.prunable:
+            self.weight_keep = self._mask("weight_keep", view.view_shape)
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
@@ -150,6 +154,8 @@ class MaskedLayer(TransparentWrapper):
             parts.append(ops.expand_dims(self.kernel_keep, 0))
         if self.pattern is not None:
             parts.append(self._by_kernel(self._positions_mask()))
+        if self.weight_keep is not None:
+            parts.append(ops.convert_to_tensor(self.weight_keep))
         mask = None
         for part in parts:
             mask = part if mask is None else ops.logical_and(mask, part)

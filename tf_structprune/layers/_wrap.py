@@ -1,6 +1,6 @@
 """Put masks on a model, take them off, read and write them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,10 +16,11 @@ from tf_structprune.layers._masked_normalization import MaskedNormalization
 from tf_structprune.layers._weights import copy_weights
 from tf_structprune.masks import (
     FEATURE_MAP,
-    GRANULARITIES,
     INTRA_KERNEL,
     KEEP_ON_GRID,
     KERNEL,
+    STRUCTURED,
+    WEIGHT,
     MaskSet,
     unit_mask,
 )
@@ -28,7 +29,7 @@ from tf_structprune.masks import (
 def wrap(
     model: keras.Model,
     *,
-    granularity: str | Sequence[str] = GRANULARITIES,
+    granularity: str | Sequence[str] = STRUCTURED,
     keep: Sequence[str] = (),
     keep_first: bool = True,
     round_to: PerLayer = 1,
@@ -45,7 +46,8 @@ def wrap(
 
     Args:
         model: a built Sequential or functional Keras 3 model, not masked; it is not changed.
-        granularity: one granularity or several, of "feature_map", "kernel" and "intra_kernel".
+        granularity: one granularity or several, of "feature_map", "kernel", "intra_kernel" and "weight", whose masks
+            are as large as the kernels.
         keep: names or patterns (`fnmatch`) of layers to keep whole; "model/layer" in a nested model.
         keep_first: whether the first convolution stays whole.
         round_to: the number of channels that a layer is left with is a multiple of this, unless
@@ -161,7 +163,8 @@ def get_masks(masked: keras.Model, *, graph: PrunableGraph | None = None) -> Mas
     }
     kernel = {n: _read(layer.kernel_keep) for n, layer in layers.items() if layer.kernel_keep is not None}
     patterns = {n: _read(layer.pattern) for n, layer in layers.items() if layer.pattern is not None}
-    return MaskSet(feature_map, kernel, patterns)
+    weight = {n: _read(layer.weight_keep) for n, layer in layers.items() if layer.weight_keep is not None}
+    return MaskSet(feature_map, kernel, patterns, weight)
 
 
 def set_masks(masked: keras.Model, masks: MaskSet, *, graph: PrunableGraph | None = None) -> None:
@@ -200,6 +203,7 @@ def keep_everything(masks: MaskSet) -> MaskSet:
         {name: np.ones_like(mask) for name, mask in masks.feature_map.items()},
         {name: np.ones_like(mask) for name, mask in masks.kernel.items()},
         {name: np.tile(np.array([[1, 0]], np.int32), (len(p), 1)) for name, p in masks.intra_kernel.items()},
+        {name: np.ones_like(mask) for name, mask in masks.weight.items()},
     )
 
 
@@ -217,7 +221,7 @@ def _writes(masked: keras.Model, masks: MaskSet, graph: PrunableGraph) -> list[t
             for name, layer in named_layers(masked).items()
             if isinstance(layer, MaskedNormalization)
         ]
-    writes += _kernel_writes(layers, masks)
+    writes += [*_writes_of(KERNEL, layers, masks.kernel), *_writes_of(WEIGHT, layers, masks.weight)]
     return writes + _pattern_writes(layers, masks)
 
 
@@ -236,11 +240,13 @@ def _feature_map_writes(
     return writes
 
 
-def _kernel_writes(layers: dict[str, MaskedLayer], masks: MaskSet) -> list[tuple[Any, NDArray[Any]]]:
+def _writes_of(
+    granularity: str, layers: dict[str, MaskedLayer], masks: Mapping[str, NDArray[np.bool_]]
+) -> list[tuple[Any, NDArray[Any]]]:
     writes = []
-    for name, mask in masks.kernel.items():
-        variable = _variable(layers, name, KERNEL)
-        _check_shape(name, KERNEL, mask, tuple(variable.shape))
+    for name, mask in masks.items():
+        variable = _variable(layers, name, granularity)
+        _check_shape(name, granularity, mask, tuple(variable.shape))
         writes.append((variable, mask))
     return writes
 
@@ -265,7 +271,7 @@ def _variable(layers: dict[str, MaskedLayer], name: str, granularity: str) -> An
             f"The masked model has no layer of that name. Received: layer={name!r}. Use one of: {', '.join(layers)}."
         )
     layer = layers[name]
-    variable = layer.kernel_keep if granularity == KERNEL else layer.pattern
+    variable = {KERNEL: layer.kernel_keep, INTRA_KERNEL: layer.pattern, WEIGHT: layer.weight_keep}[granularity]
     if variable is None:
         raise _not_wrapped(granularity, name)
     return variable

@@ -9,10 +9,12 @@ from tf_structprune.masks._counting import sparsity_of as sparsity_of
 from tf_structprune.masks._counting import unit_mask as unit_mask
 from tf_structprune.masks._drops import Drops as Drops
 from tf_structprune.masks._granularity import COLUMNS as COLUMNS
+from tf_structprune.masks._granularity import Demands as Demands
 from tf_structprune.masks._granularity import FeatureMap as FeatureMap
 from tf_structprune.masks._granularity import Granularity as Granularity
 from tf_structprune.masks._granularity import IntraKernelStrided as IntraKernelStrided
 from tf_structprune.masks._granularity import Kernel as Kernel
+from tf_structprune.masks._granularity import Weight as Weight
 from tf_structprune.masks._granularity import as_granularity as as_granularity
 from tf_structprune.masks._granularity import lowerable as lowerable
 from tf_structprune.masks._kept import kept_space as kept_space
@@ -21,6 +23,8 @@ from tf_structprune.masks._mask_set import FEATURE_MAP as FEATURE_MAP
 from tf_structprune.masks._mask_set import GRANULARITIES as GRANULARITIES
 from tf_structprune.masks._mask_set import INTRA_KERNEL as INTRA_KERNEL
 from tf_structprune.masks._mask_set import KERNEL as KERNEL
+from tf_structprune.masks._mask_set import STRUCTURED as STRUCTURED
+from tf_structprune.masks._mask_set import WEIGHT as WEIGHT
 from tf_structprune.masks._mask_set import MaskSet as MaskSet
 from tf_structprune.masks._mask_set import check_granularity as check_granularity
 from tf_structprune.masks._mask_set import check_sparsity as check_sparsity

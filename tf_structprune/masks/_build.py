@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tf_structprune.channels import Channels, Group, PrunableGraph, PrunableLayer
 from tf_structprune.masks._counting import LayerMasks, sparsity_of, unit_mask
 from tf_structprune.masks._drops import Drops
-from tf_structprune.masks._granularity import COLUMNS, Granularity, IntraKernelStrided, Kernel, as_granularity
+from tf_structprune.masks._granularity import COLUMNS, Granularity, IntraKernelStrided, Kernel, Weight, as_granularity
 from tf_structprune.masks._kept import unit_counts
 from tf_structprune.masks._kernel_spaces import kernel_space, tiled_space
 from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, MaskSet, check_sparsity
@@ -17,6 +17,7 @@ from tf_structprune.masks._patterns import column_strides, default_strides, patt
 from tf_structprune.masks._reach import ROUNDING, PatternOptions, prunable_masks, unreachable
 from tf_structprune.masks._spaces import MaskSpace, PatternBlock, PatternSpace, SubsetSpace
 from tf_structprune.masks._subsets import Allowance, counted
+from tf_structprune.masks._weight_spaces import weight_space
 
 
 def mask_space(
@@ -34,8 +35,8 @@ def mask_space(
 
     Args:
         graph: the traced model.
-        granularity: "feature_map", "kernel" or "intra_kernel", or one with demands such as
-            `Kernel(groups=4)` or `IntraKernelStrided(strides=(3,), patterns=1)`.
+        granularity: "feature_map", "kernel", "intra_kernel" or "weight", or one with demands such as
+            `Kernel(groups=4)`, `IntraKernelStrided(strides=(3,), patterns=1)` or `Weight(n=2, m=4)`.
         sparsity: fraction of all prunable weights that is removed in the end, what `base` removes
             included, in [0, 1).
         base: masks that are there already; none by default.
@@ -62,6 +63,8 @@ def mask_space(
         )
     if isinstance(demands, Kernel) and demands.groups is not None:
         return tiled_space(graph, sparsity, base, options, demands)
+    if isinstance(demands, Weight):
+        return weight_space(graph, sparsity, base, options, demands)
     return _BUILDERS[demands.name](graph, sparsity, base, options)
 
 
@@ -143,7 +146,7 @@ def _sparsity_after(
 def _weights_kept(channels: Channels, masks: LayerMasks) -> Callable[[NDArray[np.float64]], float]:
     """Weights of a layer as a function of the share that each unit keeps of itself."""
     grouped = len(masks.kernels) < len(masks.inputs)  # a group's inputs and outputs are one unit
-    if masks.kernels.all() and masks.positions.all():
+    if masks.kernels.all() and masks.positions.all() and masks.singles is None:
         size = len(masks.positions) * (len(masks.kernels) if grouped else 1)
 
         def plain(share: NDArray[np.float64]) -> float:
@@ -175,7 +178,12 @@ def _first_reaching(limit: int, value: Callable[[int], float], target: float) ->
 
 
 def _intra_kernel_space(graph: PrunableGraph, sparsity: float, base: MaskSet, options: PatternOptions) -> MaskSpace:
-    free = MaskSet(base.feature_map, base.kernel)  # patterns are drawn anew
+    if not all(mask.all() for mask in base.weight.values()):
+        raise ValueError(
+            "Patterns within kernels are drawn before single weights. Received: granularity='intra_kernel' on top of "
+            "weight masks. Use ('intra_kernel', 'weight') in that order."
+        )
+    free = MaskSet(base.feature_map, base.kernel, weight=base.weight)  # patterns are drawn anew
     now = prunable_masks(graph, free, options)
     wide = {layer.name: now[layer.name] for layer in graph.prunable_layers if layer.positions > 1}
     least = max((_least_share(graph.layer(name), options) for name in wide), default=1.0)

@@ -20,6 +20,7 @@ class LayerMasks:
         kernels: kept kernels, shape (group inputs, outputs), dead maps not yet taken out.
         positions: kept positions of each input map's kernels, shape (positions, inputs).
         input_of_kernel: input map that each kernel reads, shape (group inputs, outputs).
+        singles: kept single weights, shape (positions, group inputs, outputs); None for all.
     """
 
     inputs: NDArray[np.bool_]
@@ -27,18 +28,28 @@ class LayerMasks:
     kernels: NDArray[np.bool_]
     positions: NDArray[np.bool_]
     input_of_kernel: NDArray[np.int64]
+    singles: NDArray[np.bool_] | None = None
 
     @property
     def alive(self) -> NDArray[np.bool_]:
-        """Kernels that are kept and join two kept maps, shape (group inputs, outputs)."""
+        """Kernels that are kept, join two kept maps and have single weights left, shape (group inputs, outputs)."""
         alive: NDArray[np.bool_] = self.kernels & self.inputs[self.input_of_kernel] & self.outputs[None, :]
-        return alive
+        return alive if self.singles is None else alive & (self.kernel_weights > 0)
 
     @property
     def kernel_weights(self) -> NDArray[np.int64]:
-        """Weights that each kernel has after intra-kernel masks, shape (group inputs, outputs)."""
-        weights: NDArray[np.int64] = self.positions.sum(axis=0)[self.input_of_kernel]
-        return weights
+        """Weights that each kernel has after masks within kernels, shape (group inputs, outputs)."""
+        within: NDArray[np.int64] = self.positions.sum(axis=0)[self.input_of_kernel]
+        if self.singles is None:
+            return within
+        single: NDArray[np.int64] = (self.positions[:, self.input_of_kernel] & self.singles).sum(axis=0)
+        return single
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Kept weights, shape (positions, group inputs, outputs)."""
+        kept: NDArray[np.bool_] = self.positions[:, self.input_of_kernel] & self.alive[None]
+        return kept if self.singles is None else kept & self.singles
 
     @property
     def kernels_of_input(self) -> NDArray[np.int64]:
@@ -101,6 +112,7 @@ def _layer_masks(
         kernels=masks.kernel.get(layer.name, np.ones((layer.group_inputs, layer.outputs), np.bool_)),
         positions=positions_kept(masks.intra_kernel.get(layer.name, dense), layer.positions, polarity),
         input_of_kernel=layer.input_of_kernel,
+        singles=masks.weight.get(layer.name),
     )
 
 

@@ -4,7 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tf_structprune.masks._mask_set import FEATURE_MAP, INTRA_KERNEL, KERNEL, check_granularity, check_sparsity
+from tf_structprune.masks._mask_set import (
+    FEATURE_MAP,
+    INTRA_KERNEL,
+    KERNEL,
+    WEIGHT,
+    check_granularity,
+    check_sparsity,
+)
 
 COLUMNS: Literal["columns"] = "columns"
 """The strides of which every layer makes its own: 1, its kernels' width and their size."""
@@ -78,13 +85,47 @@ class IntraKernelStrided:
             )
 
 
-Granularity = str | FeatureMap | Kernel | IntraKernelStrided
+@dataclass(frozen=True)
+class Weight:
+    """Single weights. They buy bytes of a stored network, not speed: no runtime skips single zeros.
+
+    Attributes:
+        n: weights that stay of every `m` consecutive ones of an output, counted over inputs, then positions; None for
+            no such demand. The last run of an output may be shorter and keeps as many: a sparsity of 1 - n / m is then
+            met but for those.
+        m: length of the runs.
+        across: "layer" removes the same share of every layer (the p-th percentile of its magnitudes: Han et al. 2015,
+            arXiv 1506.02626), "model" ranks the weights of all layers together.
+    """
+
+    n: int | None = None
+    m: int | None = None
+    across: Literal["layer", "model"] = "layer"
+    name = WEIGHT
+
+    def __post_init__(self) -> None:
+        if (self.n is None) != (self.m is None):
+            raise ValueError(f"Weight: n of m needs both. Received: n={self.n}, m={self.m}. Use e.g. Weight(n=2, m=4).")
+        if self.n is not None and self.m is not None and not 1 <= self.n < self.m:
+            raise ValueError(f"Weight: n of m keeps 1 to m - 1. Received: n={self.n}, m={self.m}. Use e.g. n=2, m=4.")
+        if self.across not in ("layer", "model"):
+            raise ValueError(f"Weight: unknown scope. Received: across={self.across!r}. Use 'layer' or 'model'.")
+        if self.n is not None and self.across == "model":
+            raise ValueError(
+                f"Weight: n of m is a demand on every layer. Received: {self}. Leave out n and m, or across='model'."
+            )
+
+
+Demands = FeatureMap | Kernel | IntraKernelStrided | Weight
+"""A granularity with demands on its masks."""
+
+Granularity = str | Demands
 """A granularity by name, or with demands on its masks."""
 
-_BY_NAME = {kind.name: kind for kind in (FeatureMap, Kernel, IntraKernelStrided)}
+_BY_NAME: dict[str, type[Demands]] = {kind.name: kind for kind in (FeatureMap, Kernel, IntraKernelStrided, Weight)}
 
 
-def as_granularity(granularity: Granularity) -> FeatureMap | Kernel | IntraKernelStrided:
+def as_granularity(granularity: Granularity) -> Demands:
     """The granularity as an object; a name stands for the one without demands.
 
     Raises:
@@ -92,14 +133,14 @@ def as_granularity(granularity: Granularity) -> FeatureMap | Kernel | IntraKerne
     """
     if isinstance(granularity, str):
         return _BY_NAME[check_granularity(granularity)]()
-    if not isinstance(granularity, FeatureMap | Kernel | IntraKernelStrided):
+    if not isinstance(granularity, Demands):
         raise ValueError(
             f"Unknown granularity. Received: granularity={granularity!r}. Use a name, or masks.Kernel(groups=4)."
         )
     return granularity
 
 
-def lowerable(name: str, share: float) -> FeatureMap | Kernel | IntraKernelStrided:
+def lowerable(name: str, share: float) -> Demands:
     """The granularity with demands under which its masks run fast once `tflite_export.lower` has lowered them.
 
     - Feature maps: none; they are taken out.
@@ -110,11 +151,12 @@ def lowerable(name: str, share: float) -> FeatureMap | Kernel | IntraKernelStrid
     - Patterns are whole columns, and beyond what these remove single weights of one of them, in at most
       two patterns a layer: smaller convolutions over shifted maps. That is stride 3, then 9, of a 3 x 3
       kernel, and 5, then 25, of a 5 x 5 kernel.
+    - Single weights: none; nothing makes them fast.
 
     `benchmarks/results/lowering_latency.md` has what they buy.
 
     Args:
-        name: "feature_map", "kernel" or "intra_kernel".
+        name: "feature_map", "kernel", "intra_kernel" or "weight".
         share: fraction that the masks are to remove of the weights that they find, in [0, 1).
 
     Raises:
@@ -124,4 +166,4 @@ def lowerable(name: str, share: float) -> FeatureMap | Kernel | IntraKernelStrid
     check_sparsity(share, f"Granularity '{name}': ")
     if name == KERNEL:
         return Kernel(groups=2 ** max(1, math.ceil(-math.log2(1 - share + _ROUNDING))))
-    return IntraKernelStrided(COLUMNS, _PATTERNS) if name == INTRA_KERNEL else FeatureMap()
+    return IntraKernelStrided(COLUMNS, _PATTERNS) if name == INTRA_KERNEL else _BY_NAME[name]()

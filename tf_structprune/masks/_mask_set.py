@@ -12,7 +12,11 @@ Arrays = Mapping[str, NDArray[Any]]  # masks of one granularity by block name
 FEATURE_MAP = "feature_map"
 KERNEL = "kernel"
 INTRA_KERNEL = "intra_kernel"
-GRANULARITIES = (FEATURE_MAP, KERNEL, INTRA_KERNEL)
+WEIGHT = "weight"
+STRUCTURED = (FEATURE_MAP, KERNEL, INTRA_KERNEL)
+"""What makes a network faster once it is shrunk and lowered."""
+GRANULARITIES = (*STRUCTURED, WEIGHT)
+"""With single weights, whose zeros make a stored network smaller and nothing faster."""
 
 
 def check_granularity(granularity: str) -> str:
@@ -52,11 +56,13 @@ class MaskSet:
         kernel: kept kernels by layer name, bool, shape (inputs / groups, outputs).
         intra_kernel: (stride, offset) of each input map by layer name, int32, shape (inputs, 2).
             The pattern is shared by all kernels that leave the map; (1, 0) keeps everything.
+        weight: kept single weights by layer name, bool, shape (positions, inputs / groups, outputs).
     """
 
     feature_map: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     kernel: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     intra_kernel: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    weight: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def of(self, granularity: str) -> Arrays:
         """The masks of one granularity by block name."""

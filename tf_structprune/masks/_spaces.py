@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.masks._mask_set import Arrays, MaskSet
+from tf_structprune.masks._ranked import Runs
 from tf_structprune.masks._subsets import Allowance
 from tf_structprune.masks._tiles import Tiles
 
@@ -85,11 +86,11 @@ class MaskSpace(ABC):
 
 @dataclass(frozen=True)
 class SubsetSpace(MaskSpace):
-    """Feature maps or kernels: a subset, or tiles, within an allowance in every block."""
+    """Feature maps, kernels or weights: a subset, tiles or runs, within an allowance in every block."""
 
     granularity: str
     base: MaskSet
-    blocks: Mapping[str, Allowance | Tiles]
+    blocks: Mapping[str, Allowance | Tiles | Runs]
 
     def _blocks(self) -> Mapping[str, _Block]:
         return self.blocks

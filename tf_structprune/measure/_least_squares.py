@@ -11,7 +11,7 @@ from tf_structprune.allocation import FLOOR, Budget, Choices, Cost, CountedCost
 from tf_structprune.channels import PrunableGraph, PrunableLayer
 from tf_structprune.graph import kernel_of, kernel_view, list_calls, named_layers
 from tf_structprune.layers import get_masks, is_masked
-from tf_structprune.masks import FEATURE_MAP, KERNEL, Importance, MaskSet, unit_mask
+from tf_structprune.masks import FEATURE_MAP, KERNEL, WEIGHT, Importance, MaskSet, unit_mask
 from tf_structprune.measure._magnitude import sum_of_inputs
 from tf_structprune.observe import MOST_INPUTS, input_moments, patches_of
 from tf_structprune.reconstruct import RIDGE, Elimination, LayerInputs, eliminate
@@ -24,8 +24,8 @@ _BATCH = 64
 def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
     """What the layers lose in squared error when a unit goes and the weights that stay are fitted again.
 
-    For feature maps the order in which `reconstruct.eliminate` takes them, for the MACs that each frees. For kernels
-    and patterns the price of each by itself (optimal brain surgeon, Hassibi and Stork 1993, equation 5).
+    For feature maps the order in which `reconstruct.eliminate` takes them, for the MACs that each frees. For kernels,
+    patterns and single weights the price of each by itself (optimal brain surgeon, Hassibi and Stork 1993, equation 5).
 
     Args:
         model: the traced model, masked or not.
@@ -37,7 +37,8 @@ def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x:
     Returns:
         feature_map: by group, how late each map goes, shape (units,);
         kernel: by layer, shape (inputs / groups, outputs);
-        intra_kernel: by layer, for each position the sum over the map's kernels, shape (positions, inputs).
+        intra_kernel: by layer, for each position the sum over the map's kernels, shape (positions, inputs);
+        weight: by layer, shape (positions, inputs / groups, outputs).
     """
     del y
     if granularity == FEATURE_MAP:
@@ -46,6 +47,8 @@ def least_squares(model: keras.Model, graph: PrunableGraph, granularity: str, x:
     names = [layer.name for layer in graph.prunable_layers]
     layers = layer_inputs_of(model, graph, names, x)
     prices = {name: _prices(graph.layer(name), layers[name]) for name in names}
+    if granularity == WEIGHT:
+        return prices
     if granularity == KERNEL:
         return {name: price.sum(axis=0) for name, price in prices.items()}
     return {name: sum_of_inputs(graph.layer(name), price) for name, price in prices.items()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.channels import Group, PrunableGraph, PrunableLayer
 from tf_structprune.graph import kernel_of, kernel_view, list_calls, named_layers, readers_of
-from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, Importance
+from tf_structprune.masks import FEATURE_MAP, INTRA_KERNEL, KERNEL, WEIGHT, Importance
 
 
 def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: Any = None) -> Importance:
@@ -18,7 +18,8 @@ def l1(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y: An
     Returns:
         feature_map: by group, the sum over all producers' incoming kernels, shape (channels,);
         kernel: by layer, shape (inputs / groups, outputs);
-        intra_kernel: by layer, for each position the sum over the map's kernels, (positions, inputs).
+        intra_kernel: by layer, for each position the sum over the map's kernels, (positions, inputs);
+        weight: by layer, shape (positions, inputs / groups, outputs).
     """
     del x, y
     return sum_of_units(graph, granularity, {name: np.abs(view) for name, view in _kernel_views(model, graph)})
@@ -99,6 +100,8 @@ def sum_of_units(graph: PrunableGraph, granularity: str, views: Mapping[str, NDA
         granularity: what a unit is.
         views: by layer, the values as its kernel is viewed, shape (positions, inputs / groups, outputs).
     """
+    if granularity == WEIGHT:
+        return dict(views)
     if granularity == KERNEL:
         return {name: view.sum(axis=0) for name, view in views.items()}
     if granularity == INTRA_KERNEL:

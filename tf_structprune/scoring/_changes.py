@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.channels import LayerCut, PrunableGraph
-from tf_structprune.masks import INTRA_KERNEL, KERNEL, LayerMasks, MaskSet, masks_by_layer, unit_mask
+from tf_structprune.masks import INTRA_KERNEL, KERNEL, WEIGHT, LayerMasks, MaskSet, masks_by_layer, unit_mask
+
+_BY_LAYER = (KERNEL, INTRA_KERNEL, WEIGHT)  # granularities whose masks go by layer
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,13 @@ class Change:
 
     def kept_view(self, name: str) -> NDArray[np.bool_]:
         """Kept weights of a layer, shape (positions, group inputs, outputs)."""
-        layer = self.layers[name]
-        kept: NDArray[np.bool_] = layer.positions[:, layer.input_of_kernel] & layer.alive[None]
-        return kept
+        return self.layers[name].kept
 
     def _of_layer(self, name: str) -> bytes:
         channels = self.graph.channels[name]
         tensors = (channels.inputs, channels.outputs, *(t.units for t in (*channels.reads, *channels.makes)))
         parts = [np.packbits(self.keep[units]).tobytes() for units in tensors]
-        parts += [self.masks.of(kind)[name].tobytes() for kind in (KERNEL, INTRA_KERNEL) if name in self.masks.of(kind)]
+        parts += [self.masks.of(kind)[name].tobytes() for kind in _BY_LAYER if name in self.masks.of(kind)]
         return b"|".join(parts)
 
 

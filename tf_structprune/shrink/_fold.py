@@ -58,7 +58,7 @@ def fold_dead_maps(masked: keras.Model, graph: PrunableGraph, masks: MaskSet) ->
         masks: its masks.
     """
     keep = unit_mask(graph, masks)
-    if all(mask.all() for mask in masks.kernel.values()):
+    if all(mask.all() for mask in (*masks.kernel.values(), *masks.weight.values())):
         return Folding(np.zeros_like(keep))
     by_layer = masks_by_layer(graph, masks, polarity_of(masked))
     fixed = _in_statistics(masked, graph)

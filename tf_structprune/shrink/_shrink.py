@@ -71,7 +71,15 @@ def _left_over(graph: PrunableGraph, masks: MaskSet, plan: ShrinkPlan, folding: 
         pattern = pattern.copy()
         pattern[[kept for kept, _ in folding.merged.get(name, ())]] = (1, 0)
         patterns[name] = pattern[plan.cuts[name].inputs]
+    weights = {}
+    for name, mask in masks.weight.items():
+        mask = mask.copy()
+        for kept, gone in folding.merged.get(name, ()):
+            mask[:, kept] |= mask[:, gone]
+        mask = mask[:, :, plan.cuts[name].outputs]
+        weights[name] = mask[:, plan.cuts[name].inputs] if graph.layer(name).groups == 1 else mask
     return MaskSet(
         kernel={name: mask for name, mask in kernel.items() if not mask.all()},
         intra_kernel={name: p for name, p in patterns.items() if (p != np.array([1, 0])).any()},
+        weight={name: mask for name, mask in weights.items() if not mask.all()},
     )

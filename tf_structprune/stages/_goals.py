@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel, check_sparsity, stage_shares
+from tf_structprune.masks import Demands, check_sparsity, stage_shares
 from tf_structprune.schedule import OneShot, Schedule, StepSchedule
 from tf_structprune.stages._find_masks import check_allocated
 
@@ -17,12 +17,12 @@ class Goal:
     """One granularity, the demands on its masks, and the fraction that it removes of the weights it finds, or how
     many units it leaves in each group."""
 
-    demands: FeatureMap | Kernel | IntraKernelStrided
+    demands: Demands
     share: float | Allocation
 
 
 def goals_of(
-    demands: tuple[FeatureMap | Kernel | IntraKernelStrided, ...],
+    demands: tuple[Demands, ...],
     sparsity: Sparsity,
     present: float,
 ) -> tuple[Goal, ...]:

@@ -118,7 +118,7 @@ class Reconstructing:
     def _solved(self, call: LayerCall, patches: Patches, moments: Moments) -> LayerReconstruction:
         kernel, bias = _weights(call.layer, patches, variable=True)
         masks = self._masks[call.name]
-        kept = masks.positions[:, masks.input_of_kernel] & masks.alive[None]
+        kept = masks.kept
         fixed = None if bias is not None or self._centring(call) is not None else np.zeros(patches.view.outputs)
         if not np.isfinite(moments.cross).all() or not moments.inputs.is_finite():
             return LayerReconstruction(call.name, reason="it reads or makes values that are not finite")
@@ -231,8 +231,7 @@ def _weights(
 
 def _is_whole(masks: LayerMasks) -> bool:
     """Whether all weights of the outputs that stay are there."""
-    alive = masks.alive
-    return bool(alive[:, masks.outputs].all() and masks.positions[:, masks.inputs].all())
+    return bool(masks.kept[:, :, masks.outputs].all())
 
 
 def _is_passed(call: LayerCall) -> bool:

@@ -1,8 +1,9 @@
 """What settings of a run may be; each refuses others with a ValueError."""
 
 import math
+import re
 
-from tf_structprune.masks import COLUMNS, IntraKernelStrided
+from tf_structprune.masks import COLUMNS, IntraKernelStrided, Weight
 
 
 def check_count(name: str, value: int | str, *, least: int) -> None:
@@ -19,6 +20,20 @@ def check_strides(strides: tuple[int, ...] | str) -> None:
         IntraKernelStrided(strides)  # checks them
     elif strides not in ("auto", "any", COLUMNS):
         raise ValueError(f"Unknown strides. Received: strides={strides!r}. Use e.g. 1,3, or auto, columns or any.")
+
+
+def weight_demands(weights: str) -> Weight:
+    """Which single weights go: "layer", "model", or "N:M" for N of M that stay.
+
+    Raises:
+        ValueError: another word.
+    """
+    found = re.fullmatch(r"(\d+):(\d+)", weights)
+    if found:
+        return Weight(int(found[1]), int(found[2]))
+    if weights not in ("layer", "model"):
+        raise ValueError(f"Unknown weights. Received: weights={weights!r}. Use layer, model, or e.g. 2:4.")
+    return Weight(across="model" if weights == "model" else "layer")
 
 
 def check_workers(executor: str, workers: int | None) -> None:

@@ -10,10 +10,12 @@ from tf_structprune.masks import (
     IntraKernelStrided,
     Kernel,
     MaskSet,
+    Weight,
     as_granularity,
     lowerable,
     mask_space,
 )
+from tflite_export.compress._checks import weight_demands
 from tflite_export.compress._settings import CompressSettings
 
 _T = TypeVar("_T")
@@ -44,6 +46,8 @@ def constrain(
         settings: what was asked for.
     """
     auto = lowerable(granularity, share) if settings.lower == "auto" else as_granularity(granularity)
+    if isinstance(auto, Weight):
+        return weight_demands(settings.weights)
     if isinstance(auto, IntraKernelStrided):
         return IntraKernelStrided(_given(settings.strides, auto.strides), _given(settings.patterns, auto.patterns))
     if not isinstance(auto, Kernel):

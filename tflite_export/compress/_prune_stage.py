@@ -10,7 +10,7 @@ from absl import logging
 from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.graph import trace
 from tf_structprune.layers import MaskedModel, wrap
-from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet, stage_shares
+from tf_structprune.masks import FEATURE_MAP, STRUCTURED, Granularity, MaskSet, stage_shares
 from tf_structprune.resume import State
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, LeastSquares, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
@@ -169,7 +169,8 @@ def prune_stages(job: Job) -> tuple[PruneStage, ...]:
 
 
 def _wrapped(small: ShrunkModel, settings: CompressSettings) -> MaskedModel:
-    masked = MaskedModel(wrap(small.model, granularity=GRANULARITIES, **settings.demands))
+    kinds = tuple(dict.fromkeys((*STRUCTURED, *settings.granularity)))
+    masked = MaskedModel(wrap(small.model, granularity=kinds, **settings.demands))
     masked.set_masks(small.masks)
     return masked
 

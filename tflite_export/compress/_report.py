@@ -10,7 +10,7 @@ from typing import Any, Self
 from tf_structprune.allocation import Allocation
 from tf_structprune.channels import Skipped
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel
+from tf_structprune.masks import Demands
 from tf_structprune.search import Metric
 from tf_structprune.task import Interval
 from tflite_export.bench import Multiplications, NpuEstimate
@@ -68,7 +68,7 @@ class PruningFigures:
     """
 
     granularity: str
-    demands: FeatureMap | Kernel | IntraKernelStrided | None
+    demands: Demands | None
     search: str
     sparsity: float
     before: float = field(metadata={"key": "{metric}_before_retraining"})

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 from tf_structprune.allocation import METHODS, Budget, as_budgets, check_floor
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.masks import FEATURE_MAP, check_granularity, check_sparsity
+from tf_structprune.masks import FEATURE_MAP, WEIGHT, check_granularity, check_sparsity
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import RECONSTRUCTIONS, check_tolerance
 from tflite_export.compress._augment import check_augment
@@ -20,6 +20,7 @@ from tflite_export.compress._checks import (
     check_rate,
     check_strides,
     check_workers,
+    weight_demands,
 )
 from tflite_export.compress._optimizer import OPTIMIZERS
 from tflite_export.file import EndType
@@ -60,9 +61,9 @@ class CompressSettings:
         floor: share of its channels that each channel group keeps of a budget, in [0, 1), 0 for none; where the budget
             cannot be met with it, it is halved until it can, and that is told. With `smallest` it is that of the
             channels that each step finds, so that step by step groups go below it as the tolerance allows.
-        granularity: what to prune, in this order: feature_map, kernel, intra_kernel; `masks.stage_shares` divides the
-            sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns do so where
-            lowering pays.
+        granularity: what to prune, in this order: feature_map, kernel, intra_kernel, weight; `masks.stage_shares`
+            divides the sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns
+            do so where lowering pays; removed single weights make the stored model smaller, and nothing faster.
         kernel_groups: kernels go in blocks, of N groups of outputs by N blocks of inputs; "any": one by one, a freer
             choice that hardly runs faster; "auto": masks that run fast once lowered, see `masks.lowerable`, in as few
             blocks as reach the sparsity, of which the last may take more than it; with `lower="none"`, "any".
@@ -71,6 +72,8 @@ class CompressSettings:
             "columns", with `lower="none"`, "any".
         patterns: largest number of different intra-kernel patterns in a layer; "any": no limit; "auto": 2, with
             `lower="none"`, "any".
+        weights: which single weights go: the same share of every "layer", the least of the whole "model", or, with e.g.
+            "2:4", 2 of every 4 stay.
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
         candidates: candidates that a searching selector scores in each stage.
@@ -132,6 +135,7 @@ class CompressSettings:
     kernel_groups: int | Literal["auto", "any"] = "auto"
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
+    weights: str = "layer"
     search: str = "least_squares"
     candidates: int = 50
     finalists: int = 1
@@ -176,6 +180,7 @@ class CompressSettings:
         check_count("kernel_groups", self.kernel_groups, least=2)
         check_count("patterns", self.patterns, least=1)
         check_strides(self.strides)
+        weight_demands(self.weights)
         check_choice("search", (self.search,), tuple(SEARCHES))
         check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
@@ -271,12 +276,14 @@ class CompressSettings:
 
     @property
     def idle(self) -> str:
-        """Options that do nothing here, in sentences for people, "" for none."""
+        """Options that do nothing here, or not what one may think, in sentences for people, "" for none."""
         taught = self.distill not in (0, CompressSettings.distill)  # the default is not what anybody asked for
         given = [*(["--augment"] if self.augment else []), *(["--distill"] if taught else [])]
         told = []
         if self.epochs == 0 and given:
             told.append(f"Nothing is retrained: {' and '.join(given)} can do nothing.")
+        if WEIGHT in self.granularity:
+            told.append("Single weights make the stored model smaller (tf-structprune pack), and nothing faster.")
         if self.executor == "ray" and self.reconstruct == "full":
             told.append(
                 "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "

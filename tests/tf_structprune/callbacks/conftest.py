@@ -5,6 +5,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tf_structprune.masks import GRANULARITIES
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def run(data):
     x, y = data
 
     def fit(name="chain", *, epochs=3, others=(), before=None, eager=True, **settings):
-        masked = sp.wrap(zoo.build(name))
+        masked = sp.wrap(zoo.build(name), granularity=GRANULARITIES)
         masked.compile(
             keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=eager
         )

@@ -11,13 +11,13 @@ from tests import zoo
 from tf_structprune.layers import MaskedLayer, folded_weights, is_masked, polarity_of
 from tf_structprune.masks import GRANULARITIES, POLARITIES, positions_kept
 
-EVERYTHING = {"feature_map": 0.25, "kernel": 0.2, "intra_kernel": 0.15}
+EVERYTHING = {"feature_map": 0.25, "kernel": 0.2, "intra_kernel": 0.15, "weight": 0.1}
 TOPOLOGIES = ("chain", "flatten_head", "residual_projection", "dense_on_maps", "sequential")
 each_polarity = pytest.mark.parametrize("polarity", POLARITIES)
 
 
 def masked_at(name, sparsity, seed=0, **options):
-    masked = sp.wrap(zoo.build(name), **options)
+    masked = sp.wrap(zoo.build(name), granularity=GRANULARITIES, **options)
     sp.set_masks(masked, sp.random_masks(masked, sparsity, seed=seed))
     return masked
 
@@ -36,6 +36,8 @@ def reference_mask(masked, layer, polarity):
         keep[:, :, o] &= int(unit) not in gone
     if layer in masks.kernel:
         keep &= masks.kernel[layer]
+    if layer in masks.weight:
+        keep &= masks.weight[layer]
     return keep.reshape(plain.kernel_shape)
 
 
@@ -100,7 +102,7 @@ def test_saved_model_reloads_equal(name, polarity, tmp_path):
 def test_weights_file_carries_the_masks(tmp_path):
     masked = masked_at("chain", EVERYTHING)
     masked.save_weights(tmp_path / "masked.weights.h5")
-    fresh = sp.wrap(zoo.build("chain", seed=5))
+    fresh = sp.wrap(zoo.build("chain", seed=5), granularity=GRANULARITIES)
     fresh.load_weights(tmp_path / "masked.weights.h5")
     assert sp.get_masks(fresh).equals(sp.get_masks(masked))
     assert zoo.largest_difference(masked, fresh, zoo.batch()) == 0
@@ -132,7 +134,7 @@ def test_mixed_precision_keeps_policy_and_outputs(policy, tmp_path):
         model = zoo.build("batch_norm_chain")
     finally:
         keras.config.set_dtype_policy("float32")
-    masked = sp.wrap(model)
+    masked = sp.wrap(model, granularity=GRANULARITIES)
     assert zoo.largest_difference(model, masked, zoo.batch()) == 0
     sp.set_masks(masked, sp.random_masks(masked, EVERYTHING))
     wrapper = masked.get_layer("b")
@@ -160,7 +162,7 @@ def test_removed_weights_do_not_train(polarity):
 def test_wrap_leaves_the_model_unchanged():
     model = zoo.build("residual_twice")
     config, weights = model.to_json(), model.get_weights()
-    masked = sp.wrap(model)
+    masked = sp.wrap(model, granularity=GRANULARITIES)
     sp.set_masks(masked, sp.random_masks(masked, EVERYTHING))
     masked.compile("sgd", "sparse_categorical_crossentropy")
     masked.fit(zoo.batch(8), np.arange(8) % 3, verbose=0)

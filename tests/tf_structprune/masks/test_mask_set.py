@@ -16,7 +16,8 @@ names = st.text("ab/|_. 0é", min_size=1, max_size=6)  # layer names may hold a 
 def mask_sets(draw):
     shapes = array_shapes(min_dims=1, max_dims=2, max_side=4)
     bools = st.dictionaries(names, arrays(np.bool_, shapes), max_size=3)
-    return MaskSet(draw(bools), draw(bools), draw(st.dictionaries(names, arrays(np.int32, (3, 2)), max_size=3)))
+    patterns = st.dictionaries(names, arrays(np.int32, (3, 2)), max_size=3)
+    return MaskSet(draw(bools), draw(bools), draw(patterns), draw(bools))
 
 
 @LAWS

@@ -9,6 +9,7 @@ from tf_structprune.masks import (
     GRANULARITIES,
     INTRA_KERNEL,
     KERNEL,
+    STRUCTURED,
     MaskSet,
     PatternOptions,
     mask_space,
@@ -29,7 +30,7 @@ def test_stage_shares_reach_the_total(kinds, sparsity):
 
 
 def test_feature_maps_take_half_of_the_work():
-    assert stage_shares(0.75, GRANULARITIES) == pytest.approx((0.5, 1 - 0.25**0.25, 1 - 0.25**0.25))
+    assert stage_shares(0.75, STRUCTURED) == pytest.approx((0.5, 1 - 0.25**0.25, 1 - 0.25**0.25))
 
 
 def test_stage_shares_refuse_a_sparsity_out_of_range():
@@ -45,8 +46,8 @@ def test_space_refuses_a_sparsity_out_of_range(granularity, sparsity):
 
 
 def test_space_refuses_an_unknown_granularity():
-    with pytest.raises(ValueError, match=r"Unknown granularity\. Received: granularity='weight'\. Use one of: feature"):
-        mask_space(chain_graph([2, 4, 4, 4, 3]), "weight", 0.5)
+    with pytest.raises(ValueError, match=r"Unknown granularity\. Received: granularity='map'\. Use one of: feature"):
+        mask_space(chain_graph([2, 4, 4, 4, 3]), "map", 0.5)
 
 
 @each_granularity

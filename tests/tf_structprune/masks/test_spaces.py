@@ -12,6 +12,7 @@ from tf_structprune.masks import (
     INTRA_KERNEL,
     KERNEL,
     POLARITIES,
+    WEIGHT,
     MaskSet,
     PatternOptions,
     mask_space,
@@ -66,6 +67,8 @@ def one_unit_a_block(space, graph):
         return max(_unit_weights(graph, group) for group in graph.prunable_groups)  # they go one by one
     if space.granularity == KERNEL:
         return sum(graph.layer(name).positions for name in space.blocks)
+    if space.granularity == WEIGHT:
+        return len(space.blocks)
     steps = {n: int(block.high_kept[:, 0].sum() - block.low_kept[:, 0].sum()) for n, block in space.blocks.items()}
     return sum(step * graph.layer(name).outputs for name, step in steps.items())
 
@@ -127,8 +130,10 @@ def test_no_block_is_emptied(granularity, graph, sparsity, seed):
         assert all(layer.weights > 0 for layer in masks_by_layer(graph, masks).values())
 
 
-@pytest.mark.parametrize("second", GRANULARITIES)
-@pytest.mark.parametrize("first", GRANULARITIES)
+ORDERS = [(first, second) for first in GRANULARITIES for second in GRANULARITIES]
+
+
+@pytest.mark.parametrize("first, second", [order for order in ORDERS if order != (WEIGHT, INTRA_KERNEL)])
 @settings(MANY, max_examples=30)
 @given(graph=graphs(), share=st.floats(0, 0.5), more=st.floats(0, 0.5), seed=seeds)
 def test_masks_nest_on_top_of_others(first, second, graph, share, more, seed):
@@ -136,7 +141,7 @@ def test_masks_nest_on_top_of_others(first, second, graph, share, more, seed):
     present = sparsity_of(graph, base)
     space = space_within_reach(graph, second, present + (1 - present) * more, base=base)
     for masks in candidates_of(space, graph, seed):
-        for kind in {FEATURE_MAP, KERNEL}:
+        for kind in {FEATURE_MAP, KERNEL, WEIGHT}:
             assert all(not (masks.of(kind)[name] & ~old).any() for name, old in base.of(kind).items())
         if second != INTRA_KERNEL:
             assert all(np.array_equal(masks.intra_kernel[name], old) for name, old in base.intra_kernel.items())

@@ -27,7 +27,7 @@ def by_hand(masked, masks, x):
         read = np.concatenate([patches.of(np.array(t)) for t in layer_inputs(masked, [name], x)[name]])
         rows = read.reshape(-1, *read.shape[2:]).astype(float)
         kernel = patches.view.view(np.array(kernel_of(layer)), np).astype(float)
-        kept = mine.positions[:, mine.input_of_kernel] & mine.alive[None]
+        kept = mine.kept
         outputs = kernel.shape[-1] // rows.shape[1]
         missing = variance = 0.0
         for at in range(kernel.shape[-1]):
@@ -46,7 +46,7 @@ def by_hand(masked, masks, x):
 @pytest.mark.parametrize("name", ["chain", "residual_projection"])
 def test_errors_are_those_of_an_own_fit(name, granularity, monkeypatch):
     monkeypatch.setattr("tf_structprune.scoring._predicted.RIDGE", 1e-7)
-    masked = sp.wrap(zoo.build(name))
+    masked = sp.wrap(zoo.build(name), granularity=GRANULARITIES)
     candidates = candidates_of(masked, granularity, 3)
     found = PredictedScorer(masked, X).score(candidates)
     for value, candidate in zip(found.values, candidates, strict=True):

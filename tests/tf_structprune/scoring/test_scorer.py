@@ -147,7 +147,7 @@ def scored(masked, candidates, **settings):
 @pytest.mark.parametrize("score", ["mcr", "sparse_categorical_crossentropy", keras.metrics.SparseCategoricalAccuracy()])
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_scores_are_those_of_the_masked_model(granularity, score):
-    masked = sp.wrap(zoo.build("batch_norm_chain"))
+    masked = sp.wrap(zoo.build("batch_norm_chain"), granularity=GRANULARITIES)
     candidates = candidates_of(masked, granularity, 6, 0.5)
     found, (x, y) = scored(masked, candidates, score=score, racing=False)
     expected = [as_score(score)(y, outputs[0]) for outputs in outputs_by_hand(masked, candidates, x)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import tf_structprune as sp
 from tests import zoo
 from tests.random_models import networks
+from tf_structprune.masks import GRANULARITIES
 from tf_structprune.shrink import shrink
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes
@@ -16,7 +17,7 @@ FEW = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.ge
 
 def masked_at(model, sparsity, seed=0, **options):
     """The model with random masks at these sparsities."""
-    masked = sp.wrap(model, **options)
+    masked = sp.wrap(model, granularity=GRANULARITIES, **options)
     sp.set_masks(masked, sp.random_masks(masked, sparsity, seed=seed))
     return masked
 
@@ -47,13 +48,14 @@ def _random_maps(groups, rng):
 @FEW
 @given(networks(), st.integers(0, 99), st.booleans())
 def test_shrink_equals_masked_for_random_networks(model, seed, keep_first):
-    masked = sp.wrap(model, keep_first=keep_first)
+    masked = sp.wrap(model, granularity=GRANULARITIES, keep_first=keep_first)
     rng = np.random.default_rng(seed)
     groups = [group for group in sp.trace(masked).prunable_groups if group.size > 1]
     masks = sp.get_masks(masked)
     kernels = {name: rng.random(mask.shape) < 0.7 for name, mask in masks.kernel.items()}
     patterns = {name: rng.integers((1, 0), (4, 3), mask.shape) for name, mask in masks.intra_kernel.items()}
-    sp.set_masks(masked, sp.MaskSet(_random_maps(groups, rng).feature_map, kernels, patterns))
+    singles = {name: rng.random(mask.shape) > 0.4 for name, mask in masks.weight.items()}
+    sp.set_masks(masked, sp.MaskSet(_random_maps(groups, rng).feature_map, kernels, patterns, singles))
 
     small = shrink(masked)
 
@@ -65,16 +67,17 @@ def test_shrink_equals_masked_for_random_networks(model, seed, keep_first):
 @pytest.mark.parametrize("polarity", ["keep_on_grid", "prune_on_grid"])
 @pytest.mark.parametrize("name", ["flatten_head", "residual_twice"])
 def test_shrink_hands_over_the_masks_that_are_left(name, polarity):
-    everything = {"feature_map": 0.3, "kernel": 0.2, "intra_kernel": 0.15}
+    everything = {"feature_map": 0.3, "kernel": 0.2, "intra_kernel": 0.15, "weight": 0.1}
     masked = masked_at(zoo.build(name), everything, polarity=polarity)
 
     small = shrink(masked)
-    again = sp.wrap(small.model, polarity=polarity)
+    again = sp.wrap(small.model, polarity=polarity, granularity=GRANULARITIES)
     sp.set_masks(again, small.masks)
 
     assert not small.masks.feature_map
     assert small.masks.kernel
     assert small.masks.intra_kernel
+    assert small.masks.weight
     assert zoo.largest_difference(masked, again, zoo.batch()) < 1e-5
     assert sum(kept_of(again, polarity)) == sum(kept_of(masked, polarity))
     _retrain(again)  # the masks hold the removed weights of the thin model

@@ -3,7 +3,7 @@
 from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.channels import Skipped
 from tf_structprune.fixed_point import FixedPoint, LayerBits
-from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel
+from tf_structprune.masks import FeatureMap, IntraKernelStrided, Kernel, Weight
 from tf_structprune.search import Metric
 from tf_structprune.task import Interval
 from tflite_export.bench import LayerMultiplications, Multiplications, NpuEstimate
@@ -83,6 +83,7 @@ FULL = CompressReport(
         PruningFigures(
             "intra_kernel", IntraKernelStrided((1, 3)), "random", 0.6, 1, 0, accepted=False, allocation=None
         ),
+        PruningFigures("weight", Weight(2, 4), "magnitude", 0.7, 0.5, 0.25, accepted=True, allocation=None),
     ),
     skipped_layers=(Skipped("first", "it is the first", "keep_first=False"),),
     settings=CompressSettings(

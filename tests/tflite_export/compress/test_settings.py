@@ -178,6 +178,11 @@ def test_options_that_do_nothing_without_epochs_are_named():
     assert CompressSettings(epochs=0).idle == CompressSettings(augment=("flip",)).idle == ""
 
 
+def test_single_weights_are_said_to_buy_bytes_and_no_speed():
+    told = "Single weights make the stored model smaller (tf-structprune pack), and nothing faster."
+    assert CompressSettings(granularity=("feature_map", "weight")).idle == told
+
+
 def test_workers_without_work_are_told():
     both = CompressSettings(epochs=0, augment=("flip",), executor="ray").idle
     assert both.startswith(

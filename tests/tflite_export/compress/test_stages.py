@@ -371,6 +371,24 @@ def test_patterns_are_those_that_were_asked_for(retrained, changes, demands):
         assert set().union(*strides.values()) <= set(demands.strides)
 
 
+WEIGHTS = {"layer": sp.Weight(), "model": sp.Weight(across="model"), "2:4": sp.Weight(2, 4)}
+
+
+@pytest.mark.every(2)
+@pytest.mark.parametrize("weights, demands", WEIGHTS.items())
+def test_weights_are_those_that_were_asked_for(retrained, weights, demands):
+    retrained(stay)
+    result = pruned_by(("weight",), sparsity=0.5, weights=weights)
+    assert of_one_stage(result) == demands
+    assert 0.49 <= result.sparsity < 0.51
+    for name, mask in result.masks.weight.items():
+        kernel = result.model.get_layer(name).get_weights()[0]
+        assert np.count_nonzero(kernel) <= mask.sum() < mask.size
+        if weights == "2:4":
+            rows = mask.reshape(-1, mask.shape[-1])
+            assert (rows[: len(rows) // 4 * 4].reshape(-1, 4, rows.shape[1]).sum(axis=1) == 2).all()
+
+
 def test_strides_that_were_given_are_kept_to():
     message = r"Granularity 'intra_kernel' cannot remove that much here\. Received: sparsity=0\.9000\. Use at most"
     with pytest.raises(ValueError, match=message):
