@@ -45,7 +45,9 @@ else:
     from tf_structprune.layers import get_masks as get_masks
     from tf_structprune.layers import random_masks as random_masks
     from tf_structprune.layers import set_masks as set_masks
+    from tf_structprune.layers import share as share
     from tf_structprune.layers import to_fixed_point as to_fixed_point
+    from tf_structprune.layers import unshare as unshare
     from tf_structprune.layers import unwrap as unwrap
     from tf_structprune.layers import wrap as wrap
     from tf_structprune.legacy import from_legacy as from_legacy

@@ -185,8 +185,9 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     """The word lengths that were asked for, None without any."""
     from tf_structprune.fixed_point import FixedPoint
 
-    words = {"weight_bits": arguments.weight_bits, "signal_bits": arguments.signal_bits}
-    words = {name: bits for name, bits in words.items() if bits is not None}
+    names = ("weight_bits", "signal_bits", "shared", "sharing")
+    words = {name: getattr(arguments, name) for name in names}
+    words = {name: value for name, value in words.items() if value is not None}
     kinds = {"power_of_two": arguments.power_of_two, "per_channel": arguments.per_channel}
     if arguments.recipe is not None:
         if words or any(kinds.values()):

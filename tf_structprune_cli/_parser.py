@@ -150,6 +150,8 @@ def _add_fixed_point(compress: argparse.ArgumentParser) -> None:
     add("--signal-bits", type=int, metavar="N", help="the same for signals behind ReLU, 3 to 8 bits")
     add("--power-of-two", action="store_true", help="fixed point whose steps are powers of two: rescaling is a shift")
     add("--per-channel", action="store_true", help="fixed point with a weight step for each output channel")
+    add("--shared", type=int, metavar="N", help="fixed point in which the weights of a layer use N of the words only")
+    add("--sharing", metavar="NAME", help="how they are chosen: cws, pws, uq or ecsq. Default: cws")
     add("--recipe", metavar="FILE.json", help="word lengths by layer, as tf-structprune sensitivity writes them")
 
 

@@ -19,5 +19,10 @@ from tf_structprune.fixed_point._grid import grid_of as grid_of
 from tf_structprune.fixed_point._recipe import SIGNED_SIGNAL_BITS as SIGNED_SIGNAL_BITS
 from tf_structprune.fixed_point._recipe import FixedPoint as FixedPoint
 from tf_structprune.fixed_point._recipe import LayerBits as LayerBits
+from tf_structprune.fixed_point._shared_grid import SharedGrid as SharedGrid
+from tf_structprune.fixed_point._sharing import SHARINGS as SHARINGS
+from tf_structprune.fixed_point._sharing import SharedValues as SharedValues
+from tf_structprune.fixed_point._sharing import check_sharing as check_sharing
+from tf_structprune.fixed_point._sharing import share_values as share_values
 from tf_structprune.fixed_point._step import optimal_format as optimal_format
 from tf_structprune.fixed_point._step import optimal_step as optimal_step

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_structprune.fixed_point._format import multiples, word_range
 from tf_structprune.fixed_point._recipe import SIGNED_SIGNAL_BITS
+from tf_structprune.fixed_point._shared_grid import SharedGrid
 from tf_structprune.fixed_point._step import optimal_step
 
 RECTIFIED, SIGNED, MEASURED = "rectified", "signed", "measured"
@@ -155,7 +156,7 @@ class SignalGrid:
         return calibration[0]
 
 
-GRIDS: dict[str, type[Grid]] = {"weight": WeightGrid, "signal": SignalGrid}
+GRIDS: dict[str, type[Grid]] = {"weight": WeightGrid, "signal": SignalGrid, "shared": SharedGrid}
 
 
 def grid_config(grid: Grid) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from tf_structprune.fixed_point._format import word_range
+from tf_structprune.fixed_point._sharing import check_sharing
 
 SIGNED_SIGNAL_BITS = 8
 """Word length of signals that may be negative: int8 saturates at one end only of a shorter signed word."""
@@ -47,6 +48,9 @@ class FixedPoint:
         per_channel: whether each output channel has a weight step of its own; else one a layer.
         layers: exceptions by the layer's name or pattern (`fnmatch`); the exact name counts first, then the first
             pattern that matches. The signal of an activation layer belongs to the layer that feeds it.
+        shared: number of words that the weights of a layer use, see `SharedGrid`; None for all of them. Only with one
+            weight step a layer.
+        sharing: the method by which they are chosen, see `share_values`.
     """
 
     weight_bits: int | None = 8
@@ -54,10 +58,19 @@ class FixedPoint:
     power_of_two: bool = True
     per_channel: bool = False
     layers: Mapping[str, LayerBits] = field(default_factory=dict)
+    shared: int | None = None
+    sharing: str = "cws"
 
     def __post_init__(self) -> None:
         """Checks the word lengths, and takes a copy of the exceptions, which the caller may change."""
         self.default  # noqa: B018  # its constructor checks
+        if self.shared is not None:
+            check_sharing(self.shared, self.sharing)
+            if self.per_channel:
+                raise ValueError(
+                    "recipe: weights share words in a layer with one step. Received: shared with per_channel=True. Use "
+                    "one of them."
+                )
         for name, bits in self.layers.items():
             if not isinstance(bits, LayerBits):
                 raise ValueError(
@@ -114,7 +127,11 @@ class FixedPoint:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"recipe: not JSON. Received: {error}. Write it with FixedPoint.to_json.") from error
-        fields = _checked(values, {"weight_bits", "signal_bits", "power_of_two", "per_channel", "layers"}, "recipe")
+        fields = _checked(
+            values,
+            {"weight_bits", "signal_bits", "power_of_two", "per_channel", "shared", "sharing", "layers"},
+            "recipe",
+        )
         layers = fields.pop("layers", {})
         _checked(layers, None, "recipe, layers")
         general = cls(**fields)
@@ -131,6 +148,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "signal_bits": (int, type(None)),
     "power_of_two": (bool,),
     "per_channel": (bool,),
+    "shared": (int, type(None)),
+    "sharing": (str,),
     "layers": (dict,),
 }
 

@@ -21,6 +21,11 @@ from tf_structprune.layers._rebuild import NamedWeight as NamedWeight
 from tf_structprune.layers._rebuild import assign_cut as assign_cut
 from tf_structprune.layers._rebuild import named_weights as named_weights
 from tf_structprune.layers._rebuild import rebuild as rebuild
+from tf_structprune.layers._share import is_shared as is_shared
+from tf_structprune.layers._share import share as share
+from tf_structprune.layers._share import unshare as unshare
+from tf_structprune.layers._shared_layer import SharedBook as SharedBook
+from tf_structprune.layers._shared_layer import SharedLayer as SharedLayer
 from tf_structprune.layers._signal_quantizer import SignalQuantizer as SignalQuantizer
 from tf_structprune.layers._signal_quantizer import tied_together as tied_together
 from tf_structprune.layers._to_fixed_point import is_fixed_point as is_fixed_point

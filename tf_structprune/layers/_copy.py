@@ -65,6 +65,8 @@ def _live(thing: Any, name: str, told: Any) -> Any:
     """What an object holds under the name of a setting, as Python classes do, or what its configuration says."""
     held = vars(thing)
     value = held.get(name, held.get(f"_{name}"))
+    if isinstance(told, keras.layers.Layer):
+        return copy_layer(told)
     if not isinstance(told, str | dict) or isinstance(value, type):
         return told
     if isinstance(value, keras.layers.Layer):

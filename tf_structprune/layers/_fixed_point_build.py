@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.fixed_point import RECTIFIED, SIGNED, SIGNED_SIGNAL_BITS, FixedPoint
+from tf_structprune.fixed_point import RECTIFIED, SIGNED, SIGNED_SIGNAL_BITS, FixedPoint, SharedGrid
 from tf_structprune.graph import LayerCall, TensorKey
 from tf_structprune.layers._copy import copy_of
 from tf_structprune.layers._fixed_point_plan import FixedPointPlan
@@ -132,12 +132,18 @@ class FixedPointBuilder:
                 power_of_two=self.recipe.power_of_two,
                 per_channel=self.recipe.per_channel,
                 input_signal=input_signal,
+                grid=self._shared_grid(max(bits, least_bits)),
             )
         layer.build(input_shape)
         assign_weights(layer, weights)
         if isinstance(layer, QuantizedLayer):
             layer.take(weights[0])
         return layer
+
+    def _shared_grid(self, bits: int) -> SharedGrid | None:
+        """A grid of few words, None where the recipe leaves all of them."""
+        recipe = self.recipe
+        return None if recipe.shared is None else SharedGrid(recipe.shared, recipe.sharing, bits, recipe.power_of_two)
 
     def _separable(self, call: LayerCall) -> Any:
         """A depthwise convolution and one of single pixels."""

@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from tf_structprune.fixed_point import FixedPoint, LayerBits, SignalGrid, WeightGrid
+from tf_structprune.fixed_point import FixedPoint, LayerBits, SharedGrid, SignalGrid, WeightGrid
 from tf_structprune.graph import TransparentWrapper, input_names, list_calls, named_layers
 from tf_structprune.layers._compile import compile_alike
 from tf_structprune.layers._fixed_point_build import FixedPointBuilder
@@ -73,16 +73,19 @@ def recipe_of(model: keras.Model) -> FixedPoint:
     if not weighted and not signals:
         raise ValueError(f"Model '{model.name}' has no quantizers. Received: a plain model. Use to_fixed_point first.")
     for name, layer in (weighted | signals).items():
-        if not isinstance(layer.grid, WeightGrid | SignalGrid):
+        if not isinstance(layer.grid, WeightGrid | SignalGrid | SharedGrid):
             raise ValueError(
                 f"Layer '{name}' is on a grid that is not the multiples of a step. Received: "
                 f"{type(layer.grid).__name__}. Use the layer without it."
             )
     words = {signal_owner(name): layer for name, layer in signals.items()}
+    books = [layer.grid for layer in weighted.values() if isinstance(layer.grid, SharedGrid)]
     kinds = [layer.power_of_two for layer in weighted.values()] + [layer.power_of_two for layer in words.values()]
     return FixedPoint(
         power_of_two=all(kinds),
         per_channel=any(layer.per_channel for layer in weighted.values()),
+        shared=books[0].values if books else None,
+        sharing=books[0].method if books else FixedPoint.sharing,
         layers={
             name: LayerBits(
                 weighted[name].weight_bits if name in weighted else None, words[name].bits if name in words else None

@@ -6,7 +6,7 @@ from typing import Any, cast
 import keras
 
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.layers import is_fixed_point, is_masked, to_fixed_point
+from tf_structprune.layers import is_fixed_point, is_masked, is_shared, to_fixed_point, unshare
 from tf_structprune.shrink import ShrunkModel, shrink
 from tf_structprune.stages import calibrate
 from tflite_export.quantize import Quantize, float_form
@@ -68,7 +68,7 @@ def source_of(model: keras.Model, quantize: Quantize | FixedPoint, calibration_d
 
 
 def keras_model_of(model: keras.Model | ShrunkModel) -> keras.Model:
-    """The model without masks.
+    """The model without masks, and with its shared values in the kernels.
 
     Raises:
         TypeError: not a Keras model.
@@ -79,4 +79,6 @@ def keras_model_of(model: keras.Model | ShrunkModel) -> keras.Model:
             f"model must be a keras.Model or what shrink made. Received: {type(model).__name__}. Load "
             "a file with keras.models.load_model first."
         )
+    if is_shared(plain):
+        return unshare(plain)
     return shrink(plain).model if is_masked(plain) else plain

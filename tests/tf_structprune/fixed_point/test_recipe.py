@@ -85,6 +85,8 @@ def test_json_is_an_object_of_the_attributes():
         "signal_bits": 5,
         "power_of_two": True,
         "per_channel": True,
+        "shared": None,
+        "sharing": "cws",
         "layers": {"conv*": {"weight_bits": 2, "signal_bits": None}},
     }
     assert recipe.to_json().endswith("}\n")
@@ -115,6 +117,9 @@ REFUSED_JSON = {
         '{"layers": {"a": {"weight_bits": "4"}}}',
         "recipe, layer 'a': weight_bits must be int or null. Received: weight_bits='4'",
     ),
+    "one value": ('{"shared": 1}', "Weights share 2 values or more. Received: count=1"),
+    "unknown sharing": ('{"shared": 4, "sharing": "x"}', "Unknown weight sharing. Received: method='x'"),
+    "shared by channel": ('{"shared": 4, "per_channel": true}', "Received: shared with per_channel=True. Use one"),
     "long word": ('{"weight_bits": 9}', "bits of a signed word must be from 2 to 8. Received: bits=9"),
     "short word in a layer": (
         '{"layers": {"a": {"signal_bits": 2}}}',

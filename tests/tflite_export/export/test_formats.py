@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import tf_structprune as sp
-from tests import tasks
+from tests import tasks, zoo
 from tests.tflite_export.compress import tiny
 from tflite_export.compress import compress, file_score
 from tflite_export.export import ExportSettings, ExportSummary, export
+from tflite_export.export._source import keras_model_of
 from tflite_export.file import open_file
 from tflite_export.runtime import dequantize, quantize, run_litert, run_tflm
 from tflite_export.verify import VerificationError
@@ -159,3 +160,10 @@ def test_other_formats_and_ends_are_refused(model, data, tmp_path):
     with pytest.raises(ValueError, match=r"Only signals of 8 bits go in and out as bytes\. .* Use io='float32'"):
         export(model, tmp_path / "out", representative_data=data, quantize="int16x8", io="uint8")
     assert tiny.entries(tmp_path) == []
+
+
+def test_a_model_that_shares_values_is_exported_as_the_plain_one():
+    shared = sp.share(zoo.build("chain"), 3)
+    plain = keras_model_of(shared)
+    assert type(plain.layers[1]) is keras.layers.Conv2D
+    assert zoo.largest_difference(shared, plain, zoo.batch()) == 0

@@ -14,7 +14,7 @@ import tf_structprune as sp
 from tests import zoo
 from tests.marks import sweep_but
 from tf_structprune.fixed_point import word_range
-from tf_structprune.layers import quantized_layers
+from tf_structprune.layers import quantized_layers, recipe_of
 from tf_structprune.shrink import shrink
 from tflite_export.file import TFLiteFile, packed, without_ties
 from tflite_export.quantize import check_file, fixed_point_files, float_form
@@ -148,6 +148,22 @@ def test_weights_are_words_of_the_asked_length(bits):
         narrow = words_of(files.int4)
         assert all(np.array_equal(one * factor, other) for one, other in zip(narrow, wide, strict=True))
         assert {tensor.dtype for tensor in weight_tensors(files.int4)} == {"int4"}
+
+
+@pytest.mark.parametrize("sharing", ["cws", "ecsq"])
+@pytest.mark.parametrize("name", ["flatten_head", "residual_projection"])
+def test_layers_use_few_of_their_words_where_they_are_shared(name, sharing):
+    recipe = sp.FixedPoint(8, 8, shared=5, sharing=sharing)
+    given = zoo.build(name)
+    model = calibrated(given, recipe)
+    file = fixed_point_files(model).int8
+    integers = words_of(file)
+    assert all(len(np.unique(each[each != 0])) <= 5 for each in integers)
+    assert max(np.abs(each).max() for each in integers) > 64
+    expected = run_litert(file.scores, X, kernels="reference")
+    np.testing.assert_array_equal(run_reference(file.scores, X), expected)
+    assert recipe_of(model).shared == 5 and recipe_of(model).sharing == sharing
+    assert fixed_point_files(calibrated(given, recipe_of(model))).int8 == file
 
 
 def weight_tensors(data):
