@@ -7,11 +7,11 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tf_structprune.untrusted import reading
-from tflite_export.file import TFLiteFile, TFLiteModel, open_file, slim_with_names
+from tflite_export.file import DECODERS, TFLiteFile, TFLiteModel, open_file, slim_with_names
 from tflite_export.pack._checksum import check
-from tflite_export.pack._coders import CODE_SIZES, coder_of
+from tflite_export.pack._coders import coder_of
 from tflite_export.pack._header import HEADER_BYTES
-from tflite_export.pack._tensors import form_of, is_packed
+from tflite_export.pack._tensors import form_of
 
 _ADVICE = "Pack the model again."
 
@@ -34,7 +34,7 @@ def decoded(model: TFLiteModel, *, own: bool = True) -> TFLiteFile:
     with reading(file.name, "a .tflite file with packed weights", _ADVICE):
         if own:
             check(file.data)
-        if not is_packed(file.description):
+        if not file.description.packed:
             raise ValueError("no operator that decodes weights")
         return TFLiteFile(file.edited(_without_decoders, slim_with_names).data, file.name)
 
@@ -47,7 +47,7 @@ def _without_decoders(model: Any) -> None:
     shared, operators = set[int](), []
     for operator in graph.operators:
         name = codes[operator.opcodeIndex]
-        if name not in CODE_SIZES:
+        if name not in DECODERS:
             operators.append(operator)
             continue
         inputs, outputs = ([int(at) for at in ends] for ends in (operator.inputs, operator.outputs))
@@ -77,7 +77,7 @@ def _stored(model: Any, index: int) -> bytes:
 
 def _values(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDArray[np.int8]:
     form = form_of(tensor)
-    if tensor.type != schema.TensorType.INT8 or min(form.shape, default=1) < 0:
+    if tensor.type != schema.TensorType.INT8:
         raise ValueError(f"weights of type {tensor.type} and shape {form.shape}")
     if len(ancillary) < HEADER_BYTES or form.elements > 8 * len(encoded):  # a bit is the least of any weight
         raise ValueError(f"{len(encoded)} and {len(ancillary)} bytes for {form.elements} weights")

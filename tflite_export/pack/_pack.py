@@ -12,7 +12,7 @@ from tflite_export.pack._coders import CODE_SIZES, CODERS
 from tflite_export.pack._decoded import decoded
 from tflite_export.pack._insert import with_decoders
 from tflite_export.pack._search import Costs, least_groups
-from tflite_export.pack._tensors import is_packed, packable
+from tflite_export.pack._tensors import packable
 
 Packing = Literal["auto", "huffman", "bitmap", "lut"]
 """How weights are packed: by one coder, or each as suits it, if file and decoder together get smaller."""
@@ -92,7 +92,7 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
     """
     check_packing(how)
     file = open_file(model)
-    if is_packed(file.description):
+    if file.description.packed:
         raise ValueError(f"{file.name}: its weights are packed already. Received: pack={how!r}. Use `decoded` first.")
     unpacked = TFLiteFile(file.edited(slim_with_names if names else slim).data, file.name)
     costs = Costs(packable(unpacked))
