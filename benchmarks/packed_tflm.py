@@ -4,9 +4,9 @@
 
 The weights of trained int8 files are pruned by magnitude, layer by layer, and rounded to words of few bits, which is
 for size and time alone: nothing is retrained. Each file is packed by each coder and by "auto"; TFLite Micro must give
-the same integers on random inputs, and our reader the same file. Times are those of the host's reference kernels, packed
-and unpacked in turns in one process, so the ratio is one of this machine. ResNet-8 of MLPerf Tiny lies beside the
-checkout, in `../shared/data/models/resnet8_int8_reference.tflite`.
+the same integers on random inputs, and our reader the same file. Times are those of the host's reference kernels,
+packed and unpacked in turns in one process, so the ratio is one of this machine. ResNet-8 of MLPerf Tiny lies beside
+the checkout, in `../shared/data/models/resnet8_int8_reference.tflite`.
 """
 
 import json
@@ -129,8 +129,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"of the operator are smaller than the unpacked file. On {rows[0]['packed']['huffman']['inputs']:,} random "
         "inputs TFLite Micro gave the same integers for every packed file as for the unpacked one, and every one read "
         "back byte for byte, unless told below. Arena: in all, and with the decoded weights in memory of their own, of "
-        "which the next column tells the bytes. Time: packed over unpacked, host, reference kernels, in turns, median and "
-        "quartiles.",
+        "which the next column tells the bytes. Time: packed over unpacked, host, reference kernels, in turns, median "
+        "and quartiles.",
         "",
         "| network | zeros | bits | given | slim | zlib of it | bitmap | lut | huffman | auto | arena unpacked | "
         "huffman | apart | decoded | time, bitmap | time, lut | time, huffman |",
