@@ -38,6 +38,7 @@ ROOMS = {
         "child",
         "file",
         "runtime",
+        "pack",
         "quantize",
         "write",
         "verify",

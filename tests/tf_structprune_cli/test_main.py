@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.devices import ByMacs
 from tests.tflite_export.compress import reports, tiny
+from tests.tflite_export.pack import files as packing
 from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
@@ -491,6 +492,13 @@ def test_memory_that_is_not_known_is_left_out_and_a_missing_npu_explained(capsys
     assert "Memory" not in out and "No NPU estimate: a [reason]" in out
 
 
+def test_packing_is_told(capsys):
+    assert "Packed weights: Packed file 1,200 bytes [as" in printed(
+        capsys, packing="Packed file 1,200 bytes [as it is]."
+    )
+    assert "Packed weights" not in printed(capsys)
+
+
 def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
     assert "ultiplications" not in printed(capsys)
     out = printed(capsys, multiplications=reports.MULTIPLICATIONS)
@@ -563,6 +571,21 @@ def test_inspect_tells_what_weights_take_in_each_format(files, capsys, monkeypat
             cells = [cell.strip().replace(",", "") for cell in shown[0].split("│")[3:-1]]
             assert int(cells[0]) == 4 * np.prod(variable.shape)
             assert int(cells[1]) <= int(cells[-2]) <= int(cells[-1])
+
+
+def test_pack_and_unpack_inside_a_tflite(tmp_path, capsys):
+    whole, packed, back = (tmp_path / f"{name}.tflite" for name in ("whole", "packed", "back"))
+    whole.write_bytes(packing.drawn("pruned").data)
+    assert main(["pack", str(whole), "--out", str(packed), "--pack", "bitmap"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"Packed file {packed.stat().st_size:,} bytes" in told and "8,500" in told
+    assert main(["unpack", str(packed), "--out", str(back)]) == 0
+    assert back.read_bytes() == whole.read_bytes()
+    assert main(["pack", str(whole), "--out", str(back), "--pack", "bitmap"]) == 1
+    assert "back.tflite exists" in " ".join(capsys.readouterr().err.split())
+    assert main(["pack", str(whole), "--out", str(tmp_path / "other.tflite"), "--pack", "zip"]) == 1
+    assert "pack must be 'auto', 'huffman', 'bitmap', 'lut'. Received: pack='zip'" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.tflite", "packed.tflite", "whole.tflite"]
 
 
 def test_pack_and_unpack(files, tmp_path, capsys):
@@ -735,7 +758,9 @@ def test_every_setting_has_an_option():
     several = _main._settings(parsed("--smallest", "--budget=macs=6M", "--budget=arena=30KiB"))
     budgets = Budget("macs", limit=6e6), Budget("arena", limit=30 * 1024)
     assert several == CompressSettings(sparsity=budgets, smallest=True)
-    asked_for = (settings, budget, several)
+    packed = _main._settings(parsed("--pack=huffman"))
+    assert packed == CompressSettings(pack="huffman")
+    asked_for = (settings, budget, several, packed)
     assert all(any(getattr(one, field.name) != field.default for one in asked_for) for field in compress_fields())
 
 

@@ -3,11 +3,14 @@
 import string
 from collections.abc import Sequence
 
-from tflite_export.file import TFLiteModel, open_file
+from tflite_export.file import TFLM_DECODE, TFLiteModel, open_file
+from tflite_export.pack import CODE_SIZES
 from tflite_export.runtime import check_ends
 from tflite_export.write._c_array import c_array
 from tflite_export.write._model_settings import End, Ends, model_settings
 from tflite_export.write._op_resolver import op_resolver
+
+_KB = 1000
 
 
 def micro_bundle(
@@ -57,6 +60,8 @@ def micro_bundle(
         "fills": "".join(_filled(_FILL, end) for end in ends.inputs),
         "shows": "".join(_filled(_SHOW, end) for end in ends.outputs),
     }
+    for place, part in {"memory": _APART, "gives_memory": _GIVE_APART, "packed": _PACKED}.items():
+        names[place] = _about_packed(part, name) if description.packed else ""
     return {
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
@@ -67,6 +72,17 @@ def micro_bundle(
         "main.cc": string.Template(_MAIN).substitute(names),
         "README.md": string.Template(_README).substitute(names),
     }
+
+
+def _about_packed(part: str, name: str) -> str:
+    """A part of the program or its description for packed weights."""
+    code = CODE_SIZES[TFLM_DECODE]
+    return string.Template(part).substitute(
+        name=name,
+        apart=f"{name.upper().rstrip('_')}_DECODE_APART",
+        least=f"{code.least_bytes / _KB:.1f}",
+        most=f"{code.most_bytes / _KB:.1f}",
+    )
 
 
 def _filled(part: str, end: End) -> str:
@@ -114,6 +130,20 @@ _FILL = """\
 _SHOW = """\
   Print${of}(${variable});
 """
+_APART = """
+#ifdef ${apart}
+alignas(16) std::uint8_t decoded[settings::kDecodedBytes];
+const tflite::MicroContext::AlternateMemoryRegion decode_memory = {decoded, settings::kDecodedBytes};
+#endif
+"""
+_GIVE_APART = """
+#ifdef ${apart}
+  if (interpreter.SetDecompressionMemory(&decode_memory, 1) != kTfLiteOk) {
+    MicroPrintf("The memory for decoded weights was refused");
+    return 1;
+  }
+#endif
+"""
 _MAIN = """\
 // Runs one inference with TFLite Micro and prints the output; README.md says how to build it.
 #include <cstddef>
@@ -134,7 +164,7 @@ namespace settings = ${name}_settings;
 static_assert(settings::kArenaBytes > 0,
               "The arena was not measured: build with -D${macro}=..., see model_settings.h");
 alignas(16) std::uint8_t arena[settings::kArenaBytes];
-
+${memory}
 ${samples}
 ${prints}
 }  // namespace
@@ -151,7 +181,7 @@ int main() {
     MicroPrintf("An operator could not be registered");
     return 1;
   }
-  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);
+  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);${gives_memory}
   if (interpreter.AllocateTensors() != kTfLiteOk) {
     MicroPrintf("AllocateTensors failed; for a larger arena build with -D${macro}=...");
     return 1;
@@ -226,7 +256,7 @@ target, TFLite Micro's log goes where `RegisterDebugLogCallback` of
 If the arena is too small, `AllocateTensors` fails and says what is missing: build with `-D${macro}=...`. If it
 is large enough, `main.cc` prints what was used.
 
-## As an example in TFLite Micro's tree
+${packed}## As an example in TFLite Micro's tree
 
 Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put this `Makefile.inc` beside them,
 
@@ -238,4 +268,19 @@ Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put 
 and build and run it for a PC, or with `TARGET=` for any target that TFLite Micro knows:
 
     make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 run_${name}
+"""
+_PACKED = """\
+## Packed weights
+
+The weights are packed, and a TFLM_DECODE operator unpacks those of a layer into the arena right before the layer runs
+(`AddDecode` in `${name}_ops.h`). With -D${apart} `main.cc` gives them memory beside the arena.
+
+TFLite Micro's own tree has the operator, Zephyr's module `tflite-micro`, and Espressif's `esp-tflite-micro` from 1.4.0
+on. Arduino's libraries do not have it, and neither has LiteRT: for these and for phones take the file with the weights
+as they are, which was written beside the packed one.
+
+Its code takes ${most} KB of flash as TFLite Micro's makefile builds kernels (-O2), and ${least} KB with
+`tensorflow/lite/micro/kernels/decode_state_lut.cc` compiled with -Os, which costs speed only where weights are indices
+into tables.
+
 """

@@ -5,10 +5,12 @@ import subprocess
 import keras
 import pytest
 
+from tests.tflite_export.pack.files import drawn
 from tests.tflite_export.write import tflm_stub
 from tflite_export.file import open_file
+from tflite_export.pack import pack
 from tflite_export.quantize import convert
-from tflite_export.write import c_array, micro_bundle, model_settings, op_resolver
+from tflite_export.write import arena_margin_bytes, c_array, micro_bundle, model_settings, op_resolver
 
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.")
@@ -61,6 +63,41 @@ def test_program_compiles_without_a_warning_and_runs_one_inference(tmp_path, bun
     run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
     expected = ["arena: 3072 of 6144 bytes", *(f"output[{i}] = {int(i == 2)}" for i in range(4)), "largest: output[2]"]
     assert (run.returncode, run.stdout.splitlines()) == (0, expected)
+
+
+@pytest.mark.parametrize("options", [(), ("-DNET_DECODE_APART",)], ids=["in the arena", "apart"])
+def test_packed_weights_are_decoded_in_the_arena_or_apart(tmp_path, options):
+    packed = pack(drawn("pruned"), "bitmap").file
+    decoded_bytes = packed.description.decoded_bytes
+    files = micro_bundle(packed, "net", arena_bytes=5000, tflm_version="1")
+    assert "resolver.AddDecode()" in files["net_ops.h"]
+    assert f"constexpr std::size_t kDecodedBytes = {decoded_bytes};" in files["model_settings.h"]
+    assert f"-D{options[0].removeprefix('-D') if options else 'NET_DECODE_APART'}" in files["model_settings.h"]
+    for told in (
+        "## Packed weights",
+        "1.4.0",
+        "Zephyr",
+        "Arduino",
+        "LiteRT",
+        "20.7 KB",
+        "8.5 KB",
+        "-DNET_DECODE_APART",
+    ):
+        assert told in files["README.md"]
+    assert max(map(len, "\n".join(files.values()).splitlines())) <= 120 and "${" not in "".join(files.values())
+    built = build(tmp_path, files, *options)
+    if built is None:
+        return
+    assert (built.returncode, built.stderr) == (0, "")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    arena = 5000 + arena_margin_bytes(packed.description, 5000)
+    used = arena // 2 - (decoded_bytes if options else 0)
+    assert run.stdout.splitlines()[0] == f"arena: {used} of {arena} bytes"
+
+
+def test_nothing_is_told_of_packed_weights_where_there_are_none(bundle_files):
+    texts = "".join(micro_bundle(bundle_files["int8"], "net", arena_bytes=5000).values())
+    assert "ecode" not in texts and "acked" not in texts
 
 
 def test_program_says_when_the_arena_is_too_small(tmp_path, bundle_files):
