@@ -167,7 +167,9 @@ def table(rows: list[dict]) -> str:
         for name, found in row.items():
             if not isinstance(found, dict) or "dense_ms" not in found:
                 continue
-            told = " | ".join("{1:.2f} ({0:.2f} to {2:.2f})".format(*found[each]) for each in TIMED)
+            told = " | ".join(
+                "{1:.2f} ({0:.2f} to {2:.2f})".format(*found[each]) if each in found else "" for each in TIMED
+            )
             lines.append(
                 f"| {row['shape'][0]} x {row['shape'][1]} | {row['p']} | {name} | {found['dense_ms'][1]:.3f} | {told} |"
             )

@@ -455,14 +455,16 @@ def test_exceptions_of_a_recipe_are_counted(capsys):
 
 
 def options(**changes):
-    given = {"weight_bits": None, "signal_bits": None, "power_of_two": False, "per_channel": False, "recipe": None}
-    return argparse.Namespace(**(given | changes))
+    nothing = dict.fromkeys(("weight_bits", "signal_bits", "shared", "sharing", "recipe"))
+    return argparse.Namespace(**(nothing | {"power_of_two": False, "per_channel": False} | changes))
 
 
 def test_recipe_is_that_of_the_options_or_of_the_file(tmp_path):
     assert _main._recipe(options()) is None
     assert _main._recipe(options(signal_bits=5)) == FixedPoint(8, 5, power_of_two=False)
     assert _main._recipe(options(power_of_two=True)) == FixedPoint(8, 8, power_of_two=True)
+    few = FixedPoint(8, 8, power_of_two=False, shared=16, sharing="ecsq")
+    assert _main._recipe(options(shared=16, sharing="ecsq")) == few
     recipe = FixedPoint(4, 6, layers={"a": LayerBits(2, 8)})
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert _main._recipe(options(recipe=tmp_path / "recipe.json")) == recipe
@@ -714,7 +716,7 @@ def test_no_options_are_the_settings_by_default():
 
 def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
-        --search=random --candidates=9 --finalists=2 --tolerance=0.1 --epochs=3 --finetune-batch=8
+        --weights=2:4 --search=random --candidates=9 --finalists=2 --tolerance=0.1 --epochs=3 --finetune-batch=8
         --optimizer=muon --finetune-rate=auto --early-end --distill=0.7
         --augment=flip,shift --keep=a*,b --prune-first --round-to=8
         --min-channels=2 --lower=none --target=micro --io=uint8 --names --micro=none --min-validation=7
@@ -726,6 +728,7 @@ def test_every_setting_has_an_option():
         kernel_groups=4,
         strides=(1, 3),
         patterns="any",
+        weights="2:4",
         search="random",
         candidates=9,
         finalists=2,
