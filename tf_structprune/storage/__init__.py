@@ -12,6 +12,8 @@ from tf_structprune.storage._formats import smallest as smallest
 from tf_structprune.storage._gaps import Gaps as Gaps
 from tf_structprune.storage._ham import HAM as HAM
 from tf_structprune.storage._ham import SHAM as SHAM
+from tf_structprune.storage._huffman import Code as Code
+from tf_structprune.storage._huffman import huffman as huffman
 from tf_structprune.storage._plain import COO as COO
 from tf_structprune.storage._plain import CSC as CSC
 from tf_structprune.storage._plain import CSER as CSER
