@@ -39,6 +39,7 @@ ROOMS = {
         "child",
         "file",
         "runtime",
+        "pack",
         "quantize",
         "write",
         "verify",

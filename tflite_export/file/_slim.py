@@ -15,7 +15,8 @@ def without_notes(model: Any) -> None:
     """Edit of a file: away with what no runtime reads, whatever its names are for.
 
     Metadata and descriptions, the ranges that the converter measured, quantization that says nothing, ranks of shapes,
-    shapes of open axes where none is open, and buffers that hold nothing or that no tensor has.
+    shapes of open axes where none is open, codes that no operator has, and buffers that hold nothing or that no tensor
+    has.
 
     Args:
         model: a parsed file.
@@ -33,6 +34,7 @@ def without_notes(model: Any) -> None:
                 operator.intermediates = None
             if not np.any(_array(operator.mutatingVariableInputs)):
                 operator.mutatingVariableInputs = None
+    _drop_codes(model)
     _drop_buffers(model)
 
 
@@ -114,6 +116,15 @@ def _array(values: Any) -> NDArray[Any]:
 
 def _length(values: Any) -> int:
     return 0 if values is None else len(values)
+
+
+def _drop_codes(model: Any) -> None:
+    """Keep the codes that operators have."""
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    kept = sorted({int(operator.opcodeIndex) for operator in operators})
+    model.operatorCodes = [model.operatorCodes[code] for code in kept]
+    for operator in operators:
+        operator.opcodeIndex = kept.index(operator.opcodeIndex)
 
 
 def _drop_buffers(model: Any) -> None:
