@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tflite_export.micro._symbols import SYMBOL_BITS, Symbols
 from tflite_export.micro._table import SCALE, SCALE_BITS, Table
@@ -11,7 +10,7 @@ from tflite_export.micro._table import SCALE, SCALE_BITS, Table
 LOW = 1 << 23
 """Least state; the encoder begins with it, so that the decoder ends with it if nothing was damaged."""
 _MASK = SCALE - 1
-_STATE_BYTES = 4
+STATE_BYTES = 4
 
 
 def encoded(symbols: Symbols, table: Table) -> bytes:
@@ -35,7 +34,7 @@ def encoded(symbols: Symbols, table: Table) -> bytes:
             out.append(state & 0xFF)
             state >>= 8
         state = (state // frequency << SCALE_BITS) + state % frequency + starts[symbol]
-    return state.to_bytes(_STATE_BYTES, "little") + bytes(out[::-1])
+    return state.to_bytes(STATE_BYTES, "little") + bytes(out[::-1])
 
 
 def decoded(data: bytes, table: Table, count: int) -> Symbols:
@@ -44,15 +43,15 @@ def decoded(data: bytes, table: Table, count: int) -> Symbols:
     Raises:
         ValueError: bytes that do not end with the last symbol.
     """
-    if len(data) < _STATE_BYTES:
+    if len(data) < STATE_BYTES:
         raise ValueError(f"{len(data)} bytes")
-    state = int.from_bytes(data[:_STATE_BYTES], "little")
+    state = int.from_bytes(data[:STATE_BYTES], "little")
     if not LOW <= state < LOW << 8:
         raise ValueError("a state that no encoder ends with")
     lookup = np.repeat(np.arange(len(table.frequencies)), table.frequencies).tolist()
     frequencies, starts, bits = table.frequencies.tolist(), table.starts.tolist(), SYMBOL_BITS.tolist()
     symbols, rests = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    place = _STATE_BYTES
+    place = STATE_BYTES
     for index in range(count):
         slot = state & _MASK
         symbol = lookup[slot]
@@ -73,9 +72,3 @@ def _refilled(state: int, data: Sequence[int], place: int) -> tuple[int, int]:
             raise ValueError("too few bytes")
         state, place = state << 8 | data[place], place + 1
     return state, place
-
-
-def ideal_bits(counts: NDArray[np.int64]) -> float:
-    """Bits of symbols that occur so often, shape (55,), with frequencies of any fineness, and their plain bits."""
-    used = counts[counts > 0]
-    return float(-(used * np.log2(used / max(1, counts.sum()))).sum() + counts @ SYMBOL_BITS)

@@ -1,6 +1,7 @@
 """Weights as symbols: how far a value is from the commonest one, exact near it and with plain bits farther off."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,16 @@ class Alphabet:
     pivot: int = 0
 
     @classmethod
-    def multiples(cls, values: NDArray[np.int8]) -> "Alphabet":
+    def multiples(cls, values: NDArray[np.int64]) -> "Alphabet":
         """Multiples of the largest step that all values are multiples of."""
-        step = int(np.gcd.reduce(np.unique(values).astype(np.int64))) if len(values) else 0
-        return cls(step or 1)
+        return cls(int(np.gcd.reduce(values, initial=0)) or 1)
 
     @classmethod
-    def listed(cls, values: NDArray[np.int8]) -> "Alphabet":
-        """A book of the values, of which there is one at least and 255 at most."""
-        book, counts = np.unique(values, return_counts=True)
-        return cls(1, tuple(int(value) for value in book), int(counts.argmax()))
+    def listed(cls, values: NDArray[np.int64], commonest: int) -> "Alphabet":
+        """A book of values in rising order, 255 at most, and the place of the commonest."""
+        return cls(1, tuple(values.tolist()), commonest)
 
-    def places(self, values: NDArray[np.int8]) -> NDArray[np.int64]:
+    def places(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """Distance of each value from symbol 0's, in places."""
         if self.book:
             return np.searchsorted(np.array(self.book), values.astype(np.int64)) - self.pivot

@@ -6,12 +6,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.micro._check import CHECK_BYTES, checked, damaged, unchecked
-from tflite_export.micro._symbols import MOST_SYMBOLS, SYMBOL_BITS, Alphabet
+from tflite_export.micro._check import checked, damaged, unchecked
+from tflite_export.micro._symbols import MOST_SYMBOLS, SYMBOL_BITS, Alphabet, Symbols
 
 SCALE_BITS = 12
 SCALE = 1 << SCALE_BITS
 """What all frequencies add up to."""
+
+VALUES = 256  # of int8
 
 _VERSION = 1
 _HEADER = 5  # version, symbols, step, size of the book, pivot
@@ -37,19 +39,34 @@ class Table:
     alphabet: Alphabet
 
     @classmethod
-    def of(cls, counts: NDArray[np.int64], alphabet: Alphabet) -> "Table":
-        """The table for symbols that occur so often: of the coarse frequencies those that make the fewest bits.
+    def of(cls, values: NDArray[np.int64]) -> "Table":
+        """The table for weights, with the alphabet that makes fewer bytes.
 
         Args:
-            counts: of each symbol, shape (55,).
-            alphabet: their values.
+            values: how often each value from -128 to 127 occurs, shape (256,).
         """
+        present = np.flatnonzero(values)
+        alphabets = [Alphabet.multiples(present - VALUES // 2)]
+        if 0 < len(present) < VALUES:
+            alphabets.append(Alphabet.listed(present - VALUES // 2, int(values[present].argmax())))
+        drafts = [cls._fitted(values, alphabet) for alphabet in alphabets]
+        return min(drafts, key=lambda draft: draft.bits(values) + 8 * len(draft.to_bytes()))
+
+    @classmethod
+    def _fitted(cls, values: NDArray[np.int64], alphabet: Alphabet) -> "Table":
+        """With an alphabet, and of the coarse frequencies those that make the fewest bits."""
+        counts = _symbol_counts(values, alphabet)
         used = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 1
         counts = counts[:used]
         exact = counts[1:] * (SCALE / max(1, counts.sum()))
         drafts = _rounded(exact * _SCALES[:, None])
         draft = _with_room(counts, drafts[int(_cost(counts, drafts).argmin())])
         return cls(tuple(_improved(counts, draft).tolist()), alphabet)
+
+    def bits(self, values: NDArray[np.int64]) -> float:
+        """Bits of weights whose values occur so often, shape (256,); each of them must be in the table."""
+        counts = _symbol_counts(values, self.alphabet)[: len(self.codes) + 1]
+        return float(_cost(counts, np.array(self.codes, np.int64)))
 
     @cached_property
     def frequencies(self) -> NDArray[np.int64]:
@@ -88,9 +105,16 @@ class Table:
         return cls(tuple(codes), Alphabet(step, tuple(int(value) for value in book), pivot))
 
 
-def table_bytes(symbols: int, alphabet: Alphabet) -> int:
-    """Bytes of a table of so many symbols."""
-    return _HEADER + symbols - 1 + len(alphabet.book) + CHECK_BYTES
+def is_table(data: bytes) -> bool:
+    """Whether bytes begin as a table does."""
+    return len(data) > _HEADER and data[0] == _VERSION
+
+
+def _symbol_counts(values: NDArray[np.int64], alphabet: Alphabet) -> NDArray[np.int64]:
+    """How often each symbol occurs, shape (55,)."""
+    present = np.flatnonzero(values)
+    symbols = Symbols.of(alphabet.places(present - VALUES // 2)).symbols
+    return np.bincount(symbols, values[present], MOST_SYMBOLS).astype(np.int64)
 
 
 def _rounded(exact: NDArray[np.float64]) -> NDArray[np.int64]:

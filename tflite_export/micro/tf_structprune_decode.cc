@@ -25,12 +25,16 @@ bool Find(const TfLiteContext* context, const TfLiteIntArray* tensors, int place
   return true;
 }
 
-// Opens the layer of a node; the first time it looks whether all bytes are as they were written.
-bool Open(const TfLiteContext* context, const TfLiteNode* node, bool first, sham_coded* layer, Bytes* weights) {
+// The operator decodes one tensor or several: its inputs are the coded bytes and the table of each, in turn.
+bool Paired(const TfLiteNode* node) { return node->inputs->size == 2 * node->outputs->size; }
+
+// Opens a layer of a node; the first time it looks whether all bytes are as they were written.
+bool Open(const TfLiteContext* context, const TfLiteNode* node, int place, bool first, sham_coded* layer,
+          Bytes* weights) {
   Bytes coded, table;
-  if (node->inputs->size != 2 || node->outputs->size != 1) return false;
-  if (!Find(context, node->inputs, 0, kTfLiteUInt8, &coded) || !Find(context, node->inputs, 1, kTfLiteUInt8, &table) ||
-      !Find(context, node->outputs, 0, kTfLiteInt8, weights) || coded.data == nullptr || table.data == nullptr) {
+  if (!Find(context, node->inputs, 2 * place, kTfLiteUInt8, &coded) ||
+      !Find(context, node->inputs, 2 * place + 1, kTfLiteUInt8, &table) ||
+      !Find(context, node->outputs, place, kTfLiteInt8, weights) || coded.data == nullptr || table.data == nullptr) {
     return false;
   }
   if (first && (sham_intact(coded.data, coded.size) || sham_intact(table.data, table.size))) return false;
@@ -40,15 +44,22 @@ bool Open(const TfLiteContext* context, const TfLiteNode* node, bool first, sham
 TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node) {
   sham_coded layer;
   Bytes weights;
-  return Open(context, node, true, &layer, &weights) ? kTfLiteOk : kTfLiteError;
+  if (!Paired(node)) return kTfLiteError;
+  for (int i = 0; i < node->outputs->size; ++i) {
+    if (!Open(context, node, i, true, &layer, &weights)) return kTfLiteError;
+  }
+  return kTfLiteOk;
 }
 
 TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) {
   sham_coded layer;
   Bytes weights;
-  if (!Open(context, node, false, &layer, &weights) || weights.data == nullptr) return kTfLiteError;
-  std::int8_t* out = reinterpret_cast<std::int8_t*>(weights.data);
-  return sham_coded_read(&layer, out, weights.size) == SHAM_OK ? kTfLiteOk : kTfLiteError;
+  for (int i = 0; i < node->outputs->size; ++i) {
+    if (!Open(context, node, i, false, &layer, &weights) || weights.data == nullptr) return kTfLiteError;
+    std::int8_t* out = reinterpret_cast<std::int8_t*>(weights.data);
+    if (sham_coded_read(&layer, out, weights.size) != SHAM_OK) return kTfLiteError;
+  }
+  return kTfLiteOk;
 }
 
 }  // namespace

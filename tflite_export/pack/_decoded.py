@@ -10,7 +10,6 @@ from tf_structprune.untrusted import reading
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file, slim_with_names
 from tflite_export.pack._checksum import check
 from tflite_export.pack._coders import CODE_SIZES, coder_of
-from tflite_export.pack._header import HEADER_BYTES
 from tflite_export.pack._tensors import form_of, is_packed
 
 _ADVICE = "Pack the model again."
@@ -79,9 +78,10 @@ def _values(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDA
     form = form_of(tensor)
     if tensor.type != schema.TensorType.INT8 or min(form.shape, default=1) < 0:
         raise ValueError(f"weights of type {tensor.type} and shape {form.shape}")
-    if len(ancillary) < HEADER_BYTES or form.elements > 8 * len(encoded):  # a bit is the least of any weight
+    coder = coder_of(operator, ancillary)
+    if form.elements > coder.weights_a_byte * len(encoded):
         raise ValueError(f"{len(encoded)} and {len(ancillary)} bytes for {form.elements} weights")
-    return coder_of(operator, ancillary).decode(encoded, ancillary, form)
+    return coder.decode(encoded, ancillary, form)
 
 
 def _added(model: Any, values: NDArray[np.int8]) -> int:

@@ -24,6 +24,7 @@ class Huffman:
     """
 
     operator = OPERATOR
+    weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """See `Coder`."""

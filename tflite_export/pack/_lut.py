@@ -22,6 +22,7 @@ class Lut:
     """
 
     operator = OPERATOR
+    weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """See `Coder`."""

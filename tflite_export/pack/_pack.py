@@ -14,7 +14,7 @@ from tflite_export.pack._insert import with_decoders
 from tflite_export.pack._search import Costs, least_groups
 from tflite_export.pack._tensors import is_packed, packable
 
-Packing = Literal["auto", "huffman", "bitmap", "lut"]
+Packing = Literal["auto", "huffman", "bitmap", "lut", "own"]
 """How weights are packed: by one coder, or each as suits it, if file and decoder together get smaller."""
 
 
@@ -79,7 +79,8 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
 
     Args:
         model: path of the file, its bytes, or the file.
-        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out) or "lut" (tables).
+        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out), "lut" (tables) or "own" (
+            this project's, see `micro`).
         names: whether inputs, outputs and the signature keep their names.
 
     Returns:
@@ -116,7 +117,8 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
 def _by_operator(how: Packing) -> dict[str, list[str]]:
     """Coders that may be used together: a file has one operator that decodes."""
     names = list(CODERS) if how == "auto" else [how]
-    return {operator: [name for name in names if CODERS[name].operator == operator] for operator in CODE_SIZES}
+    mine = {operator: [name for name in names if CODERS[name].operator == operator] for operator in CODE_SIZES}
+    return {operator: found for operator, found in mine.items() if found}
 
 
 def _unpacked(option: Packed) -> Packed:

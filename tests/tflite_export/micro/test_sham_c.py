@@ -20,14 +20,20 @@ from tests.tflite_export.micro.c_programs import (
     weights_case,
 )
 from tests.tflite_export.micro.layers import EDGES, changed, layer, matrix, weights
-from tflite_export.micro import decode, encode, encode_together, matrix_bytes, matrix_values, sources
+from tflite_export.micro import decode, matrix_bytes, matrix_values, sources
+from tflite_export.micro import encode as encode_layers
 from tflite_export.micro._check import checked
-from tflite_export.micro._coded import Coded
 
 __all__ = ["driver"]
 ARM = shutil.which("arm-none-eabi-gcc")
 PIECES = (1, 2, 5, 64, 10**6)
 pytestmark = needs_gcc
+
+
+def encode(values):
+    """A layer's bytes and its table's."""
+    coded = encode_layers([values])
+    return coded.data[0], coded.table
 
 
 @pytest.mark.parametrize("options", [("-O2",), ("-Os",), ("-O3", "-std=c11"), ("-O2", "-xc++", "-std=c++17")], ids=str)
@@ -43,17 +49,15 @@ def test_it_compiles_without_a_warning(tmp_path, options):
 def test_coded_weights_are_read_all_at_once_and_in_pieces(driver):
     cases, expected = [], []
     for number, values in enumerate([*EDGES.values(), *(weights(seed) for seed in range(300))]):
-        coded = encode(values)
-        cases.append(weights_case("c", coded.data, coded.table, values.size, PIECES[number % len(PIECES)]))
+        cases.append(weights_case("c", *encode(values), values.size, PIECES[number % len(PIECES)]))
         expected.append((OK, values.tobytes()))
     assert driver(cases) == expected
 
 
 def test_coded_weights_with_shared_tables(driver):
     layers = [weights(seed) for seed in range(40)]
-    coded = encode_together(layers, table_cost_bytes=200)
-    assert len({each.table for each in coded}) < len(layers)
-    cases = [weights_case("c", each.data, each.table, v.size, 9) for each, v in zip(coded, layers, strict=True)]
+    coded = encode_layers(layers)
+    cases = [weights_case("c", data, coded.table, v.size, 9) for data, v in zip(coded.data, layers, strict=True)]
     assert driver(cases) == [(OK, values.tobytes()) for values in layers]
 
 
@@ -74,9 +78,9 @@ def test_layers_are_bit_equal_to_the_reference_kernel(driver, kind):
         if not matrix(seed).size:
             continue
         each = layer(seed)
-        coded = encode(each.weights)
-        data = coded.data if kind == "d" else matrix_bytes(each.weights)
-        cases.append(layer_case(kind, data, coded.table, each))
+        coded, table = encode(each.weights)
+        data = coded if kind == "d" else matrix_bytes(each.weights)
+        cases.append(layer_case(kind, data, table, each))
         expected.append((OK, each.expected.tobytes()))
     assert len(expected) > 200
     assert driver(cases) == expected
@@ -86,21 +90,20 @@ def damaged_layers(count):
     """Weights and their damaged coded layer, with checksums that are right nevertheless."""
     for seed in range(count):
         values, rng = weights(seed), np.random.default_rng(seed)
-        coded = encode(values)
-        data, table = coded.data, coded.table
+        data, table = encode(values)
         if seed % 3 != 1:
             data = checked(changed(data[:-4], rng))
         if seed % 3 != 0:
             table = checked(changed(table[:-4], rng))
-        yield values, Coded(data, table)
+        yield values, (data, table)
 
 
 def test_damaged_layers_are_refused_or_read_as_numpy_reads_them(driver):
     cases, expected = [], []
     for values, coded in damaged_layers(600):
-        cases.append(weights_case("c", coded.data, coded.table, values.size, 100))
+        cases.append(weights_case("c", *coded, values.size, 100))
         try:
-            expected.append((OK, decode(coded, values.size).tobytes()))
+            expected.append((OK, decode(*coded, values.size).tobytes()))
         except ValueError:
             expected.append((DAMAGED, b""))
     empty = [not values.size for values, _ in damaged_layers(600)]  # then nothing is read, and no end reached
@@ -135,14 +138,14 @@ def test_layers_of_damaged_weights_stay_within_their_buffers(driver, kind):
         if not matrix(seed).size:
             continue
         each, rng = layer(seed), np.random.default_rng(seed)
-        coded = encode(each.weights)
-        data = coded.data if kind == "d" else matrix_bytes(each.weights)
-        cases.append(layer_case(kind, changed(data, rng), coded.table, each))
+        coded, table = encode(each.weights)
+        data = coded if kind == "d" else matrix_bytes(each.weights)
+        cases.append(layer_case(kind, changed(data, rng), table, each))
     assert {status for status, _ in driver(cases)} <= {OK, DAMAGED, ARGUMENT}
 
 
 def test_checksums_are_those_of_numpy_and_find_every_changed_byte(driver):
-    whole = [part for seed in range(20) for part in (encode(weights(seed)).data, encode(weights(seed)).table)]
+    whole = [part for seed in range(20) for part in encode(weights(seed))]
     whole += [matrix_bytes(matrix(seed)) for seed in range(20)]
     assert {status for status, _ in driver([intact_case(data) for data in whole])} == {OK}
     data = whole[-1]
@@ -168,7 +171,7 @@ def test_what_cannot_be_asked_is_an_argument_error(driver):
         {"multipliers": each.multipliers * 0 - 1},
     ]
     changes = [replace(each, **change) for change in wrong]
-    assert driver([layer_case("d", coded.data, coded.table, change) for change in changes]) == [(ARGUMENT, b"")] * 9
+    assert driver([layer_case("d", *coded, change) for change in changes]) == [(ARGUMENT, b"")] * 9
     changes.append(replace(each, x=each.x[:, :-1]))
     data = matrix_bytes(each.weights)
     assert driver([layer_case("s", data, b"", change) for change in changes]) == [(ARGUMENT, b"")] * 10
