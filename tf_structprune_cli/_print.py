@@ -31,6 +31,8 @@ def print_report(report: CompressReport, console: Console) -> None:
     _print_fixed_point(report, console)
     _print_validation(report, console)
     _print_memory(report.memory, console)
+    if report.packing is not None:
+        console.print(f"Packed weights: {report.packing}")
     if report.micro_reason is not None:
         console.print(f"No files for microcontrollers: {report.micro_reason}")
     _print_npu(report.npu, console)

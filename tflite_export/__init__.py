@@ -19,5 +19,8 @@ from tflite_export.export import ExportSummary as ExportSummary
 from tflite_export.export import export as export
 from tflite_export.lower import LoweredModel as LoweredModel
 from tflite_export.lower import lower as lower
+from tflite_export.pack import Packed as Packed
+from tflite_export.pack import decoded as decoded
+from tflite_export.pack import pack as pack
 from tflite_export.verify import Verification as Verification
 from tflite_export.verify import VerificationError as VerificationError

@@ -80,6 +80,7 @@ class Job:
             names=asked.names,
             micro=asked.micro,
             io=asked.io,
+            pack=asked.pack,
         )
 
     def retrain(

@@ -192,6 +192,8 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         npu=NpuFigures(baseline.npu, compressed.npu, compressed.npu_reason or baseline.npu_reason),
         lowered=compressed.lowered,
         steps=steps,
+        packed=_packed(compressed.packed),
+        packing=compressed.packing,
         multiplications=multiplications_section(compressed.multiplications),
         verification=compressed.verification,
         exact=compressed.exact,

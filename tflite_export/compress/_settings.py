@@ -23,6 +23,7 @@ from tflite_export.compress._checks import (
 )
 from tflite_export.compress._optimizer import OPTIMIZERS
 from tflite_export.file import EndType
+from tflite_export.pack import Packing
 
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
 _EPOCHS, _BATCH, _LEAST_BATCH = 10, 128, 16
@@ -112,6 +113,9 @@ class CompressSettings:
             must not lack one; "none": without them.
         io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
+        pack: "auto": one more file for TFLite Micro, whose weights an operator unpacks, where that file and the
+            operator's code together take less flash; "huffman", "bitmap", "lut" (tables) or "own": packed so in any
+            case; the integer file is written beside it.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates and
             allocations are scored by what they are predicted to lose, here.
@@ -154,6 +158,7 @@ class CompressSettings:
     micro: Literal["auto", "require", "none"] = "auto"
     io: Literal["int8", "uint8", "float32"] = "int8"
     names: bool = False
+    pack: Literal["none", "auto", "huffman", "bitmap", "lut", "own"] = "none"
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
     fixed_point: FixedPoint | None = None
@@ -184,6 +189,12 @@ class CompressSettings:
         check_choice("target", (self.target,), ("cpu", "micro"))
         check_choice("micro", (self.micro,), ("auto", "require", "none"))
         check_choice("io", (self.io,), get_args(EndType))
+        check_choice("pack", (self.pack,), ("none", *get_args(Packing)))
+        if self.pack != "none" and self.micro == "none":
+            raise ValueError(
+                f"Packed weights are for TFLite Micro alone. Received: pack={self.pack!r} with micro='none'. Use "
+                "micro='auto'."
+            )
         check_choice("executor", (self.executor,), ("local", "ray"))
         check_workers(self.executor, self.workers)
         check_tolerance(self.tolerance)

@@ -51,10 +51,14 @@ def export(
     It appears complete or, on any error, not at all.
 
     In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8; where weights have 4 bits or
-    fewer, `NAME_fixed_int4.tflite`, with two of them in a byte; and where they have 3 bits or fewer and one step a
-    layer, `NAME_fixed_lut.tflite`, for TFLite Micro alone, if that gives the same integers. `micro/` holds the one that
-    takes least flash and RAM together. `NAME_recipe.json` names every layer's word lengths. LiteRT's reference kernels,
-    TFLite Micro and the NumPy reference compute these files bit for bit alike, or the export fails.
+    fewer, `NAME_fixed_int4.tflite`, with two of them in a byte; and where they have 3 bits or fewer,
+    `NAME_fixed_lut.tflite`, for TFLite Micro alone, if that gives the same integers. `micro/` holds the one that takes
+    least flash and RAM together, the code of what decodes it counted. `NAME_recipe.json` names every layer's word
+    lengths. LiteRT's reference kernels, TFLite Micro and the NumPy reference compute these files bit for bit alike, or
+    the export fails.
+
+    With `pack=...` there is `NAME_int8_packed.tflite` (or `NAME_fixed_packed.tflite`) too, whose weights TFLite Micro
+    decodes as it runs, if it gives the same numbers; LiteRT, on phones, does not run it and takes the other one.
 
     Args:
         model: what `shrink` made, a Keras model, plain or from `to_fixed_point`, or a masked model, which is shrunk
@@ -154,6 +158,8 @@ def write_source(
             names=settings.names,
         )
         files = core.with_ends(settings.io, checked)
+        if settings.pack != "none":
+            files = files.with_packed(settings.pack, checked, micro=micro, names=settings.names)
     elif source.quantize != "none":
         file = slim_file(in_float.model, source.number_format, samples, names=settings.names)
         reduced = written(stem.with_suffix(".tflite"), file)
@@ -231,10 +237,11 @@ def _measured(
         ValueError: with `micro`, TFLite Micro cannot run a file.
     """
     float32 = summarize_file(float_file, micro=micro)
-    given = (None, None, None) if files is None else (files.int8, files.int4, files.lut)
-    int8, int4, lut = (None if each is None else summarize_file(each, micro=micro) for each in given)
+    given = (None,) * 4 if files is None else (files.int8, files.int4, files.lut, files.packed)
+    int8, int4, lut, packed = (None if each is None else summarize_file(each, micro=micro) for each in given)
     if micro:
-        chosen = float32 if int8 is None else for_micro(int8, int4, lut)
+        asked = packed if settings.pack != "auto" else None
+        chosen = float32 if int8 is None else asked or for_micro(int8, int4, lut, packed)
         file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
         _write_micro(float_file.path.parent / "micro", file, settings.name, chosen.arena_bytes, model)
     estimate, reason = summarize_npu(None if files is None else files.int8.file, settings.npu)
@@ -244,6 +251,8 @@ def _measured(
         "int4": int4,
         "lut": lut,
         "lut_reason": "There is no integer file." if files is None else files.lut_reason,
+        "packed": packed,
+        "packing": None if files is None else files.packing,
         "npu": estimate,
         "npu_reason": reason,
     }

@@ -19,16 +19,16 @@ from tflite_export.file import (
     TFLiteFile,
     convert_ends,
     least_memory_order,
-    lut_compressed,
     slim,
     slim_with_names,
 )
+from tflite_export.pack import Packing, pack, stand_in
 from tflite_export.quantize import Quantize, convert, fixed_point_files
 from tflite_export.runtime import Kernels, Outputs, as_list, real_outputs, run_litert, run_tflm, tflm_available
 from tflite_export.verify import WIDE_STEPS, ExactAgreement, VerificationError, verify_exact
 
 _LUT_BITS = 3  # an int4 tensor is as small for longer words
-_LUT_SAMPLES = 1000
+_TFLM_SAMPLES = 1000
 _END_SAMPLES = 32
 
 
@@ -42,6 +42,9 @@ class IntegerFiles:
         lut: weights as indices into tables, for TFLite Micro alone; None where it does not apply or did not verify.
         lut_reason: why there is no such file; None with one.
         fixed: whether the grids are the model's own.
+        packed: packed weights, for TFLite Micro alone; None where that was not asked for, does not pay or did not
+            verify.
+        packing: what packing takes and saves, or why there is no such file; None where it was not asked for.
     """
 
     int8: Written
@@ -49,6 +52,8 @@ class IntegerFiles:
     lut: Written | None
     lut_reason: str | None
     fixed: bool
+    packed: Written | None = None
+    packing: str | None = None
 
     def verified(self, samples: Samples, *, micro: bool) -> dict[str, ExactAgreement]:
         """Agreement of the runtimes by file name, for the files that every runtime takes.
@@ -78,6 +83,25 @@ class IntegerFiles:
             int4=None if self.int4 is None else _with_ends(self.int4, io, few),
             lut=None if self.lut is None else written(self.lut.path, _ended(self.lut.file, io)),
         )
+
+    def with_packed(self, how: Packing, samples: Samples, *, micro: bool, names: bool) -> Self:
+        """With the file of packed weights, if TFLite Micro gives the numbers of the int8 file for it.
+
+        Args:
+            how: how weights are packed.
+            samples: real samples.
+            micro: whether TFLite Micro may be run.
+            names: whether inputs, outputs and the signature keep their names.
+        """
+        try:
+            found = pack(self.int8.file, how, names=names)
+        except ValueError as error:
+            return replace(self, packing=str(error))
+        if not found.pays:
+            return replace(self, packing=str(found))
+        path = _at(self.int8.path.with_suffix(""), "_packed.tflite")
+        packed, reason = _write_for_tflm(path, found.file, self.int8.file, samples, micro=micro)
+        return replace(self, packed=packed, packing=reason or str(found))
 
     def alike_in_tflm(self, own: Self, samples: Samples) -> None:
         """Holds TFLite Micro to the numbers that it gives for the files with integers at their ends.
@@ -193,22 +217,28 @@ def _write_lut(
 ) -> tuple[Written | None, str | None]:
     """The file with tables, if some words are shorter than those of an int4 tensor and TFLite Micro gives the integers
     of the int8 file; else the reason why not."""
-    layers = quantized_layers(fixed).values()
-    if min(layer.weight_bits for layer in layers) > _LUT_BITS:
+    if min(layer.weight_bits for layer in quantized_layers(fixed).values()) > _LUT_BITS:
         return None, f"No weights have {_LUT_BITS} bits or fewer, and an int4 file is as small."
-    if any(layer.per_channel for layer in layers):
-        return None, "Weights have a step for each channel, which the tables do not take."
+    try:
+        return _write_for_tflm(path, pack(int8, "lut").file, int8, samples, micro=micro)
+    except ValueError as error:
+        return None, str(error)
+
+
+def _write_for_tflm(
+    path: Path, file: TFLiteFile, int8: TFLiteFile, samples: Samples, *, micro: bool
+) -> tuple[Written | None, str | None]:
+    """A file for TFLite Micro alone, if it gives the numbers of the int8 file; else the reason why not.
+
+    Our own operator is none of the wheel's: with it, a stand-in is run."""
     if not (micro and tflm_available()):
         return None, "TFLite Micro, which alone runs it, did not run."
+    few = samples[:_TFLM_SAMPLES]
     try:
-        file = lut_compressed(int8)
-        if len(file.data) >= len(int8.data):
-            return None, f"It would have {len(file.data):,} bytes, not fewer than the int8 file."
-        few = samples[:_LUT_SAMPLES]
-        pairs = zip(as_list(run_tflm(file, few)), as_list(run_tflm(int8, few)), strict=True)
-        differing = sum(int(np.count_nonzero(one != other)) for one, other in pairs)
+        found, wanted = (as_list(run_tflm(each, few, real=True)) for each in (stand_in(file), int8))
     except (ImportError, ValueError) as error:
         return None, str(error)
+    differing = sum(int(np.count_nonzero(one != other)) for one, other in zip(found, wanted, strict=True))
     if differing:
         return None, f"TFLite Micro gave {differing} other integers than for the int8 file, on {len(few)} samples."
     return written(path, file), None
@@ -217,6 +247,8 @@ def _write_lut(
 def for_micro(*files: FileSummary | None) -> FileSummary:
     """The file that takes least flash and RAM together in TFLite Micro, which unpacks short weights into the arena.
 
+    The code of a decoder counts, as small as it can be built.
+
     Args:
         files: the int8 file, then others that may be missing; where an arena is not known, the first is taken, and of
             files that take as much, the one with less flash.
@@ -224,4 +256,4 @@ def for_micro(*files: FileSummary | None) -> FileSummary:
     known = [file for file in files if file is not None]
     if any(file.arena_bytes is None for file in known):
         return known[0]
-    return min(known, key=lambda file: (file.size_bytes + (file.arena_bytes or 0), file.size_bytes))
+    return min(known, key=lambda file: (file.flash_bytes + (file.arena_bytes or 0), file.flash_bytes))

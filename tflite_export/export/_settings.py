@@ -9,6 +9,7 @@ from tf_structprune.fixed_point import FixedPoint
 from tflite_export.bench import HOST, Device, check_accelerator
 from tflite_export.file import EndType
 from tflite_export.lower import Target, check_target
+from tflite_export.pack import Packing, check_packing
 from tflite_export.quantize import FORMATS, Quantize
 from tflite_export.verify import check_top1_agreement
 from tflite_export.write import check_identifier
@@ -18,6 +19,10 @@ Micro = Literal["auto", "require", "none"]
 
 Lower = Literal["auto", "none"]
 """Whether masked-out work is left out of the files where that is measured to pay."""
+
+
+Pack = Literal["none"] | Packing
+"""Whether and how weights are packed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class ExportSettings:
             real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want; runtimes on
             devices read neither.
+        pack: "none", or how the integer file's weights are packed in one more file, for TFLite Micro alone, see
+            `pack.pack`: "auto" where file and decoder together get smaller, by "huffman", "bitmap", "lut" or "own"
+            anyway, and then `micro/` holds it.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 
@@ -62,6 +70,7 @@ class ExportSettings:
     device: Device = HOST
     io: EndType = "int8"
     names: bool = False
+    pack: Pack = "none"
     npu: str | None = "ethos-u55-128"
 
     def __post_init__(self) -> None:
@@ -77,11 +86,23 @@ class ExportSettings:
         if self.lower not in ("auto", "none"):
             raise ValueError(f"lower must be 'auto' or 'none'. Received: lower={self.lower!r}.")
         check_micro(self.micro)
+        if self.pack != "none":
+            check_packing(self.pack)
+            self._check_packed()
         check_identifier(self.name)
         check_top1_agreement(self.top1_agreement)
         check_target(self.target)
         if self.npu is not None:
             check_accelerator(self.npu)
+
+    def _check_packed(self) -> None:
+        """Refuse to pack what no microcontroller runs."""
+        if self.quantize in ("none", "float16", "dynamic") or not self.runs_micro:
+            raise ValueError(
+                f"Packed weights are those of an integer file, and TFLite Micro alone runs it. Received: "
+                f"pack={self.pack!r} with quantize={self.quantize!r}, micro={self.micro!r}. Use quantize='int8', "
+                "micro='auto'."
+            )
 
     @property
     def runs_micro(self) -> bool:

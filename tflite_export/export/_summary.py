@@ -15,6 +15,7 @@ from tflite_export.bench import (
     multiplications_section,
 )
 from tflite_export.file import MemoryTable, TFLiteFile, memory_table
+from tflite_export.pack import CODE_SIZES, CodeSize, stand_in
 from tflite_export.runtime import arena_bytes, tflm_available
 from tflite_export.verify import ExactAgreement, Verification
 from tflite_export.write import from_plain, reading, to_plain
@@ -56,6 +57,7 @@ class FileSummary:
         arena_bytes: tensor arena in TFLite Micro; None when that did not run.
         operators: how often each operator occurs.
         memory: what the file takes of flash and RAM, and for what.
+        code: what the operator that decodes packed weights adds to the code on a microcontroller; None without one.
     """
 
     file: str
@@ -66,6 +68,12 @@ class FileSummary:
     arena_bytes: int | None
     operators: dict[str, int]
     memory: MemoryTable
+    code: CodeSize | None
+
+    @property
+    def flash_bytes(self) -> int:
+        """The file, and the code of the operator that decodes its weights where it is built for size."""
+        return self.size_bytes + (0 if self.code is None else self.code.least_bytes)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class ExportSummary:
         int4: the fixed-point file with packed weights, or None.
         lut: the fixed-point file with weights as indices into tables, for TFLite Micro alone, or None.
         lut_reason: why there is none; None with one.
+        packed: the integer file with packed weights, for TFLite Micro alone, or None.
+        packing: what packing takes and saves, or why there is no such file; None where it was not asked for.
         micro_reason: why there is no bundle for microcontrollers, and TFLite Micro did not run; None with one.
         reduced: the file with float16 or int8 weights that takes and gives floats, for phones, or None.
         io: what integer files take and give.
@@ -102,6 +112,8 @@ class ExportSummary:
     int4: FileSummary | None
     lut: FileSummary | None
     lut_reason: str | None
+    packed: FileSummary | None
+    packing: str | None
     micro_reason: str | None
     reduced: FileSummary | None
     io: str
@@ -116,7 +128,7 @@ class ExportSummary:
     def __str__(self) -> str:
         """The files and their figures as a table, and how well they agree with Keras."""
         rows = [("file", "bytes", "parameters", "MACs", "TFLM arena (bytes)")]
-        for file in (self.float32, self.reduced, self.int8, self.int4, self.lut):
+        for file in (self.float32, self.reduced, self.int8, self.int4, self.lut, self.packed):
             if file is not None:
                 arena = "not measured" if file.arena_bytes is None else f"{file.arena_bytes:,}"
                 rows.append((file.file, f"{file.size_bytes:,}", f"{file.parameters:,}", f"{file.macs:,}", arena))
@@ -129,6 +141,7 @@ class ExportSummary:
             told += f" {second} file: the same decision on {100 * found.int8_top1:.1f} %."
         elif found.int8_error is not None:
             told += f" {second} file: error {100 * found.int8_error:.2g} % of the range."
+        told += "" if self.packing is None else f"\n{self.packing}"
         return "\n".join([f"Written to {self.directory}", *lines, told])
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,7 +180,8 @@ def summarize_file(given: Written, *, micro: bool) -> FileSummary:
         ValueError: TFLite Micro cannot run the file.
     """
     file = given.file
-    arena = arena_bytes(file) if micro and tflm_available() else None
+    arena = arena_bytes(stand_in(file)) if micro and tflm_available() else None
+    decoders = [CODE_SIZES[name] for name in file.description.operator_names if name in CODE_SIZES]
     return FileSummary(
         file=given.path.name,
         size_bytes=len(file.data),
@@ -177,6 +191,7 @@ def summarize_file(given: Written, *, micro: bool) -> FileSummary:
         arena_bytes=arena,
         operators=file.description.operator_counts,
         memory=memory_table(file, tflm_arena_bytes=arena),
+        code=decoders[0] if decoders else None,
     )
 
 

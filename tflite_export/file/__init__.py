@@ -3,6 +3,8 @@
 from tflite_export.file._activations import activation_peak_bytes as activation_peak_bytes
 from tflite_export.file._activations import live_signals as live_signals
 from tflite_export.file._activations import size_bytes as size_bytes
+from tflite_export.file._describe import DECODERS as DECODERS
+from tflite_export.file._describe import TFLM_DECODE as TFLM_DECODE
 from tflite_export.file._describe import ModelDescription as ModelDescription
 from tflite_export.file._describe import OperatorDescription as OperatorDescription
 from tflite_export.file._describe import TensorDescription as TensorDescription
@@ -13,7 +15,6 @@ from tflite_export.file._ends import order_ends as order_ends
 from tflite_export.file._file import TFLiteFile as TFLiteFile
 from tflite_export.file._file import TFLiteModel as TFLiteModel
 from tflite_export.file._file import open_file as open_file
-from tflite_export.file._lut import lut_compressed as lut_compressed
 from tflite_export.file._memory import MEMORY_NOTE as MEMORY_NOTE
 from tflite_export.file._memory import MemoryTable as MemoryTable
 from tflite_export.file._memory import memory_table as memory_table

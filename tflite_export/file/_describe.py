@@ -7,10 +7,17 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_export.micro import OPERATOR
+
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
-_FROM_HALF = "DEQUANTIZE"
+TFLM_DECODE = "TFLM_DECODE"
+"""TFLite Micro's own operator that decodes packed weights."""
+DECODERS = (TFLM_DECODE, OPERATOR)
+"""Custom operators that decode packed weights: by pairs of inputs, coded bytes and what they share, an output."""
+_UNFOLDING = ("DEQUANTIZE", *DECODERS)
+_BOUNDARY = 16  # of TFLite Micro's tensors
 _WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     # Positions of weights and biases among the inputs of an operator. Constants at other places
     # (shapes, axes, paddings) are no parameters. Arithmetic counts: an unfused batch norm is MUL and ADD.
@@ -108,8 +115,14 @@ class ModelDescription:
 
     @property
     def parameters(self) -> int:
-        """Elements of the constant tensors that are weights or biases; a shared tensor counts once."""
-        return sum(self.tensors[index].elements for index in self.weights | self.biases)
+        """Elements of the constant tensors that are weights or biases; a shared tensor counts once.
+
+        Of weights that are packed those count that an operator makes of them.
+        """
+        sources = self._sources
+        read = self._read_at(0, 1) | self._read_at(2, 3)
+        elements = {sources.get(index, (index,))[0]: self.tensors[index].elements for index in read}
+        return sum(elements.values())
 
     @property
     def weights(self) -> frozenset[int]:
@@ -121,19 +134,44 @@ class ModelDescription:
         """Indices of the constant tensors that are the bias of a convolution or a dense layer."""
         return self._constant_inputs(2, 3) - self.weights
 
-    def _constant_inputs(self, *positions: int) -> frozenset[int]:
-        """Constants at these positions of the operators that read weights or biases there, or what becomes them.
+    @property
+    def packed(self) -> bool:
+        """Whether weights are decoded as the file runs."""
+        return any(operator.name in DECODERS for operator in self.operators)
 
-        Weights in float16 are made float32 by an operator of their own.
-        """
-        halved = {operator.outputs[0]: operator.inputs[0] for operator in self.operators if operator.name == _FROM_HALF}
+    @property
+    def decoded_bytes(self) -> int:
+        """The most bytes that one operator decodes from packed weights, each tensor on a boundary of 16; 0 without."""
+        decoders = [operator for operator in self.operators if operator.name in DECODERS]
+        sizes = ([self.tensors[index].elements for index in operator.outputs] for operator in decoders)
+        return max((sum(-(-size // _BOUNDARY) * _BOUNDARY for size in some) for some in sizes), default=0)
+
+    def _constant_inputs(self, *positions: int) -> frozenset[int]:
+        """Constants at these positions of the operators that read weights or biases there, or what becomes them."""
+        sources = self._sources
+        return frozenset(each for index in self._read_at(*positions) for each in sources.get(index, (index,)))
+
+    def _read_at(self, *positions: int) -> frozenset[int]:
+        """Tensors at these positions of the operators that read weights or biases there, constant or made of such."""
+        sources = self._sources
         indices = (
-            halved.get(operator.inputs[position], operator.inputs[position])
+            operator.inputs[position]
             for operator in self.operators
             for position in _WEIGHT_INPUTS.get(operator.name, ())
             if position in positions and position < len(operator.inputs)
         )
-        return frozenset(index for index in indices if index >= 0 and self.tensors[index].constant)
+        return frozenset(at for at in indices if at >= 0 and (self.tensors[at].constant or at in sources))
+
+    @property
+    def _sources(self) -> dict[int, tuple[int, ...]]:
+        """The constants of which tensors are made: weights in float16, and packed ones with their tables."""
+        sources = {}
+        for operator in self.operators:
+            share = len(operator.inputs) // max(len(operator.outputs), 1)
+            if operator.name in _UNFOLDING and all(self.tensors[index].constant for index in operator.inputs):
+                for place, index in enumerate(operator.outputs):
+                    sources[index] = operator.inputs[place * share : (place + 1) * share]
+        return sources
 
     @property
     def operator_names(self) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ class MemoryTable:
         constants_by_operator: bytes of constants by the operator that reads them; one that several read counts
             for the first, one that none reads for none.
         tflm_arena_bytes: RAM, arena that TFLite Micro used on this host; None when it did not run.
+        decoded_bytes: RAM, the most that one operator decodes from packed weights, which lies in the arena or in memory
+            of its own; 0 for weights as they are.
         activation_peak_bytes: RAM, bytes of signals alive at once, see `activation_peak_bytes`: computed,
             a lower bound for runtimes that do not work in place.
     """
@@ -46,6 +48,7 @@ class MemoryTable:
     quantization_bytes: int
     constants_by_operator: dict[str, int]
     tflm_arena_bytes: int | None
+    decoded_bytes: int
     activation_peak_bytes: int
 
 
@@ -76,6 +79,7 @@ def memory_table(file: TFLiteFile, *, tflm_arena_bytes: int | None) -> MemoryTab
         quantization_bytes=sum(_quantization_bytes(tensor.quantization) for tensor in parsed.subgraphs[0].tensors),
         constants_by_operator=_by_operator(description, constants),
         tflm_arena_bytes=tflm_arena_bytes,
+        decoded_bytes=description.decoded_bytes,
         activation_peak_bytes=activation_peak_bytes(description),
     )
 

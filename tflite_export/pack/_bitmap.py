@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_export.file import TFLM_DECODE
 from tflite_export.pack._coder import Coded, Form, Weights
-from tflite_export.pack._header import HEADER_BYTES, OPERATOR, content, header, is_kind
+from tflite_export.pack._header import HEADER_BYTES, content, header, is_kind
 
 _KIND = 2
 
@@ -14,7 +15,7 @@ _KIND = 2
 class Bitmap:
     """Bits of all weights, the most significant first, and as shared bytes the weights whose bit is set."""
 
-    operator = OPERATOR
+    operator = TFLM_DECODE
     weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:

@@ -83,7 +83,8 @@ class Weights:
 
 def counts_of(group: Sequence[Weights]) -> NDArray[np.int64]:
     """How often each value occurs in all tensors of a group, shape (256,)."""
-    return np.stack([weights.counts for weights in group]).sum(axis=0)
+    counts: NDArray[np.int64] = np.stack([weights.counts for weights in group]).sum(axis=0)
+    return counts
 
 
 @dataclass(frozen=True)

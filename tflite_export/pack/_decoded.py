@@ -7,10 +7,10 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tf_structprune.untrusted import reading
-from tflite_export.file import TFLiteFile, TFLiteModel, open_file, slim_with_names
+from tflite_export.file import DECODERS, TFLiteFile, TFLiteModel, open_file, slim_with_names
 from tflite_export.pack._checksum import check
-from tflite_export.pack._coders import CODE_SIZES, coder_of
-from tflite_export.pack._tensors import form_of, is_packed
+from tflite_export.pack._coders import coder_of
+from tflite_export.pack._tensors import form_of
 
 _ADVICE = "Pack the model again."
 
@@ -33,7 +33,7 @@ def decoded(model: TFLiteModel, *, own: bool = True) -> TFLiteFile:
     with reading(file.name, "a .tflite file with packed weights", _ADVICE):
         if own:
             check(file.data)
-        if not is_packed(file.description):
+        if not file.description.packed:
             raise ValueError("no operator that decodes weights")
         return TFLiteFile(file.edited(_without_decoders, slim_with_names).data, file.name)
 
@@ -46,7 +46,7 @@ def _without_decoders(model: Any) -> None:
     shared, operators = set[int](), []
     for operator in graph.operators:
         name = codes[operator.opcodeIndex]
-        if name not in CODE_SIZES:
+        if name not in DECODERS:
             operators.append(operator)
             continue
         inputs, outputs = ([int(at) for at in ends] for ends in (operator.inputs, operator.outputs))
@@ -54,7 +54,7 @@ def _without_decoders(model: Any) -> None:
             raise ValueError(f"{len(inputs)} inputs of an operator that decodes {len(outputs)} tensors")
         for encoded, ancillary, output in zip(inputs[::2], inputs[1::2], outputs, strict=True):
             tensor = graph.tensors[output]
-            values = _values(name, _stored(model, encoded), _stored(model, ancillary), tensor)
+            values = values_of(name, stored(model, encoded), stored(model, ancillary), tensor)
             taken[output] = encoded
             shared.add(ancillary)
             tensor.buffer = _added(model, values)
@@ -63,10 +63,11 @@ def _without_decoders(model: Any) -> None:
     graph.operators = operators
     for operator in operators:
         operator.inputs = np.array([taken.get(int(at), int(at)) for at in operator.inputs], np.int32)
-    _drop_tensors(graph, {*taken, *shared} - set(taken.values()))
+    drop_tensors(graph, {*taken, *shared} - set(taken.values()))
 
 
-def _stored(model: Any, index: int) -> bytes:
+def stored(model: Any, index: int) -> bytes:
+    """The bytes of a tensor of coded weights or of what they share."""
     tensor = model.subgraphs[0].tensors[index]
     data = model.buffers[tensor.buffer].data
     if tensor.type != schema.TensorType.UINT8 or data is None:
@@ -74,9 +75,10 @@ def _stored(model: Any, index: int) -> bytes:
     return bytes(np.asarray(data, np.uint8))
 
 
-def _values(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDArray[np.int8]:
+def values_of(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDArray[np.int8]:
+    """The weights, flat, that an operator of this name makes a tensor of."""
     form = form_of(tensor)
-    if tensor.type != schema.TensorType.INT8 or min(form.shape, default=1) < 0:
+    if tensor.type != schema.TensorType.INT8:
         raise ValueError(f"weights of type {tensor.type} and shape {form.shape}")
     coder = coder_of(operator, ancillary)
     if form.elements > coder.weights_a_byte * len(encoded):
@@ -91,7 +93,7 @@ def _added(model: Any, values: NDArray[np.int8]) -> int:
     return len(model.buffers) - 1
 
 
-def _drop_tensors(graph: Any, gone: set[int]) -> None:
+def drop_tensors(graph: Any, gone: set[int]) -> None:
     """Tensors away that nothing reads any more, and the others counted anew."""
     used = {int(at) for ends in _ends(graph) for at in ends}
     kept = [index for index in range(len(graph.tensors)) if index not in gone or index in used]

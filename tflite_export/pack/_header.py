@@ -7,8 +7,6 @@ there (tensorflow/lite/micro/kernels/decode_state.h and decode_state_*.h of TFLi
 import numpy as np
 from numpy.typing import NDArray
 
-OPERATOR = "TFLM_DECODE"
-"""Custom code of TFLite Micro's operator."""
 HEADER_BYTES = 16
 _VERSION = 1
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.storage import Code, huffman
+from tflite_export.file import TFLM_DECODE
 from tflite_export.pack._coder import LOWEST, Coded, Form, Weights, counts_of
-from tflite_export.pack._header import HEADER_BYTES, OPERATOR, content, header, is_kind
+from tflite_export.pack._header import HEADER_BYTES, content, header, is_kind
 from tflite_export.pack._huffman_read import decoded_symbols
 from tflite_export.pack._huffman_tables import Tables, tables_of, tables_size
 
@@ -23,7 +24,7 @@ class Huffman:
     Tables for int8 have 510 entries at most, so offsets of 11 bits reach any of them.
     """
 
-    operator = OPERATOR
+    operator = TFLM_DECODE
     weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
@@ -33,7 +34,7 @@ class Huffman:
         words = sum(-(-code.bits(weights.counts) // _WORD_BITS) for weights in group)
         return HEADER_BYTES + _ENTRY_BYTES * tables_size(code, counts) + words * _WORD_BITS // 8
 
-    def encode(self, group: Sequence[Weights]) -> Coded | None:
+    def encode(self, group: Sequence[Weights]) -> Coded:
         """See `Coder`."""
         counts = counts_of(group)
         code = huffman(counts, least=1)

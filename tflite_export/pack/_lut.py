@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_export.file import TFLM_DECODE
 from tflite_export.pack._coder import LOWEST, Coded, Form, Weights, counts_of
-from tflite_export.pack._header import HEADER_BYTES, OPERATOR, content, header, is_kind
+from tflite_export.pack._header import HEADER_BYTES, content, header, is_kind
 
 _KIND = 0
 MOST_VALUES = 128
@@ -21,7 +22,7 @@ class Lut:
     channel to channel, whatever the header says of axes: a stride of 0 keeps them at the one table.
     """
 
-    operator = OPERATOR
+    operator = TFLM_DECODE
     weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:

@@ -12,7 +12,7 @@ from tflite_export.pack._coders import CODE_SIZES, CODERS
 from tflite_export.pack._decoded import decoded
 from tflite_export.pack._insert import with_decoders
 from tflite_export.pack._search import Costs, least_groups
-from tflite_export.pack._tensors import is_packed, packable
+from tflite_export.pack._tensors import packable
 
 Packing = Literal["auto", "huffman", "bitmap", "lut", "own"]
 """How weights are packed: by one coder, or each as suits it, if file and decoder together get smaller."""
@@ -70,7 +70,7 @@ def check_packing(how: str) -> None:
 
 
 def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> Packed:
-    """Packs the int8 weights of a `.tflite` file; TFLite Micro's DECODE operator unpacks a layer as it comes to it.
+    """Packs the int8 weights of a `.tflite` file; an operator of TFLite Micro's unpacks a layer as it comes to it.
 
     The file computes the same in TFLite Micro, which alone runs it. Its decoder's code takes flash as well: "auto"
     packs each tensor as takes fewest bytes, and only if file and code together get smaller; a coder that is named packs
@@ -79,8 +79,8 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
 
     Args:
         model: path of the file, its bytes, or the file.
-        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out), "lut" (tables) or "own" (
-            this project's, see `micro`).
+        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out), "lut" (tables) or
+            "own", whose operator TFSP_DECODE comes with the bundle, see `micro`.
         names: whether inputs, outputs and the signature keep their names.
 
     Returns:
@@ -93,7 +93,7 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
     """
     check_packing(how)
     file = open_file(model)
-    if is_packed(file.description):
+    if file.description.packed:
         raise ValueError(f"{file.name}: its weights are packed already. Received: pack={how!r}. Use `decoded` first.")
     unpacked = TFLiteFile(file.edited(slim_with_names if names else slim).data, file.name)
     costs = Costs(packable(unpacked))

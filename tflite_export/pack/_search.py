@@ -6,9 +6,9 @@ from itertools import combinations
 from tflite_export.pack._coder import Group, Weights
 from tflite_export.pack._coders import CODERS
 
-_READER_BYTES = 110
+_READER_BYTES = 64
 """Flatbuffer of a tensor that is decoded for one reader: operator, decoded tensor, encoded tensor, buffer."""
-_SHARED_BYTES = 56
+_SHARED_BYTES = 44
 """Flatbuffer of the bytes that a group shares: tensor and buffer."""
 _ROUNDS = 20
 

@@ -4,17 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export.file import ModelDescription, TFLiteFile
+from tflite_export.file import TFLiteFile
 from tflite_export.pack._coder import Form, Weights
-from tflite_export.pack._coders import CODE_SIZES
 
 _WEIGHTED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 """Position of the weights among the inputs of the operators that may find them in the arena."""
-
-
-def is_packed(description: ModelDescription) -> bool:
-    """Whether a file has weights that are decoded as it runs."""
-    return any(name in CODE_SIZES for name in description.operator_names)
 
 
 def packable(file: TFLiteFile) -> dict[int, Weights]:

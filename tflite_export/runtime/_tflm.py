@@ -31,13 +31,14 @@ def tflm_available() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def run_tflm(model: TFLiteModel, inputs: Any, *, real: bool = False) -> Outputs:
+def run_tflm(model: TFLiteModel, inputs: Any, *, real: bool = False, decode_bytes: int = 0) -> Outputs:
     """Runs a model in TFLite Micro, one sample after the other.
 
     Args:
         model: path of the file, or its bytes; inputs of batch 1.
         inputs: samples, as for `run_litert`.
         real: whether integers of the model's dtype are real numbers too, such as the bytes of images.
+        decode_bytes: memory beside the arena for packed weights that are decoded.
 
     Returns:
         `(n, *output shape)` raw outputs, as of `run_litert`.
@@ -47,11 +48,11 @@ def run_tflm(model: TFLiteModel, inputs: Any, *, real: bool = False) -> Outputs:
         FileNotFoundError: there is no such file.
         ValueError: damaged file, wrong samples, or an operator that TFLite Micro lacks.
     """
-    outputs, _ = _run(open_file(model), inputs, real=real)
+    outputs, _ = _run(open_file(model), inputs, real=real, decode_bytes=decode_bytes)
     return outputs
 
 
-def arena_bytes(model: TFLiteModel) -> int:
+def arena_bytes(model: TFLiteModel, *, decode_bytes: int = 0) -> int:
     """Measures the tensor arena that a model needs in TFLite Micro, by running it once if this process did not yet.
 
     The figure is the total that TFLM's recording allocator reports on this 64-bit machine: activations,
@@ -60,6 +61,8 @@ def arena_bytes(model: TFLiteModel) -> int:
 
     Args:
         model: path of the file, or its bytes.
+        decode_bytes: memory beside the arena for packed weights that are decoded, `ModelDescription.decoded_bytes` for
+            all of them; they then take none of the arena.
 
     Returns:
         Bytes.
@@ -71,11 +74,11 @@ def arena_bytes(model: TFLiteModel) -> int:
     """
     _check_installed()
     file = open_file(model)
-    if (known := _KNOWN_ARENAS.get(_digest(file))) is not None:
+    if (known := _KNOWN_ARENAS.get(_digest(file, decode_bytes))) is not None:
         return known
     check_ends(file.description)
     zeros = Samples(tuple(np.zeros(tensor.shape, tensor.dtype) for tensor in file.description.inputs))
-    _, arena = _run(file, zeros)
+    _, arena = _run(file, zeros, decode_bytes=decode_bytes)
     return arena
 
 
@@ -87,12 +90,13 @@ def _check_installed() -> None:
         )
 
 
-def _run(file: TFLiteFile, inputs: Any, *, real: bool = False) -> tuple[Outputs, int]:
+def _run(file: TFLiteFile, inputs: Any, *, real: bool = False, decode_bytes: int = 0) -> tuple[Outputs, int]:
     _check_installed()
     samples = next(batches_of_inputs(inputs, file.description, real=real))
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         np.savez(directory / "inputs.npz", *samples.arrays)
+        (directory / "decode_bytes").write_text(str(decode_bytes))
         log = _run_with_growing_arena(directory, file)
         found = _ARENA_TOTAL.search(log)
         if found is None:
@@ -100,17 +104,17 @@ def _run(file: TFLiteFile, inputs: Any, *, real: bool = False) -> tuple[Outputs,
                 f"{file.name}: TFLite Micro printed no arena size. Received: {log[-300:].strip()!r}. "
                 "Install the tflite-micro version that tf-structprune[micro] names."
             )
-        _remember(file, int(found.group(1)))
+        _remember(_digest(file, decode_bytes), int(found.group(1)))
         with np.load(directory / "outputs.npz") as outputs:
             return as_outputs(list(outputs.values())), int(found.group(1))
 
 
-def _digest(file: TFLiteFile) -> bytes:
-    return hashlib.sha256(file.data).digest()
+def _digest(file: TFLiteFile, decode_bytes: int) -> bytes:
+    return hashlib.sha256(file.data + decode_bytes.to_bytes(8, "little")).digest()
 
 
-def _remember(file: TFLiteFile, arena: int) -> None:
-    _KNOWN_ARENAS[_digest(file)] = arena
+def _remember(digest: bytes, arena: int) -> None:
+    _KNOWN_ARENAS[digest] = arena
     if len(_KNOWN_ARENAS) > _MOST_KNOWN:
         del _KNOWN_ARENAS[next(iter(_KNOWN_ARENAS))]
 

@@ -3,7 +3,8 @@
 TFLite Micro aborts the process on some models, and its figures leave it only through the C stderr: a
 process of its own keeps the first away from the caller and makes the second a plain pipe. Run as a
 script, so it imports nothing of the package: `python _tflm_process.py DIRECTORY ARENA_BYTES OUTPUTS`, where
-DIRECTORY holds model.tflite and inputs.npz and receives outputs.npz, one array for each input and output in order.
+DIRECTORY holds model.tflite, inputs.npz and decode_bytes, the size of the memory beside the arena in which packed
+weights are decoded, and receives outputs.npz, one array for each input and output in order.
 """
 
 import sys
@@ -15,7 +16,11 @@ from tflite_micro.python.tflite_micro import runtime
 
 def main(directory: Path, arena_size: int, count: int) -> None:
     """Runs every sample and writes the outputs."""
-    interpreter = runtime.Interpreter.from_file(str(directory / "model.tflite"), arena_size=arena_size)
+    interpreter = runtime.Interpreter.from_file(
+        str(directory / "model.tflite"),
+        arena_size=arena_size,
+        alt_decompression_memory_size=int((directory / "decode_bytes").read_text()),
+    )
     with np.load(directory / "inputs.npz") as file:
         inputs = list(file.values())
     outputs: list[list[np.ndarray]] = [[] for _ in range(count)]

@@ -3,11 +3,15 @@
 import string
 from collections.abc import Sequence
 
-from tflite_export.file import TFLiteModel, open_file
+from tflite_export.file import TFLM_DECODE, TFLiteModel, open_file
+from tflite_export.pack import CODE_SIZES
 from tflite_export.runtime import check_ends
 from tflite_export.write._c_array import c_array
 from tflite_export.write._model_settings import End, Ends, model_settings
 from tflite_export.write._op_resolver import op_resolver
+from tflite_export.write._own_operator import own_parts, own_sources
+
+_KB = 1000
 
 
 def micro_bundle(
@@ -57,7 +61,10 @@ def micro_bundle(
         "fills": "".join(_filled(_FILL, end) for end in ends.inputs),
         "shows": "".join(_filled(_SHOW, end) for end in ends.outputs),
     }
-    return {
+    for place, part in {"memory": _APART, "gives_memory": _GIVE_APART, "packed": _PACKED}.items():
+        names[place] = _about_packed(part, name) if TFLM_DECODE in description.operator_names else ""
+    names |= own_parts(description, name)
+    return own_sources(description) | {
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
         f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
@@ -67,6 +74,17 @@ def micro_bundle(
         "main.cc": string.Template(_MAIN).substitute(names),
         "README.md": string.Template(_README).substitute(names),
     }
+
+
+def _about_packed(part: str, name: str) -> str:
+    """A part of the program or its description for packed weights."""
+    code = CODE_SIZES[TFLM_DECODE]
+    return string.Template(part).substitute(
+        name=name,
+        apart=f"{name.upper().rstrip('_')}_DECODE_APART",
+        least=f"{code.least_bytes / _KB:.1f}",
+        most=f"{code.most_bytes / _KB:.1f}",
+    )
 
 
 def _filled(part: str, end: End) -> str:
@@ -114,6 +132,20 @@ _FILL = """\
 _SHOW = """\
   Print${of}(${variable});
 """
+_APART = """
+#ifdef ${apart}
+alignas(16) std::uint8_t decoded[settings::kDecodedBytes];
+const tflite::MicroContext::AlternateMemoryRegion decode_memory = {decoded, settings::kDecodedBytes};
+#endif
+"""
+_GIVE_APART = """
+#ifdef ${apart}
+  if (interpreter.SetDecompressionMemory(&decode_memory, 1) != kTfLiteOk) {
+    MicroPrintf("The memory for decoded weights was refused");
+    return 1;
+  }
+#endif
+"""
 _MAIN = """\
 // Runs one inference with TFLite Micro and prints the output; README.md says how to build it.
 #include <cstddef>
@@ -134,7 +166,7 @@ namespace settings = ${name}_settings;
 static_assert(settings::kArenaBytes > 0,
               "The arena was not measured: build with -D${macro}=..., see model_settings.h");
 alignas(16) std::uint8_t arena[settings::kArenaBytes];
-
+${memory}
 ${samples}
 ${prints}
 }  // namespace
@@ -151,7 +183,7 @@ int main() {
     MicroPrintf("An operator could not be registered");
     return 1;
   }
-  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);
+  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);${gives_memory}
   if (interpreter.AllocateTensors() != kTfLiteOk) {
     MicroPrintf("AllocateTensors failed; for a larger arena build with -D${macro}=...");
     return 1;
@@ -179,7 +211,7 @@ _README = """\
 | `${name}_ops.h` | a resolver with exactly its operators |
 | `model_settings.h` | shapes, types, scales and zero points; conversion of real numbers; size of the tensor arena |
 | `main.cc` | one inference; put your samples into its `Sample` functions, build, run |
-
+${own_files}
 The files need C++11 or later and nothing but TFLite Micro.
 
 ## On a PC
@@ -198,7 +230,7 @@ Build and run, in this directory:
     LIBRARY=$$(echo $$TFLM/gen/*_$$(uname -m)_default_gcc/lib/libtensorflow-microlite.a)
     g++ -std=c++17 -O2 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY -I. -I$$TFLM \\
         -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
-        main.cc ${name}_data.cc $$LIBRARY -lm -o ${name}
+        main.cc ${name}_data.cc${own_units} $$LIBRARY -lm -o ${name}
     ./${name}
 
 `TF_LITE_STATIC_MEMORY` must be defined as it was for the library: without it the structs have another layout.
@@ -216,7 +248,8 @@ above, `-std=c++17 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY` and the fo
 
     arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os -ffunction-sections \\
         -fdata-sections -std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY -I. \\
-        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy -c main.cc ${name}_data.cc
+        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
+        -c main.cc ${name}_data.cc${own_units}
 
 and link them with the library in `tflite-micro/gen/cortex_m_generic_cortex-m4+fp_default_cmsis_nn_gcc/lib/` and
 your startup code and linker script (`-Wl,--gc-sections` drops the kernels that the model does not use). With this
@@ -226,16 +259,32 @@ target, TFLite Micro's log goes where `RegisterDebugLogCallback` of
 If the arena is too small, `AllocateTensors` fails and says what is missing: build with `-D${macro}=...`. If it
 is large enough, `main.cc` prints what was used.
 
-## As an example in TFLite Micro's tree
+${packed}${own_packed}## As an example in TFLite Micro's tree
 
 Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put this `Makefile.inc` beside them,
 
     ${name}_EXAMPLE := $$(TENSORFLOW_ROOT)tensorflow/lite/micro/examples/${name}/
     $$(eval $$(call microlite_test,${name},\\
-    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc,\\
-    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h $$(${name}_EXAMPLE)${name}_ops.h,))
+    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc${own_example_units},\\
+    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h${own_example_headers} \\
+    $$(${name}_EXAMPLE)${name}_ops.h,))
 
 and build and run it for a PC, or with `TARGET=` for any target that TFLite Micro knows:
 
     make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 run_${name}
+"""
+_PACKED = """\
+## Packed weights
+
+The weights are packed, and a TFLM_DECODE operator unpacks those of a layer into the arena right before the layer runs
+(`AddDecode` in `${name}_ops.h`). With -D${apart} `main.cc` gives them memory beside the arena.
+
+TFLite Micro's own tree has the operator, Zephyr's module `tflite-micro`, and Espressif's `esp-tflite-micro` from 1.4.0
+on. Arduino's libraries do not have it, and neither has LiteRT: for these and for phones take the file with the weights
+as they are, which was written beside the packed one.
+
+Its code takes ${most} KB of flash as TFLite Micro's makefile builds kernels (-O2), and ${least} KB with
+`tensorflow/lite/micro/kernels/decode_state_lut.cc` compiled with -Os, which costs speed only where weights are indices
+into tables.
+
 """

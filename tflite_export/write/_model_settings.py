@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export.file import (
+    TFLM_DECODE,
     ModelDescription,
     OperatorDescription,
     TensorDescription,
@@ -107,7 +108,8 @@ def model_settings(
     All is in the namespace `NAME_settings`: for `Input` and `Output` a type, `kInputRank`, `kInputShape`,
     `kInputElements`, `kInputScale` and `kInputZeroPoint` (1 and 0 for floats); `ToInput` and `FromOutput`, which
     go from real numbers to the model's and back; `kArenaBytes`, which the macro `NAME_ARENA_BYTES` replaces. Of several
-    inputs or outputs each has all this under its own name: `InputImage`, `OutputAngle`.
+    inputs or outputs each has all this under its own name: `InputImage`, `OutputAngle`. With packed weights,
+    `kDecodedBytes`.
 
     Args:
         description: the model, with inputs of batch 1.
@@ -141,7 +143,7 @@ namespace {name}_settings {{
 
 {tensors}
 {conversions}
-{_arena(description, macro, arena_bytes, tflm_version)}
+{_arena(description, macro, arena_bytes, tflm_version)}{_decoded(description, name)}
 }}  // namespace {name}_settings
 
 #endif  // {guard}
@@ -216,6 +218,18 @@ def _arena(description: ModelDescription, macro: str, arena_bytes: int | None, t
     return _MEASURED.format(macro=macro, measured=arena_bytes, margin=margin, version=version)
 
 
+def _decoded(description: ModelDescription, name: str) -> str:
+    """The memory for packed weights; nothing where there are none."""
+    if TFLM_DECODE not in description.operator_names:
+        return ""
+    return _DECODED.format(macro=f"{name.upper().rstrip('_')}_DECODE_APART", bytes=description.decoded_bytes)
+
+
+_DECODED = """
+// Bytes of RAM for the weights that one operator decodes for the layer behind it. They are part of the arena; with
+// -D{macro} main.cc gives them memory of their own, for example fast RAM, and the arena can be smaller.
+constexpr std::size_t kDecodedBytes = {bytes};
+"""
 _MEASURED = """\
 // Bytes of RAM for the tensor arena.
 // Measured: what tflite-micro {version} reported after one inference with its reference kernels, on a 64-bit

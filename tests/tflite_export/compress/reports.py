@@ -56,7 +56,7 @@ FIXED_POINT = FixedPointFigures(
     lut_reason=None,
 )
 EXACT = {"model_fixed.tflite": ExactAgreement(100, 300, 0, 0, 0, 0, 2, 0.995, None)}
-MEMORY = MemoryTable(1000, 2000, 3000, 4000, 10, 20, 30, {"CONV_2D": 3000}, 5000, 6000)
+MEMORY = MemoryTable(1000, 2000, 3000, 4000, 10, 20, 30, {"CONV_2D": 3000}, 5000, 0, 6000)
 NPU = NpuEstimate("ethos-u55-128", "system", "memory", 5e8, 4096, 0, 8192, 1234, 123_456, 246.912, {}, "5.9")
 MULTIPLICATIONS = Multiplications("a [model]", (LayerMultiplications("conv", 1200, 2000, 3000, 4000, 5000),))
 ALLOCATION = Allocation({"a": 4}, {"a": 8}, Budget("macs", 0.6), 100, 55.5, "greedy", -0.2, -0.1, MCR)
