@@ -4,8 +4,8 @@
 
 DIR is a checkout of TFLite Micro in which `make -f tensorflow/lite/micro/tools/make/Makefile microlite` ran. Code is
 measured where arm-none-eabi-gcc is: object code for a Cortex-M4, without the functions that nothing calls. Times are
-medians of interleaved runs on this host's processor, reference kernels as the makefile builds them. Files: the one given
-and the committed ResNet-8 of half the MACs, with zeros put where weights are smallest.
+medians of interleaved runs on this host's processor, reference kernels as the makefile builds them. Files: the one
+that is given and the committed ResNet-8 of half the MACs, with zeros put where weights are smallest.
 """
 
 import argparse

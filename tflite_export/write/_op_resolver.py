@@ -128,7 +128,7 @@ _CUSTOM_METHODS = {
     "ethos-u": "AddEthosU",
 }
 _METHODS = _BUILTIN_METHODS | _CUSTOM_METHODS
-_OWN_CALLS = {OPERATOR: "AddCustom(tf_structprune::kDecodeName, tf_structprune::RegisterDecode())"}
+_OWN_CALLS = {OPERATOR: f'AddCustom("{OPERATOR}", tf_structprune::RegisterDecode())'}
 """Of operators whose sources are in the bundle."""
 _OWN_HEADER = '#include "tf_structprune_decode.h"\n'
 

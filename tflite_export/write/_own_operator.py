@@ -48,8 +48,9 @@ _PACKED = """\
 
 The weights are packed, and a TFSP_DECODE operator unpacks those of a layer into the arena right before the layer runs.
 It is no part of TFLite Micro: compile `sham.c` and `tf_structprune_decode.cc` with the other files; `${name}_ops.h`
-registers it with `AddCustom`. Nothing else is needed, whichever port of TFLite Micro it is. LiteRT does not run this
-file: for phones take the one with the weights as they are, which was written beside it.
+registers it with `AddCustom`. So it runs in ports of TFLite Micro that have no DECODE, if they have
+`tensorflow/lite/micro/micro_common.h` (since 2023). LiteRT does not run this file: for phones take the one with the
+weights as they are, which was written beside it.
 
 Its code takes ${least} bytes of flash on a Cortex-M4 (-Os; ${most} with -O2), where TFLite Micro's own operator takes
 ${their_least} to ${their_most}. It looks at checksums when tensors are allocated: damaged weights are an error then.
