@@ -2,9 +2,10 @@
 
     python -m benchmarks.damaged_files --files 500
 
-Files of each format are damaged at random and given to the command line (states: to `read_state`): bytes are cut,
-flipped, overwritten; zip and HDF5 entries dropped, doubled, changed; headers and JSON changed to other types and sizes;
-and traps are set, which would write a file if any part of them were run.
+Files of each format are damaged at random and given to the command line (states to `read_state`, files with packed
+weights to `decoded`): bytes are cut, flipped, overwritten; zip and HDF5 entries dropped, doubled, changed; headers,
+JSON and flatbuffers changed to other types and sizes; and traps are set, which would write a file if any part of them
+were run.
 """
 
 import argparse
@@ -25,7 +26,8 @@ def table(results: dict[str, Any]) -> str:
         "# Damaged files",
         "",
         f"Written by `benchmarks/damaged_files`, seed {results['seed']}: files damaged at random, given to the "
-        "command line (states to `read_state`). Refused: one line and status 1. Wrong: a traceback, more than one "
+        "command line (states to `read_state`, files with packed weights to `decoded`). Refused: one line and status "
+        "1. Wrong: a traceback, more than one "
         "line, a part of the file that was run, a file that was changed or left behind.",
         "",
         "| format | files | refused | read | wrong | most memory, MiB | kinds of damage |",

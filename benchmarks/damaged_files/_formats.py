@@ -2,6 +2,7 @@
 
 from benchmarks.damaged_files._archives import bomb, entries, in_keras, inside, npy, objects, values, weights
 from benchmarks.damaged_files._hdf5 import hdf5, in_hdf5
+from benchmarks.damaged_files._packed import PACKED
 from benchmarks.damaged_files._sham import SHAM
 from benchmarks.damaged_files._text import BYTES, Damage, changed_json, deep_json, json_file, long_number
 from benchmarks.damaged_files._traps import trapped
@@ -21,5 +22,6 @@ FORMATS: dict[str, dict[str, Damage]] = {
     "state": _NPZ,
     "recipe.json": _RECIPE,
     "sham": SHAM,
+    "packed.tflite": PACKED,
 }
 """Kinds of damage by format."""

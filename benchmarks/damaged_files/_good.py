@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.damaged_files._formats import FORMATS
+from benchmarks.damaged_files._packed import KNOWING
 from benchmarks.damaged_files._traps import Trap
 
 _NOTHING = "no such layer"
@@ -63,6 +64,7 @@ class Good:
         )
         (folder / "good.recipe.json").write_text(FixedPoint(4, 6, layers={"a": LayerBits(8, 8)}).to_json())
         save(folder / "good.keras", folder / "good.sham")
+        _packed_tflite(model, x, folder / "good.packed.tflite")
         return cls(folder)
 
     def damaged(self, kind: str, damage: str, rng: np.random.Generator, folder: pathlib.Path) -> pathlib.Path:
@@ -73,8 +75,10 @@ class Good:
             FORMATS[kind][damage](file, rng)
         return file
 
-    def attempt(self, kind: str, file: pathlib.Path) -> Outcome:
+    def attempt(self, kind: str, file: pathlib.Path, damage: str = "") -> Outcome:
         """Give a file to the program."""
+        if kind == "packed.tflite":
+            return self._decoded(file, knowing=damage in KNOWING)
         if kind == "state":
             return self._state(file)
         if kind == "sham":
@@ -99,6 +103,22 @@ class Good:
             left = sorted(path.name for path in pathlib.Path(folder).iterdir())
         wrong = left != (["out.keras"] if outcome.kind == "read" else []) or _tree(file.parent) != before
         return Outcome("changed", outcome.told) if wrong else outcome
+
+    def _decoded(self, file: pathlib.Path, *, knowing: bool) -> Outcome:
+        """Decode its weights, which must be those that were packed unless the checksum was made right again."""
+        from tflite_export.pack import decoded
+
+        try:
+            found = decoded(file)
+        except ValueError as error:
+            one_line = (
+                str(error).startswith(f"'{file}'") and str(error).endswith(".") and "\n" not in str(error).strip()
+            )
+            return Outcome("refused" if one_line else "lines", str(error))
+        except Exception:
+            return Outcome("traceback", traceback.format_exc())
+        same = knowing or found.data == decoded(self.folder / "good.packed.tflite").data
+        return Outcome("read" if same else "changed", "")
 
     def _state(self, file: pathlib.Path) -> Outcome:
         from tf_structprune.resume import read_state
@@ -126,6 +146,25 @@ def _network(keras: Any) -> Any:
     model = keras.Model(inputs, layers.Dense(3, name="scores")(x), name="small")
     model.compile("adam", "sparse_categorical_crossentropy")
     return model
+
+
+def _packed_tflite(model: Any, x: np.ndarray, file: pathlib.Path) -> None:
+    """The network in int8 with all kinds of coded weights."""
+    from tflite_export.file import TFLiteFile, slim
+    from tflite_export.pack import CODERS, Group
+    from tflite_export.pack._checksum import checked
+    from tflite_export.pack._pack import written
+    from tflite_export.pack._search import Costs
+    from tflite_export.pack._tensors import packable
+    from tflite_export.quantize import convert
+
+    whole = TFLiteFile(convert(model, quantize="int8", representative_data=x)).edited(slim)
+    costs = Costs(packable(whole))
+    groups = []
+    for place, tensor in enumerate(costs.weights):
+        able = [group for name in CODERS if costs.packed(group := Group(name, (tensor,))) is not None]
+        groups.append(able[place % len(able)])
+    file.write_bytes(checked(written(whole, costs, groups).data))
 
 
 def _tree(folder: pathlib.Path) -> dict[str, str]:
@@ -159,6 +198,6 @@ def swept(good: Good, kind: str, files: int, seed: int) -> list[dict[str, str]]:
         damage = list(FORMATS[kind])[number % len(FORMATS[kind])]
         with tempfile.TemporaryDirectory() as folder:
             rng = np.random.default_rng([seed, number])
-            outcome = good.attempt(kind, good.damaged(kind, damage, rng, pathlib.Path(folder)))
+            outcome = good.attempt(kind, good.damaged(kind, damage, rng, pathlib.Path(folder)), damage)
         rows.append({"number": str(number), "damage": damage, "outcome": outcome.kind, "told": outcome.told})
     return rows

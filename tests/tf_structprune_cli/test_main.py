@@ -733,7 +733,9 @@ def test_every_setting_has_an_option():
     several = _main._settings(parsed("--smallest", "--budget=macs=6M", "--budget=arena=30KiB"))
     budgets = Budget("macs", limit=6e6), Budget("arena", limit=30 * 1024)
     assert several == CompressSettings(sparsity=budgets, smallest=True)
-    asked_for = (settings, budget, several)
+    packed = _main._settings(parsed("--pack=huffman"))
+    assert packed == CompressSettings(pack="huffman")
+    asked_for = (settings, budget, several, packed)
     assert all(any(getattr(one, field.name) != field.default for one in asked_for) for field in compress_fields())
 
 

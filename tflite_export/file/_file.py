@@ -48,7 +48,7 @@ class TFLiteFile:
         except NativeError as error:
             raise ValueError(
                 f"{self.name}: damaged or truncated TFLite model. Received: {len(self.data)} bytes; "
-                f"LiteRT says: {str(error).strip()}. {_REMEDY}"
+                f"LiteRT says: {' '.join(str(error).split())}. {_REMEDY}"
             ) from error
 
     @cached_property

@@ -1,7 +1,7 @@
 """Packs the weights of a `.tflite` file so that TFLite Micro decodes them as it runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -117,27 +117,34 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
 def _by_operator(how: Packing) -> dict[str, list[str]]:
     """Coders that may be used together: a file has one operator that decodes."""
     names = list(CODERS) if how == "auto" else [how]
-    mine = {operator: [name for name in names if CODERS[name].operator == operator] for operator in CODE_SIZES}
-    return {operator: found for operator, found in mine.items() if found}
+    operators = dict.fromkeys(CODERS[name].operator for name in names)
+    return {operator: [name for name in names if CODERS[name].operator == operator] for operator in operators}
 
 
 def _unpacked(option: Packed) -> Packed:
-    return Packed(option.unpacked, option.unpacked, option.how, (), option.candidate_bytes, option.code)
+    """What is given back where packing does not pay."""
+    return replace(option, file=option.unpacked, groups=())
 
 
 def _least(unpacked: TFLiteFile, costs: Costs, how: Packing, operator: str, coders: Iterable[str]) -> Packed:
-    """The smallest file that one operator decodes, checked."""
-    groups = least_groups(costs, coders)
-    data = written(unpacked, costs, groups).data
-    for group in sorted(groups, key=costs.gain)[:4]:
-        fewer = tuple(each for each in groups if each != group)
-        other = written(unpacked, costs, fewer).data
-        if len(other) < len(data):
-            groups, data = fewer, other
+    """The smallest file that one operator decodes, read back."""
+    groups, data = _worth_it(unpacked, costs, least_groups(costs, coders))
     file = TFLiteFile(checked(data), unpacked.name)
     if groups and decoded(file).data != unpacked.data:
         raise RuntimeError(f"{unpacked.name}: packed weights do not read back as they were. Report the model.")
     return Packed(file, unpacked, how, groups, len(file.data), CODE_SIZES[operator])
+
+
+def _worth_it(unpacked: TFLiteFile, costs: Costs, groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], bytes]:
+    """The groups without those that only seem to gain, and the file with them; what is counted is real files."""
+    data = written(unpacked, costs, groups).data
+    for group in sorted(groups, key=costs.gain):
+        fewer = tuple(each for each in groups if each != group)
+        other = written(unpacked, costs, fewer).data
+        if len(other) >= len(data):
+            break
+        groups, data = fewer, other
+    return groups, data
 
 
 def written(file: TFLiteFile, costs: Costs, groups: Iterable[Group]) -> TFLiteFile:

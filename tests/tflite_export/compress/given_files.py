@@ -7,7 +7,7 @@ import pytest
 from tflite_export.compress import _run
 from tflite_export.compress._work import fingerprint
 
-_DEPENDS_ON = ("model", "data", "device", "lower", "target", "micro", "io", "names", "seed")
+_DEPENDS_ON = ("model", "data", "device", "lower", "target", "micro", "io", "names", "pack", "seed")
 
 
 class GivenFiles:

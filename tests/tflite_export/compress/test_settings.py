@@ -55,6 +55,14 @@ WRONG = {
     "rounding zero": ({"round_to": 0}, "round_to must be at least 1. Received: round_to=0"),
     "channels negative": ({"min_channels": -8}, "min_channels must be at least 1. Received: min_channels=-8"),
     "lower unknown": ({"lower": "yes"}, "Unknown lower. Received: lower='yes'. Use one of: auto, none"),
+    "pack unknown": (
+        {"pack": "zip"},
+        "Unknown pack. Received: pack='zip'. Use one of: none, auto, huffman, bitmap, lut",
+    ),
+    "packed for nobody": (
+        {"pack": "lut", "micro": "none"},
+        "Packed weights are for TFLite Micro alone. Received: pack='lut' with micro='none'. Use micro='auto'",
+    ),
     "executor unknown": ({"executor": "spark"}, "Unknown executor. Received: executor='spark'. Use one of: local, ray"),
     "workers without ray": (
         {"workers": 4},

@@ -1,6 +1,7 @@
 """A packed file computes in TFLite Micro what the unpacked one does, reads back as it, and is as small as it says."""
 
 from functools import partial
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -8,8 +9,21 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tests.tflite_export.pack.files import DRAWN, X, drawn, network, pruned, with_weights
 from tf_structprune.storage import huffman
+from tflite_export.compress import CompressSettings
 from tflite_export.file import DECODERS, TFLiteFile, slim, slim_with_names
-from tflite_export.pack import CODE_SIZES, CODERS, Coded, CodeSize, Group, Weights, decoded, pack, stand_in
+from tflite_export.pack import (
+    CODE_SIZES,
+    CODERS,
+    Coded,
+    CodeSize,
+    Group,
+    Packing,
+    Weights,
+    _pack,
+    decoded,
+    pack,
+    stand_in,
+)
 from tflite_export.pack._huffman import ancillary
 from tflite_export.pack._huffman_tables import tables_of
 from tflite_export.pack._insert import with_decoders
@@ -103,6 +117,12 @@ def test_sizes_that_the_search_counts_are_those_of_the_file(coder, together):
     assert -8 * len(costs.weights) < len(written(file, costs, groups).data) - counted < 80 + 8 * len(costs.weights)
 
 
+def test_file_that_does_not_read_back_is_not_handed_over(monkeypatch):
+    monkeypatch.setattr(_pack, "decoded", lambda file: file)
+    with pytest.raises(RuntimeError, match="packed weights do not read back as they were"):
+        pack(drawn("pruned"), "bitmap")
+
+
 def test_layers_share_a_huffman_code_and_small_tensors_stay():
     (group,) = pack(drawn("bell"), "huffman").groups
     sizes = {index: weights.values.size for index, weights in packable(drawn("bell")).items()}
@@ -176,6 +196,12 @@ def _given(model, *, index, per_channel):
 
 def test_every_operator_that_decodes_has_its_code_counted():
     assert set(CODE_SIZES) == set(DECODERS) == {coder.operator for coder in CODERS.values()}
+
+
+def test_words_of_the_settings_are_the_coders():
+    words = get_args(Packing)
+    assert words == ("auto", *CODERS)
+    assert get_args(get_type_hints(CompressSettings)["pack"]) == ("none", *words)
 
 
 def test_names_of_the_ends_stay_if_asked_for():

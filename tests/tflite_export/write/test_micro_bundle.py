@@ -3,16 +3,15 @@ import shutil
 import subprocess
 
 import keras
-import numpy as np
 import pytest
 
+from tests.tflite_export.pack.files import drawn
 from tests.tflite_export.write import tflm_stub
 from tflite_export.file import open_file
 from tflite_export.micro import sources
 from tflite_export.pack import pack
-from tflite_export.pack._tensors import packable
 from tflite_export.quantize import convert
-from tflite_export.write import c_array, micro_bundle, model_settings, op_resolver
+from tflite_export.write import arena_margin_bytes, c_array, micro_bundle, model_settings, op_resolver
 
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.")
@@ -65,6 +64,41 @@ def test_program_compiles_without_a_warning_and_runs_one_inference(tmp_path, bun
     run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
     expected = ["arena: 3072 of 6144 bytes", *(f"output[{i}] = {int(i == 2)}" for i in range(4)), "largest: output[2]"]
     assert (run.returncode, run.stdout.splitlines()) == (0, expected)
+
+
+@pytest.mark.parametrize("options", [(), ("-DNET_DECODE_APART",)], ids=["in the arena", "apart"])
+def test_packed_weights_are_decoded_in_the_arena_or_apart(tmp_path, options):
+    packed = pack(drawn("pruned"), "bitmap").file
+    decoded_bytes = packed.description.decoded_bytes
+    files = micro_bundle(packed, "net", arena_bytes=5000, tflm_version="1")
+    assert "resolver.AddDecode()" in files["net_ops.h"]
+    assert f"constexpr std::size_t kDecodedBytes = {decoded_bytes};" in files["model_settings.h"]
+    assert f"-D{options[0].removeprefix('-D') if options else 'NET_DECODE_APART'}" in files["model_settings.h"]
+    for told in (
+        "## Packed weights",
+        "1.4.0",
+        "Zephyr",
+        "Arduino",
+        "LiteRT",
+        "20.7 KB",
+        "8.5 KB",
+        "-DNET_DECODE_APART",
+    ):
+        assert told in files["README.md"]
+    assert max(map(len, "\n".join(files.values()).splitlines())) <= 120 and "${" not in "".join(files.values())
+    built = build(tmp_path, files, *options)
+    if built is None:
+        return
+    assert (built.returncode, built.stderr) == (0, "")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
+    arena = 5000 + arena_margin_bytes(packed.description, 5000)
+    used = arena // 2 - (decoded_bytes if options else 0)
+    assert run.stdout.splitlines()[0] == f"arena: {used} of {arena} bytes"
+
+
+def test_nothing_is_told_of_packed_weights_where_there_are_none(bundle_files):
+    texts = "".join(micro_bundle(bundle_files["int8"], "net", arena_bytes=5000).values())
+    assert "ecode" not in texts and "acked" not in texts
 
 
 def test_program_says_when_the_arena_is_too_small(tmp_path, bundle_files):
@@ -164,21 +198,8 @@ def test_what_no_firmware_can_run_is_refused(case):
         micro_bundle(make(), name, arena_bytes=1)
 
 
-@pytest.fixture(scope="module")
-def packed(bundle_files):
-    """The int8 file with zeros, packed for our own operator."""
-    file = open_file(bundle_files["int8"])
-    index = max(packable(file), key=lambda at: packable(file)[at].values.size)
-
-    def edit(model):
-        buffer = model.buffers[model.subgraphs[0].tensors[index].buffer]
-        buffer.data = np.where(np.arange(len(buffer.data)) % 5 > 0, 0, buffer.data).astype(np.uint8)
-
-    return pack(file.edited(edit), "own").file
-
-
-def test_bundle_of_a_file_for_our_own_operator_has_its_sources_and_names_them(packed):
-    files = micro_bundle(packed, "net", arena_bytes=5000)
+def test_bundle_of_a_file_for_our_own_operator_has_its_sources_and_names_them():
+    files = micro_bundle(pack(drawn("pruned"), "own").file, "net", arena_bytes=5000)
     own = sources(operator=True)
     assert own.items() <= files.items()
     assert files["README.md"].count("net_data.cc sham.c tf_structprune_decode.cc") == 2
@@ -188,14 +209,14 @@ def test_bundle_of_a_file_for_our_own_operator_has_its_sources_and_names_them(pa
     )
     assert all(f"`{name}`" in files["README.md"] for name in own)
     assert "TFLM_DECODE" not in files["README.md"] and "DECODE_APART" not in "".join(files.values())
-    for text in files.values():
+    for text in (files[name] for name in (*own, "net_ops.h", "README.md")):
         assert text.isascii() and text.endswith("\n") and "${" not in text
         assert max(map(len, text.splitlines())) <= 120
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
-def test_bundle_with_our_own_operator_compiles_and_registers_it(tmp_path, packed):
-    files = micro_bundle(packed, "net", arena_bytes=5000)
+def test_bundle_with_our_own_operator_compiles_and_registers_it(tmp_path):
+    files = micro_bundle(pack(drawn("pruned"), "own").file, "net", arena_bytes=5000)
     tflm_stub.write_headers(
         tmp_path, sorted(set(re.findall(r"resolver\.(Add\w+)\(\)", files["net_ops.h"]))), custom=True
     )

@@ -55,6 +55,13 @@ _INTERPRETER = """
 namespace tflite {
 class MicroResourceVariables;
 class MicroProfilerInterface;
+class MicroContext {
+ public:
+  struct AlternateMemoryRegion {
+    void* address;
+    size_t bytes;
+  };
+};
 class MicroInterpreter {
  public:
   MicroInterpreter(const Model* model, const MicroOpResolver& op_resolver, uint8_t* tensor_arena,
@@ -66,6 +73,10 @@ class MicroInterpreter {
     static_cast<void>(preserve_all_tensors);
     model_ = reinterpret_cast<const char*>(model);
     if (reinterpret_cast<std::uintptr_t>(tensor_arena) % 16 == 0) used_ = tensor_arena_size / 2;
+  }
+  TfLiteStatus SetDecompressionMemory(const MicroContext::AlternateMemoryRegion* regions, size_t count) {
+    apart_ = count == 1 && reinterpret_cast<std::uintptr_t>(regions->address) % 16 == 0 ? regions->bytes : 0;
+    return apart_ ? kTfLiteOk : kTfLiteError;
   }
   TfLiteStatus AllocateTensors() { return STUB_ALLOCATED; }
   TfLiteStatus Invoke() { return model_[4] == 'T' && model_[5] == 'F' ? kTfLiteOk : kTfLiteError; }
@@ -82,11 +93,12 @@ class MicroInterpreter {
     values[tensor_index][2] = 1;
     return values[tensor_index];
   }
-  size_t arena_used_bytes() const { return used_; }
+  size_t arena_used_bytes() const { return used_ - apart_; }
 
  private:
   const char* model_;
   size_t used_ = 0;
+  size_t apart_ = 0;
 };
 }  // namespace tflite
 """
