@@ -17,6 +17,7 @@ from tf_structprune_cli._console import plain_console
 from tf_structprune_cli._parser import make_parser
 from tf_structprune_cli._storage import storage_table
 from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
+from tf_structprune_cli._tflite import TFLITE, pack_tflite, unpack_tflite
 
 
 def run() -> None:
@@ -234,12 +235,19 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _pack(arguments: argparse.Namespace) -> None:
     from tf_structprune.storage import save
 
+    if Path(arguments.out).suffix == TFLITE:
+        told = pack_tflite(arguments.model, arguments.out, arguments.pack, overwrite=arguments.overwrite)
+        plain_console().print(told)
+        return
     plain_console().print(str(save(arguments.model, arguments.out, overwrite=arguments.overwrite)))
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
     from tf_structprune.storage import load
 
+    if Path(arguments.file).suffix == TFLITE:
+        plain_console().print(f"{unpack_tflite(arguments.file, arguments.out, overwrite=arguments.overwrite)}")
+        return
     plain_console().print(f"{load(arguments.file, arguments.out, overwrite=arguments.overwrite)}")
 
 

@@ -222,14 +222,27 @@ def _add_pack(commands: Any) -> None:
         help="a model in few bytes, without loss",
         description="Write MODEL as a .sham file: weights in gaps and values under Huffman codes that layers share "
         "where that is smaller, the rest by LZMA. A .tflite comes back byte for byte, a .keras of the same "
-        "configuration and weights. The file is unpacked once and compared before it is handed over.",
+        "configuration and weights. The file is unpacked once and compared before it is handed over. With a FILE in "
+        ".tflite, the weights of an integer MODEL are packed inside it, as TFLite Micro decodes them while it runs.",
     )
     pack.add_argument("model", metavar="MODEL", help="a .keras or .tflite file")
-    unpack = commands.add_parser(
-        "unpack", help="the model that was packed", description="Write the model that FILE.sham holds."
+    pack.add_argument(
+        "--pack",
+        default="auto",
+        metavar="auto|huffman|bitmap|lut",
+        help="for a FILE in .tflite, how: auto where file and the decoder's code together get smaller, a coder anyway "
+        "(default: auto)",
     )
-    unpack.add_argument("file", metavar="FILE.sham", help="a file from pack")
-    for command, told in ((pack, "file to write, .sham"), (unpack, "file to write, .keras or .tflite as was packed")):
+    unpack = commands.add_parser(
+        "unpack",
+        help="the model that was packed",
+        description="Write the model that FILE holds: a .sham, or a .tflite with packed weights.",
+    )
+    unpack.add_argument("file", metavar="FILE", help="a file from pack")
+    for command, told in (
+        (pack, "file to write, .sham or .tflite"),
+        (unpack, "file to write, .keras or .tflite as was packed"),
+    ):
         command.add_argument("--out", required=True, metavar="FILE", help=f"{told}; it must not exist")
         command.add_argument("--overwrite", action="store_true", help="replace a FILE that is there")
         _add_told(command)

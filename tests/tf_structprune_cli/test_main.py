@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.devices import ByMacs
 from tests.tflite_export.compress import reports, tiny
+from tests.tflite_export.pack import files as packing
 from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
@@ -561,6 +562,21 @@ def test_inspect_tells_what_weights_take_in_each_format(files, capsys, monkeypat
             cells = [cell.strip().replace(",", "") for cell in shown[0].split("│")[3:-1]]
             assert int(cells[0]) == 4 * np.prod(variable.shape)
             assert int(cells[1]) <= int(cells[-2]) <= int(cells[-1])
+
+
+def test_pack_and_unpack_inside_a_tflite(tmp_path, capsys):
+    whole, packed, back = (tmp_path / f"{name}.tflite" for name in ("whole", "packed", "back"))
+    whole.write_bytes(packing.drawn("pruned").data)
+    assert main(["pack", str(whole), "--out", str(packed), "--pack", "bitmap"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"Packed file {packed.stat().st_size:,} bytes" in told and "8,500" in told
+    assert main(["unpack", str(packed), "--out", str(back)]) == 0
+    assert back.read_bytes() == whole.read_bytes()
+    assert main(["pack", str(whole), "--out", str(back), "--pack", "bitmap"]) == 1
+    assert "back.tflite exists" in " ".join(capsys.readouterr().err.split())
+    assert main(["pack", str(whole), "--out", str(tmp_path / "other.tflite"), "--pack", "zip"]) == 1
+    assert "pack must be 'auto', 'huffman', 'bitmap', 'lut'. Received: pack='zip'" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.tflite", "packed.tflite", "whole.tflite"]
 
 
 def test_pack_and_unpack(files, tmp_path, capsys):
