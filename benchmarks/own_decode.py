@@ -18,9 +18,11 @@ import tempfile
 import numpy as np
 
 from benchmarks import _own_decode_files as files
+from tf_structprune.storage import FORMATS
 from tflite_export.file import TFLiteFile, open_file, slim
-from tflite_export.micro import sources
+from tflite_export.micro import encode, sources
 from tflite_export.pack import CODE_SIZES, CODERS, pack
+from tflite_export.pack._tensors import packable
 
 SAMPLES, ROUNDS, ROUND_SAMPLES = 1000, 11, 10
 ARENA = 2**18
@@ -124,6 +126,24 @@ def _coder(file: TFLiteFile) -> str:
     return ", ".join(sorted({group.coder for group in pack(file, "auto").groups})) or "none"
 
 
+def coding_row(name: str, file: TFLiteFile, zeros: float, bits: int) -> dict:
+    """Bytes of the weights alone by several codings, one table for all layers or one each."""
+    layers = list(packable(files.pruned(file, zeros, bits)).values())
+    values = [each.values.ravel() for each in layers]
+    row = {"network": name, "zeros": zeros, "bits": bits, "weights": sum(each.size for each in values)}
+    row["floor"] = round(sum(_entropy_bytes(each.counts) for each in layers))
+    row["own_shared"], row["own_each"] = encode(values).size_bytes, sum(encode([each]).size_bytes for each in values)
+    for kind in ("gaps", "sham", "ham"):
+        stored = (FORMATS[kind].encode(each.values.reshape(len(each.values), -1).T).size_bits for each in layers)
+        row[kind] = sum(stored) // 8
+    return row
+
+
+def _entropy_bytes(counts: np.ndarray) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum() * counts.sum() / 8)
+
+
 def run_row(host: Host, name: str, file: TFLiteFile, zeros: float, bits: int) -> dict:
     """One file in TFLite Micro, packed by us, packed for DECODE, and as it is."""
     given, rng = files.pruned(file, zeros, bits), np.random.default_rng(0)
@@ -156,6 +176,7 @@ def table(result: dict) -> str:
     times = [[*_head(row), *(f"{row['ms'][kind]:.2f}" for kind in kinds), *row["arena_bytes"].values()] for row in runs]
     coders = ("unpacked_bytes", "own", "huffman", "bitmap", "lut", "own_saves_with_code")
     files_ = [[*_head(row), row["weights"], *(row.get(each) for each in coders), row["auto"]] for row in sizes]
+    codings = [[*_head(row), *list(row.values())[3:]] for row in result["codings"]]
     code = [[option, *(row or {}).values()] for option, row in result["code_bytes"].items()]
     return "\n".join(
         [
@@ -172,6 +193,11 @@ def table(result: dict) -> str:
                 "network | zeros | bits | weights | unpacked | own | Huffman | bitmap | table | own saves with code "
                 "| auto",
                 files_,
+            ),
+            "\n## Codings (bytes)\n\nWeights alone. Floor: entropy of the values of each layer, without tables. Gaps, "
+            "sHAM and HAM are formats of `tf_structprune.storage`, each layer with its own tables.\n",
+            *_rows(
+                "network | zeros | bits | weights | floor | own, one table | a table each | gaps | sHAM | HAM", codings
             ),
             "\n## Code (bytes)\n\nObject code for a Cortex-M4.\n",
             *_rows("built | decoder | operator | all of sham.c | DECODE, all its objects", code),
@@ -202,6 +228,7 @@ def main() -> None:
     given = {"ResNet-8": open_file(asked.resnet8)}
     given["ResNet-8, half"] = open_file(pathlib.Path("benchmarks/results/resnet8_half/model_int8.tflite"))
     sizes = [size_row(name, file, *case) for name, file in given.items() for case in CASES]
+    codings = [coding_row(name, file, *case) for name, file in given.items() for case in CASES]
     for width in WIDTHS:
         file = files.network(width)
         sizes += [size_row(f"3 convolutions of {width}", file, *case) for case in ((0.0, 8), (0.5, 8), (0.8, 4))]
@@ -210,7 +237,7 @@ def main() -> None:
         code = {option: host.code_bytes(option) for option in ("-Os", "-O2")}
         runs = [run_row(host, "ResNet-8, half", given["ResNet-8, half"], *case) for case in RUN]
         runs.append(run_row(host, "ResNet-8", given["ResNet-8"], 0.8, 4))
-    result = {"runs": runs, "sizes": sizes, "code_bytes": code}
+    result = {"runs": runs, "sizes": sizes, "codings": codings, "code_bytes": code}
     asked.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     asked.out.with_suffix(".md").write_text(table(result))
     print(table(result))

@@ -31,7 +31,7 @@ sham_status sham_intact(const uint8_t* bytes, size_t size);
 
 /* ---- coded ---- */
 
-/* How far a coded layer was read; the caller's memory, 160 bytes. */
+/* How far a coded layer was read; the caller's memory, 136 bytes on a Cortex-M. */
 typedef struct {
   const uint8_t* next;
   const uint8_t* end;
@@ -54,7 +54,7 @@ sham_status sham_coded_read(sham_coded* layer, int8_t* weights, size_t count);
 
 /* ---- sHAM ---- */
 
-/* How far a sHAM matrix was read; the caller's memory. */
+/* How far a sHAM matrix was read; the caller's memory, 48 bytes on a Cortex-M. */
 typedef struct {
   const uint8_t* lengths; /* codewords of each length */
   const uint8_t* values;
