@@ -29,7 +29,7 @@ ARENA = 2**18
 CASES = ((0.0, 8), (0.5, 8), (0.8, 8), (0.9, 8), (0.0, 4), (0.8, 4), (0.9, 4))
 RUN = ((0.8, 8), (0.0, 4), (0.9, 4))
 WIDTHS = (6, 8, 12, 16, 24, 32, 48)
-NEEDED = ("u16", "u32", "refill", "next_weight", "sham_intact", "sham_coded_open", "sham_coded_read")
+NEEDED = ("u16", "u32", "symbol_at", "weight_at", "sham_intact", "sham_coded_open", "sham_coded_read")
 MAKE = "tensorflow/lite/micro/tools/make/downloads"
 ARM = ("-mcpu=cortex-m4", "-mthumb", "-ffunction-sections", "-c")
 CXX = ("-std=c++17", "-fno-rtti", "-fno-exceptions", "-fno-threadsafe-statics", "-DTF_LITE_STATIC_MEMORY")

@@ -10,7 +10,8 @@ enum {
   EXACT = 8,          /* magnitudes below it have a symbol each, four an octave above */
   MATRIX_HEADER = 12, /* version, width, inputs, outputs, entries, values, longest codeword */
   MOST_CODE_BITS = 24,
-  CHECK = 4
+  CHECK = 4,
+  PIECE = 32 /* weights that a layer has decoded at a time */
 };
 #define LOW (UINT32_C(1) << 23) /* least state of the decoder, and its last one */
 
@@ -26,15 +27,6 @@ sham_status sham_intact(const uint8_t* bytes, size_t size) {
 }
 
 /* ---- coded ---- */
-
-/* Bytes until the state is large enough again. */
-static sham_status refill(sham_coded* layer, uint32_t* state) {
-  while (*state < LOW) {
-    if (layer->next == layer->end) return SHAM_DAMAGED;
-    *state = *state << 8 | *layer->next++;
-  }
-  return SHAM_OK;
-}
 
 sham_status sham_coded_open(sham_coded* layer, const uint8_t* coded, size_t coded_size, const uint8_t* table,
                             size_t table_size, size_t weights) {
@@ -67,12 +59,9 @@ sham_status sham_coded_open(sham_coded* layer, const uint8_t* coded, size_t code
   return SHAM_OK;
 }
 
-/* The next weight; there must be one left. */
-static sham_status next_weight(sham_coded* layer, int8_t* weight) {
-  uint32_t state = layer->state, slot = state & ((1 << SCALE_BITS) - 1), low = 0, high = layer->symbols;
-  uint32_t magnitude, bits;
-  int32_t place;
-  if (slot < layer->starts[1]) high = 1; /* zero, the commonest */
+/* The symbol that has a slot: the last one that begins at it or before. */
+static uint32_t symbol_at(const sham_coded* layer, uint32_t slot) {
+  uint32_t low = 1, high = layer->symbols;
   while (high - low > 1) {
     uint32_t middle = (low + high) / 2;
     if (slot < layer->starts[middle]) {
@@ -81,40 +70,64 @@ static sham_status next_weight(sham_coded* layer, int8_t* weight) {
       low = middle;
     }
   }
-  state = (uint32_t)(layer->starts[low + 1] - layer->starts[low]) * (state >> SCALE_BITS) + slot - layer->starts[low];
-  if (refill(layer, &state)) return SHAM_DAMAGED;
-  magnitude = (low + 1) / 2;
-  if (magnitude >= EXACT) {
-    bits = (magnitude - EXACT) / 4 + 1;
-    magnitude = (4 + (magnitude & 3)) << bits | (state & ((UINT32_C(1) << bits) - 1));
-    state >>= bits;
-    if (refill(layer, &state)) return SHAM_DAMAGED;
-  }
-  layer->state = state;
-  place = low & 1 ? (int32_t)magnitude : -(int32_t)magnitude;
+  return low;
+}
+
+/* The weight that is so many places from the commonest. */
+static sham_status weight_at(const sham_coded* layer, int32_t place, int8_t* weight) {
   if (layer->book) {
     place += layer->pivot;
     if (place < 0 || place >= layer->size) return SHAM_DAMAGED;
     place = layer->book[place];
-    *weight = (int8_t)(place < 128 ? place : place - 256);
+    if (place > 127) place -= 256;
   } else {
     place *= layer->step;
     if (place < -128 || place > 127) return SHAM_DAMAGED;
-    *weight = (int8_t)place;
   }
-  if (--layer->left == 0 && (state != LOW || layer->next != layer->end)) return SHAM_DAMAGED;
+  *weight = (int8_t)place;
   return SHAM_OK;
 }
 
-sham_status sham_coded_read(sham_coded* layer, int8_t* weights, size_t count) {
-  if (count > layer->left) return SHAM_ARGUMENT;
-  for (; count; --count) {
-    if (next_weight(layer, weights++)) {
-      layer->left = 0;
-      return SHAM_DAMAGED;
-    }
+/* Bytes until the state is large enough again. */
+#define REFILL                                   \
+  while (state < LOW) {                          \
+    if (next == layer->end) return SHAM_DAMAGED; \
+    state = state << 8 | *next++;                \
   }
-  return SHAM_OK;
+
+sham_status sham_coded_read(sham_coded* layer, int8_t* weights, size_t count) {
+  const uint8_t* next = layer->next;
+  const uint32_t zero = layer->starts[1];
+  uint32_t state = layer->state;
+  const int8_t* end = weights + count;
+  size_t left = layer->left;
+  int8_t commonest;
+  if (count > left) return SHAM_ARGUMENT;
+  layer->left = 0; /* after damage nothing can be read */
+  if (weight_at(layer, 0, &commonest)) return SHAM_DAMAGED;
+  for (; weights != end; ++weights) {
+    uint32_t slot = state & ((1 << SCALE_BITS) - 1);
+    state >>= SCALE_BITS;
+    if (slot < zero) {
+      state = zero * state + slot;
+      *weights = commonest;
+    } else {
+      uint32_t symbol = symbol_at(layer, slot), far = (symbol + 1) / 2;
+      state = (uint32_t)(layer->starts[symbol + 1] - layer->starts[symbol]) * state + slot - layer->starts[symbol];
+      if (far >= EXACT) {
+        uint32_t bits = (far - EXACT) / 4 + 1;
+        REFILL
+        far = (4 + (far & 3)) << bits | (state & ((UINT32_C(1) << bits) - 1));
+        state >>= bits;
+      }
+      if (weight_at(layer, symbol & 1 ? (int32_t)far : -(int32_t)far, weights)) return SHAM_DAMAGED;
+    }
+    REFILL
+  }
+  layer->left = left - count;
+  layer->state = state;
+  layer->next = next;
+  return layer->left || (state == LOW && next == layer->end) ? SHAM_OK : SHAM_DAMAGED;
 }
 
 /* ---- sHAM ---- */
@@ -287,6 +300,7 @@ static uint32_t begin(uint32_t pixels, int32_t* sums, size_t sums_count) {
 sham_status sham_layer_of_coded(const sham_layer* layer, const sham_coded* opened, const int8_t* x, int8_t* y,
                                 int32_t* sums, size_t sums_count) {
   uint32_t done, count, output, input;
+  int8_t weights[PIECE];
   if (check(layer, sums_count) || opened->left != (size_t)layer->inputs * layer->outputs) return SHAM_ARGUMENT;
   for (done = 0; done < layer->pixels; done += count) {
     sham_coded reader = *opened;
@@ -294,9 +308,12 @@ sham_status sham_layer_of_coded(const sham_layer* layer, const sham_coded* opene
     for (output = 0; output < layer->outputs; ++output) {
       count = begin(layer->pixels - done, sums, sums_count);
       for (input = 0; input < layer->inputs; ++input) {
-        int8_t weight;
-        if (next_weight(&reader, &weight)) return SHAM_DAMAGED;
-        if (weight) multiply(layer, x, input, weight, sums, count);
+        if (input % PIECE == 0) {
+          uint32_t piece = layer->inputs - input;
+          if (piece > PIECE) piece = PIECE;
+          if (sham_coded_read(&reader, weights, piece)) return SHAM_DAMAGED;
+        }
+        if (weights[input % PIECE]) multiply(layer, x, input, weights[input % PIECE], sums, count);
       }
       finish(layer, output, sums, count, y);
     }
