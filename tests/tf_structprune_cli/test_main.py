@@ -490,6 +490,13 @@ def test_memory_that_is_not_known_is_left_out_and_a_missing_npu_explained(capsys
     assert "Memory" not in out and "No NPU estimate: a [reason]" in out
 
 
+def test_packing_is_told(capsys):
+    assert "Packed weights: Packed file 1,200 bytes [as" in printed(
+        capsys, packing="Packed file 1,200 bytes [as it is]."
+    )
+    assert "Packed weights" not in printed(capsys)
+
+
 def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
     assert "ultiplications" not in printed(capsys)
     out = printed(capsys, multiplications=reports.MULTIPLICATIONS)

@@ -69,7 +69,7 @@ class TestInstalled:
         expected = arena_bytes(float_file)
         _tflm._KNOWN_ARENAS.clear()
         run_tflm(float_file, samples[:1])
-        monkeypatch.setattr(_tflm, "_run", lambda *_: pytest.fail("it ran again"))
+        monkeypatch.setattr(_tflm, "_run", lambda *_, **__: pytest.fail("it ran again"))
         assert arena_bytes(float_file) == expected
         with pytest.raises(pytest.fail.Exception):
             arena_bytes(int8_file)
