@@ -56,7 +56,10 @@ class Packed:
             f"for size) to {code.most_bytes:,} bytes: in all {after + code.least_bytes:,} to "
             f"{after + code.most_bytes:,}."
         )
-        return told if self.pays else f"{told} It stays unpacked."
+        if not self.pays:
+            return f"{told} It stays unpacked."
+        dear = after + code.most_bytes > before
+        return f"{told} Build the decoder for size: else they take more than the unpacked file." if dear else told
 
 
 def check_packing(how: str) -> None:

@@ -103,6 +103,12 @@ def test_auto_packs_only_where_file_and_code_are_smaller(monkeypatch, code, pays
     assert pack(drawn("pruned"), "bitmap").pays
 
 
+@pytest.mark.parametrize("most, told", [(100, False), (10**6, True)])
+def test_decoder_that_must_be_built_for_size_is_told(monkeypatch, most, told):
+    monkeypatch.setitem(CODE_SIZES, "TFLM_DECODE", type(CODE_SIZES["TFLM_DECODE"])(0, most))
+    assert ("Build the decoder for size" in str(pack(drawn("pruned")))) == told
+
+
 @pytest.mark.parametrize("coder", ["huffman", "bitmap"])
 @pytest.mark.parametrize("together", [False, True])
 def test_sizes_that_the_search_counts_are_those_of_the_file(coder, together):
