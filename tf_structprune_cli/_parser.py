@@ -231,7 +231,7 @@ def _add_pack(commands: Any) -> None:
     pack.add_argument(
         "--pack",
         default="auto",
-        metavar="auto|huffman|bitmap|lut",
+        metavar="auto|huffman|bitmap|lut|own",
         help="for a FILE in .tflite, how: auto where file and the decoder's code together get smaller, a coder anyway "
         "(default: auto)",
     )

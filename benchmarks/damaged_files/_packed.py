@@ -54,7 +54,7 @@ def _shared_header(model: Any, operator: Any, rng: np.random.Generator) -> None:
     """Bytes of the header in front of what layers share."""
     buffer = model.buffers[model.subgraphs[0].tensors[operator.inputs[1]].buffer]
     content = np.array(buffer.data, np.uint8)
-    content[rng.integers(16, size=2)] = rng.integers(256, size=2)
+    content[rng.integers(min(16, len(content)), size=2)] = rng.integers(256, size=2)
     buffer.data = content
 
 

@@ -35,6 +35,7 @@ ROOMS = {
     ),
     "tflite_export": (
         "kernels",
+        "micro",
         "child",
         "file",
         "runtime",
@@ -59,7 +60,7 @@ NUMPY_ONLY = {
         "reconstruct",
         "storage",
     ),
-    "tflite_export": ("kernels",),
+    "tflite_export": ("kernels", "micro"),
 }
 NATIVE = ("ai_edge_litert.interpreter", "tflite_micro.python", "tensorflow.lite")  # code that may end the process
 CHILDREN = (

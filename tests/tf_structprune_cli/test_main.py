@@ -586,7 +586,7 @@ def test_pack_and_unpack_inside_a_tflite(tmp_path, capsys):
     assert main(["pack", str(whole), "--out", str(back), "--pack", "bitmap"]) == 1
     assert "back.tflite exists" in " ".join(capsys.readouterr().err.split())
     assert main(["pack", str(whole), "--out", str(tmp_path / "other.tflite"), "--pack", "zip"]) == 1
-    assert "pack must be 'auto', 'huffman', 'bitmap', 'lut'. Received: pack='zip'" in capsys.readouterr().err
+    assert "pack must be 'auto', 'huffman', 'bitmap', 'lut', 'own'. Received: pack='zip'" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back.tflite", "packed.tflite", "whole.tflite"]
 
 

@@ -116,9 +116,9 @@ class CompressSettings:
             must not lack one; "none": without them.
         io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
-        pack: "auto": one more file for TFLite Micro, whose weights its DECODE operator unpacks, where that file and the
-            operator's code together take less flash; "huffman", "bitmap" or "lut" (tables): packed so in any case; the
-            integer file is written beside it.
+        pack: "auto": one more file for TFLite Micro, whose weights an operator unpacks, where that file and the
+            operator's code together take less flash; "huffman", "bitmap", "lut" (tables) or "own": packed so in any
+            case; the integer file is written beside it.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates and
             allocations are scored by what they are predicted to lose, here.
@@ -162,7 +162,7 @@ class CompressSettings:
     micro: Literal["auto", "require", "none"] = "auto"
     io: Literal["int8", "uint8", "float32"] = "int8"
     names: bool = False
-    pack: Literal["none", "auto", "huffman", "bitmap", "lut"] = "none"
+    pack: Literal["none", "auto", "huffman", "bitmap", "lut", "own"] = "none"
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
     fixed_point: FixedPoint | None = None

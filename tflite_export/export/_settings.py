@@ -51,8 +51,8 @@ class ExportSettings:
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want; runtimes on
             devices read neither.
         pack: "none", or how the integer file's weights are packed in one more file, for TFLite Micro alone, see
-            `pack.pack`: "auto" where file and decoder together get smaller, by "huffman", "bitmap" or "lut" anyway, and
-            then `micro/` holds it.
+            `pack.pack`: "auto" where file and decoder together get smaller, by "huffman", "bitmap", "lut" or "own"
+            anyway, and then `micro/` holds it.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 

@@ -15,7 +15,7 @@ from tflite_export.bench import (
     multiplications_section,
 )
 from tflite_export.file import MemoryTable, TFLiteFile, memory_table
-from tflite_export.pack import CODE_SIZES, CodeSize
+from tflite_export.pack import CODE_SIZES, CodeSize, stand_in
 from tflite_export.runtime import arena_bytes, tflm_available
 from tflite_export.verify import ExactAgreement, Verification
 from tflite_export.write import from_plain, reading, to_plain
@@ -180,7 +180,7 @@ def summarize_file(given: Written, *, micro: bool) -> FileSummary:
         ValueError: TFLite Micro cannot run the file.
     """
     file = given.file
-    arena = arena_bytes(file) if micro and tflm_available() else None
+    arena = arena_bytes(stand_in(file)) if micro and tflm_available() else None
     decoders = [CODE_SIZES[name] for name in file.description.operator_names if name in CODE_SIZES]
     return FileSummary(
         file=given.path.name,

@@ -7,12 +7,14 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_export.micro import OPERATOR
+
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 _BUILTINS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 TFLM_DECODE = "TFLM_DECODE"
 """TFLite Micro's own operator that decodes packed weights."""
-DECODERS = (TFLM_DECODE,)
+DECODERS = (TFLM_DECODE, OPERATOR)
 """Custom operators that decode packed weights: by pairs of inputs, coded bytes and what they share, an output."""
 _UNFOLDING = ("DEQUANTIZE", *DECODERS)
 _BOUNDARY = 16  # of TFLite Micro's tensors

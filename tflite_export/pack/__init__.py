@@ -13,3 +13,4 @@ from tflite_export.pack._pack import Packed as Packed
 from tflite_export.pack._pack import Packing as Packing
 from tflite_export.pack._pack import check_packing as check_packing
 from tflite_export.pack._pack import pack as pack
+from tflite_export.pack._stand_in import stand_in as stand_in

@@ -16,6 +16,7 @@ class Bitmap:
     """Bits of all weights, the most significant first, and as shared bytes the weights whose bit is set."""
 
     operator = TFLM_DECODE
+    weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """See `Coder`."""

@@ -128,6 +128,10 @@ class Coder(Protocol):
     def operator(self) -> str:
         """Custom code of the operator that decodes in TFLite Micro."""
 
+    @property
+    def weights_a_byte(self) -> int:
+        """So many weights, at most, are in a coded byte: what a damaged shape asks for is bounded by it."""
+
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """What `encode` gives for a group, to a few bytes a tensor; None where it cannot."""
 

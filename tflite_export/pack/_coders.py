@@ -1,15 +1,17 @@
 """The coders by name, and what the code of their operators takes."""
 
+from tflite_export import micro
 from tflite_export.file import TFLM_DECODE
 from tflite_export.pack._bitmap import Bitmap
 from tflite_export.pack._coder import Coder, CodeSize
 from tflite_export.pack._huffman import Huffman
 from tflite_export.pack._lut import Lut
+from tflite_export.pack._own import Own
 
-CODERS: dict[str, Coder] = {"huffman": Huffman(), "bitmap": Bitmap(), "lut": Lut()}
+CODERS: dict[str, Coder] = {"huffman": Huffman(), "bitmap": Bitmap(), "lut": Lut(), "own": Own()}
 """To pack weights in one more way, add a row, and one to `CODE_SIZES` if it has an operator of its own."""
 
-CODE_SIZES: dict[str, CodeSize] = {TFLM_DECODE: CodeSize(8_500, 20_700)}
+CODE_SIZES: dict[str, CodeSize] = {TFLM_DECODE: CodeSize(8_500, 20_700), micro.OPERATOR: CodeSize(*micro.CODE_BYTES)}
 """By operator, one for each of `file.DECODERS`; all kinds of DECODE are one operator, which links them all.
 
 Measured in a linked image (Cortex-M4, GCC 12.2, TFLite Micro of August 2026): built with -O2, as TFLite Micro's

@@ -10,7 +10,6 @@ from tf_structprune.untrusted import reading
 from tflite_export.file import DECODERS, TFLiteFile, TFLiteModel, open_file, slim_with_names
 from tflite_export.pack._checksum import check
 from tflite_export.pack._coders import coder_of
-from tflite_export.pack._header import HEADER_BYTES
 from tflite_export.pack._tensors import form_of
 
 _ADVICE = "Pack the model again."
@@ -55,7 +54,7 @@ def _without_decoders(model: Any) -> None:
             raise ValueError(f"{len(inputs)} inputs of an operator that decodes {len(outputs)} tensors")
         for encoded, ancillary, output in zip(inputs[::2], inputs[1::2], outputs, strict=True):
             tensor = graph.tensors[output]
-            values = _values(name, _stored(model, encoded), _stored(model, ancillary), tensor)
+            values = values_of(name, stored(model, encoded), stored(model, ancillary), tensor)
             taken[output] = encoded
             shared.add(ancillary)
             tensor.buffer = _added(model, values)
@@ -64,10 +63,11 @@ def _without_decoders(model: Any) -> None:
     graph.operators = operators
     for operator in operators:
         operator.inputs = np.array([taken.get(int(at), int(at)) for at in operator.inputs], np.int32)
-    _drop_tensors(graph, {*taken, *shared} - set(taken.values()))
+    drop_tensors(graph, {*taken, *shared} - set(taken.values()))
 
 
-def _stored(model: Any, index: int) -> bytes:
+def stored(model: Any, index: int) -> bytes:
+    """The bytes of a tensor of coded weights or of what they share."""
     tensor = model.subgraphs[0].tensors[index]
     data = model.buffers[tensor.buffer].data
     if tensor.type != schema.TensorType.UINT8 or data is None:
@@ -75,13 +75,15 @@ def _stored(model: Any, index: int) -> bytes:
     return bytes(np.asarray(data, np.uint8))
 
 
-def _values(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDArray[np.int8]:
+def values_of(operator: str, encoded: bytes, ancillary: bytes, tensor: Any) -> NDArray[np.int8]:
+    """The weights, flat, that an operator of this name makes a tensor of."""
     form = form_of(tensor)
     if tensor.type != schema.TensorType.INT8:
         raise ValueError(f"weights of type {tensor.type} and shape {form.shape}")
-    if len(ancillary) < HEADER_BYTES or form.elements > 8 * len(encoded):  # a bit is the least of any weight
+    coder = coder_of(operator, ancillary)
+    if form.elements > coder.weights_a_byte * len(encoded):
         raise ValueError(f"{len(encoded)} and {len(ancillary)} bytes for {form.elements} weights")
-    return coder_of(operator, ancillary).decode(encoded, ancillary, form)
+    return coder.decode(encoded, ancillary, form)
 
 
 def _added(model: Any, values: NDArray[np.int8]) -> int:
@@ -91,7 +93,7 @@ def _added(model: Any, values: NDArray[np.int8]) -> int:
     return len(model.buffers) - 1
 
 
-def _drop_tensors(graph: Any, gone: set[int]) -> None:
+def drop_tensors(graph: Any, gone: set[int]) -> None:
     """Tensors away that nothing reads any more, and the others counted anew."""
     used = {int(at) for ends in _ends(graph) for at in ends}
     kept = [index for index in range(len(graph.tensors)) if index not in gone or index in used]

@@ -25,6 +25,7 @@ class Huffman:
     """
 
     operator = TFLM_DECODE
+    weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """See `Coder`."""
@@ -33,7 +34,7 @@ class Huffman:
         words = sum(-(-code.bits(weights.counts) // _WORD_BITS) for weights in group)
         return HEADER_BYTES + _ENTRY_BYTES * tables_size(code, counts) + words * _WORD_BITS // 8
 
-    def encode(self, group: Sequence[Weights]) -> Coded | None:
+    def encode(self, group: Sequence[Weights]) -> Coded:
         """See `Coder`."""
         counts = counts_of(group)
         code = huffman(counts, least=1)

@@ -23,11 +23,11 @@ def with_decoders(model: Any, coded: Sequence[tuple[str, Group, Coded]]) -> None
     (graph,) = model.subgraphs
     packed = {}
     for operator, group, each in coded:
-        shared = _bytes_tensor(model, each.ancillary)
+        shared = bytes_tensor(model, each.ancillary)
         graph.tensors.append(shared)
         for index, encoded in zip(group.tensors, each.encoded, strict=True):
             packed[index] = (operator, len(graph.tensors) - 1, graph.tensors[index])
-            graph.tensors[index] = _bytes_tensor(model, encoded)
+            graph.tensors[index] = bytes_tensor(model, encoded)
     codes = {operator: _code(model, operator) for operator, _, _ in coded}
     operators = []
     for reader in graph.operators:
@@ -54,7 +54,8 @@ def _decoder(graph: Any, reader: Any, code: int, packed: dict[int, tuple[int, An
     return operator
 
 
-def _bytes_tensor(model: Any, content: bytes) -> Any:
+def bytes_tensor(model: Any, content: bytes) -> Any:
+    """A tensor of bytes, for a graph of a model."""
     buffer, tensor = schema.BufferT(), schema.TensorT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)

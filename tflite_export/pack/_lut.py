@@ -23,6 +23,7 @@ class Lut:
     """
 
     operator = TFLM_DECODE
+    weights_a_byte = 8
 
     def size_bytes(self, group: Sequence[Weights]) -> int | None:
         """See `Coder`."""

@@ -14,7 +14,7 @@ from tflite_export.pack._insert import with_decoders
 from tflite_export.pack._search import Costs, least_groups
 from tflite_export.pack._tensors import packable
 
-Packing = Literal["auto", "huffman", "bitmap", "lut"]
+Packing = Literal["auto", "huffman", "bitmap", "lut", "own"]
 """How weights are packed: by one coder, or each as suits it, if file and decoder together get smaller."""
 
 
@@ -73,7 +73,7 @@ def check_packing(how: str) -> None:
 
 
 def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> Packed:
-    """Packs the int8 weights of a `.tflite` file; TFLite Micro's DECODE operator unpacks a layer as it comes to it.
+    """Packs the int8 weights of a `.tflite` file; an operator of TFLite Micro's unpacks a layer as it comes to it.
 
     The file computes the same in TFLite Micro, which alone runs it. Its decoder's code takes flash as well: "auto"
     packs each tensor as takes fewest bytes, and only if file and code together get smaller; a coder that is named packs
@@ -82,7 +82,8 @@ def pack(model: TFLiteModel, how: Packing = "auto", *, names: bool = False) -> P
 
     Args:
         model: path of the file, its bytes, or the file.
-        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out) or "lut" (tables).
+        how: "auto", or the name of a coder: "huffman", "bitmap" (zero points are left out), "lut" (tables) or
+            "own", whose operator TFSP_DECODE comes with the bundle, see `micro`.
         names: whether inputs, outputs and the signature keep their names.
 
     Returns:

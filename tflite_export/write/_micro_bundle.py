@@ -9,6 +9,7 @@ from tflite_export.runtime import check_ends
 from tflite_export.write._c_array import c_array
 from tflite_export.write._model_settings import End, Ends, model_settings
 from tflite_export.write._op_resolver import op_resolver
+from tflite_export.write._own_operator import own_parts, own_sources
 
 _KB = 1000
 
@@ -61,8 +62,9 @@ def micro_bundle(
         "shows": "".join(_filled(_SHOW, end) for end in ends.outputs),
     }
     for place, part in {"memory": _APART, "gives_memory": _GIVE_APART, "packed": _PACKED}.items():
-        names[place] = _about_packed(part, name) if description.packed else ""
-    return {
+        names[place] = _about_packed(part, name) if TFLM_DECODE in description.operator_names else ""
+    names |= own_parts(description, name)
+    return own_sources(description) | {
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
         f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
@@ -209,7 +211,7 @@ _README = """\
 | `${name}_ops.h` | a resolver with exactly its operators |
 | `model_settings.h` | shapes, types, scales and zero points; conversion of real numbers; size of the tensor arena |
 | `main.cc` | one inference; put your samples into its `Sample` functions, build, run |
-
+${own_files}
 The files need C++11 or later and nothing but TFLite Micro.
 
 ## On a PC
@@ -228,7 +230,7 @@ Build and run, in this directory:
     LIBRARY=$$(echo $$TFLM/gen/*_$$(uname -m)_default_gcc/lib/libtensorflow-microlite.a)
     g++ -std=c++17 -O2 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY -I. -I$$TFLM \\
         -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
-        main.cc ${name}_data.cc $$LIBRARY -lm -o ${name}
+        main.cc ${name}_data.cc${own_units} $$LIBRARY -lm -o ${name}
     ./${name}
 
 `TF_LITE_STATIC_MEMORY` must be defined as it was for the library: without it the structs have another layout.
@@ -246,7 +248,8 @@ above, `-std=c++17 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY` and the fo
 
     arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os -ffunction-sections \\
         -fdata-sections -std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY -I. \\
-        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy -c main.cc ${name}_data.cc
+        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
+        -c main.cc ${name}_data.cc${own_units}
 
 and link them with the library in `tflite-micro/gen/cortex_m_generic_cortex-m4+fp_default_cmsis_nn_gcc/lib/` and
 your startup code and linker script (`-Wl,--gc-sections` drops the kernels that the model does not use). With this
@@ -256,14 +259,15 @@ target, TFLite Micro's log goes where `RegisterDebugLogCallback` of
 If the arena is too small, `AllocateTensors` fails and says what is missing: build with `-D${macro}=...`. If it
 is large enough, `main.cc` prints what was used.
 
-${packed}## As an example in TFLite Micro's tree
+${packed}${own_packed}## As an example in TFLite Micro's tree
 
 Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put this `Makefile.inc` beside them,
 
     ${name}_EXAMPLE := $$(TENSORFLOW_ROOT)tensorflow/lite/micro/examples/${name}/
     $$(eval $$(call microlite_test,${name},\\
-    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc,\\
-    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h $$(${name}_EXAMPLE)${name}_ops.h,))
+    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc${own_example_units},\\
+    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h${own_example_headers} \\
+    $$(${name}_EXAMPLE)${name}_ops.h,))
 
 and build and run it for a PC, or with `TARGET=` for any target that TFLite Micro knows:
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export.file import (
+    TFLM_DECODE,
     ModelDescription,
     OperatorDescription,
     TensorDescription,
@@ -219,7 +220,7 @@ def _arena(description: ModelDescription, macro: str, arena_bytes: int | None, t
 
 def _decoded(description: ModelDescription, name: str) -> str:
     """The memory for packed weights; nothing where there are none."""
-    if not description.packed:
+    if TFLM_DECODE not in description.operator_names:
         return ""
     return _DECODED.format(macro=f"{name.upper().rstrip('_')}_DECODE_APART", bytes=description.decoded_bytes)
 

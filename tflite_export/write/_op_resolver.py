@@ -1,6 +1,7 @@
 """The operators that a model needs, as C++ that registers them with TFLite Micro."""
 
 from tflite_export.file import ModelDescription
+from tflite_export.micro import OPERATOR
 from tflite_export.write._c_array import check_identifier
 
 # Methods of TFLM's MicroMutableOpResolver (tensorflow/lite/micro/micro_mutable_op_resolver.h, August 2026).
@@ -127,6 +128,9 @@ _CUSTOM_METHODS = {
     "ethos-u": "AddEthosU",
 }
 _METHODS = _BUILTIN_METHODS | _CUSTOM_METHODS
+_OWN_CALLS = {OPERATOR: f'AddCustom("{OPERATOR}", tf_structprune::RegisterDecode())'}
+"""Of operators whose sources are in the bundle."""
+_OWN_HEADER = '#include "tf_structprune_decode.h"\n'
 
 
 def op_resolver(description: ModelDescription, name: str) -> str:
@@ -147,13 +151,15 @@ def op_resolver(description: ModelDescription, name: str) -> str:
         ValueError: `name` is no C++ identifier, or TFLite Micro lacks an operator of the model.
     """
     check_identifier(name)
-    missing = [operator for operator in description.operator_names if operator not in _METHODS]
+    calls = {operator: f"{method}()" for operator, method in _METHODS.items()} | _OWN_CALLS
+    missing = [operator for operator in description.operator_names if operator not in calls]
     if missing:
         raise ValueError(
             f"TFLite Micro has no kernel for: {', '.join(missing)}. Received: a model with operators "
             f"{', '.join(description.operator_names)}. Replace the layers that need the missing ones."
         )
-    methods = [_METHODS[operator] for operator in description.operator_names]
+    needed = [calls[operator] for operator in description.operator_names]
+    own = _OWN_HEADER if OPERATOR in description.operator_names else ""
     guard = f"{name.upper().rstrip('_')}_H_"
     # A resolver without any operator is no C++: an array needs one element.
     return f"""\
@@ -161,11 +167,11 @@ def op_resolver(description: ModelDescription, name: str) -> str:
 #define {guard}
 
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-
-using {name}_resolver = tflite::MicroMutableOpResolver<{max(len(methods), 1)}>;
+{own}
+using {name}_resolver = tflite::MicroMutableOpResolver<{max(len(needed), 1)}>;
 
 inline TfLiteStatus {name}_register({name}_resolver& resolver) {{
-{"".join(f"  if (resolver.{method}() != kTfLiteOk) return kTfLiteError;{chr(10)}" for method in methods)}\
+{"".join(f"  if (resolver.{call} != kTfLiteOk) return kTfLiteError;{chr(10)}" for call in needed)}\
   return kTfLiteOk;
 }}
 

@@ -12,6 +12,7 @@ from tests import zoo
 from tflite_export.export import ExportSettings, ExportSummary, _integer_files, export
 from tflite_export.export._integer_files import for_micro
 from tflite_export.file import TFLiteFile, slim
+from tflite_export.micro import OPERATOR, sources
 from tflite_export.pack import CODE_SIZES, CodeSize, decoded
 from tflite_export.runtime import run_tflm, tflm_available
 
@@ -61,8 +62,22 @@ def test_summary_tells_file_and_code(exported):
     assert "model_int8_packed.tflite" in str(summary)
 
 
-def test_auto_stays_with_the_int8_file_where_the_decoder_takes_more_than_it_saves(sparse, tmp_path):
-    summary = export(sparse, tmp_path / "out", pack="auto", **ARGUMENTS)
+@needs_tflm
+def test_file_for_our_own_operator_is_written_with_its_sources_and_held_to_a_stand_in(sparse, tmp_path):
+    summary = export(sparse, tmp_path / "out", pack="own", **ARGUMENTS)
+    packed, whole = (tmp_path / "out" / f"model_int8{ending}.tflite" for ending in ("_packed", ""))
+    assert summary.packed.code == CODE_SIZES[OPERATOR] and summary.packed.flash_bytes < summary.int8.size_bytes
+    assert summary.packed.operators[OPERATOR] == 2 and summary.packed.arena_bytes >= summary.int8.arena_bytes
+    assert decoded(packed).data == TFLiteFile(whole.read_bytes()).edited(slim).data
+    assert sources(operator=True).keys() < set(os.listdir(tmp_path / "out" / "micro"))
+    header = (tmp_path / "out" / "micro" / "model_ops.h").read_text()
+    assert f'resolver.AddCustom("{OPERATOR}", tf_structprune::RegisterDecode())' in header
+    stand_in = np.array(run_tflm(_integer_files.stand_in(TFLiteFile(packed.read_bytes())), X))
+    assert np.array_equal(stand_in, run_tflm(whole, X))
+
+
+def test_auto_stays_with_the_int8_file_where_the_decoder_takes_more_than_it_saves(tmp_path):
+    summary = export(zoo.build("chain"), tmp_path / "out", pack="auto", **ARGUMENTS)
     assert summary.packed is None and "It stays unpacked." in summary.packing
     assert "model_int8_packed.tflite" not in os.listdir(tmp_path / "out")
 
@@ -102,7 +117,7 @@ def test_coder_that_cannot_is_told(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"pack": "zip"}, r"pack must be 'auto', 'huffman', 'bitmap', 'lut'\. Received: pack='zip'"),
+        ({"pack": "zip"}, r"pack must be 'auto', 'huffman', 'bitmap', 'lut', 'own'\. Received: pack='zip'"),
         (
             {"pack": "auto", "quantize": "none"},
             "an integer file.* Received: pack='auto' with quantize='none'",

@@ -82,7 +82,7 @@ WRONG = {
     "type": ("bitmap", unsigned, r"weights of type 3 and shape \(24, 3, 3, 2\)"),
     "bits cut": ("bitmap", cut(0, 5), "bytes for"),
     "values cut": ("bitmap", cut(1, 20), "weights that are kept, and 4 values"),
-    "header cut": ("bitmap", cut(1, 9), "and 9 bytes for"),
+    "header cut": ("bitmap", cut(1, 9), "9 shared bytes beginning"),
     "tables cut": ("huffman", cut(1, 20), r"entry \d+ of 2 in its tables"),
     "codewords cut": ("huffman", cut(0, 60), r"codewords for \d+ of 432 weights"),
     "no bits": ("lut", shared_byte(5, 0xF0), "indices of 0 bits"),

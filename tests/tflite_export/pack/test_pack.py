@@ -11,7 +11,19 @@ from tests.tflite_export.pack.files import DRAWN, X, drawn, network, pruned, wit
 from tf_structprune.storage import huffman
 from tflite_export.compress import CompressSettings
 from tflite_export.file import DECODERS, TFLiteFile, slim, slim_with_names
-from tflite_export.pack import CODE_SIZES, CODERS, Coded, Group, Packing, Weights, _pack, decoded, pack
+from tflite_export.pack import (
+    CODE_SIZES,
+    CODERS,
+    Coded,
+    CodeSize,
+    Group,
+    Packing,
+    Weights,
+    _pack,
+    decoded,
+    pack,
+    stand_in,
+)
 from tflite_export.pack._huffman import ancillary
 from tflite_export.pack._huffman_tables import tables_of
 from tflite_export.pack._insert import with_decoders
@@ -27,6 +39,9 @@ WAYS = [
     ("few values", "lut"),
     ("few values", "huffman"),
     ("bell", "huffman"),
+    ("pruned", "own"),
+    ("few values", "own"),
+    ("bell", "own"),
 ]
 
 
@@ -36,7 +51,20 @@ def test_tflm_computes_the_same(kind, how):
     file = drawn(kind)
     packed = pack(file, how)
     assert packed.pays and {group.coder for group in packed.groups} == {how}
-    assert np.array_equal(run_tflm(packed.file, X), run_tflm(file, X))
+    assert np.array_equal(run_tflm(stand_in(packed.file), X), run_tflm(file, X))
+
+
+def test_stand_in_has_the_same_weights_and_shapes_and_tflms_own_operator():
+    packed = pack(drawn("pruned"), "own").file
+    other = stand_in(packed)
+    assert [op.name for op in packed.description.operators if op.name in DECODERS] != []
+    assert [op.name.replace("TFSP", "TFLM") for op in packed.description.operators] == [
+        op.name for op in other.description.operators
+    ]
+    assert other.description.decoded_bytes == packed.description.decoded_bytes
+    theirs, ours = (packable(decoded(each, own=False)).values() for each in (other, packed))
+    assert sorted(each.values.tobytes() for each in theirs) == sorted(each.values.tobytes() for each in ours)
+    assert stand_in(other) is other
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -63,7 +91,8 @@ def test_auto_takes_no_more_than_any_coder_alone(kind, monkeypatch):
 
 @pytest.mark.parametrize("code, pays", [(0, True), (10**6, False)])
 def test_auto_packs_only_where_file_and_code_are_smaller(monkeypatch, code, pays):
-    monkeypatch.setitem(CODE_SIZES, "TFLM_DECODE", type(CODE_SIZES["TFLM_DECODE"])(code, 2 * code))
+    for operator in DECODERS:
+        monkeypatch.setitem(CODE_SIZES, operator, CodeSize(code, 2 * code))
     found = pack(drawn("pruned"))
     assert found.pays == pays == (found.saved_bytes > 0)
     assert found.saved_bytes == len(found.unpacked.data) - found.candidate_bytes - code
@@ -141,10 +170,10 @@ def test_weights_with_zero_points_are_decoded_by_tflm(how, per_channel):
     pointed = file.edited(partial(_given, index=index, per_channel=per_channel), slim)
     weights = Weights(packable(file)[index].values, form_of(pointed.parsed.subgraphs[0].tensors[index]))
     assert len(weights.form.zero_points) > 1 or not per_channel
-    coded = [("TFLM_DECODE", Group(how, (index,)), CODERS[how].encode([weights]))]
+    coded = [(CODERS[how].operator, Group(how, (index,)), CODERS[how].encode([weights]))]
     packed = pointed.edited(partial(with_decoders, coded=coded), slim)
     assert packed.description.packed and decoded(packed, own=False).data == pointed.data
-    assert np.array_equal(run_tflm(packed, X[:1])[1][0], weights.values.ravel())
+    assert np.array_equal(run_tflm(stand_in(packed), X[:1])[1][0], weights.values.ravel())
 
 
 def _given(model, *, index, per_channel):
@@ -224,7 +253,7 @@ def test_weights_with_two_readers_are_decoded_for_each():
 
 
 BAD = {
-    "unknown": (network, "zip", "pack must be 'auto', 'huffman', 'bitmap', 'lut'. Received: pack='zip'"),
+    "unknown": (network, "zip", "pack must be 'auto', 'huffman', 'bitmap', 'lut', 'own'. Received: pack='zip'"),
     "packed": (lambda: pack(drawn("pruned"), "bitmap").file, "auto", "its weights are packed already"),
     "many values": (
         lambda: with_weights(lambda rng, shape: rng.integers(-128, 128, shape)),

@@ -8,6 +8,7 @@ import pytest
 from tests.tflite_export.pack.files import drawn
 from tests.tflite_export.write import tflm_stub
 from tflite_export.file import open_file
+from tflite_export.micro import sources
 from tflite_export.pack import pack
 from tflite_export.quantize import convert
 from tflite_export.write import arena_margin_bytes, c_array, micro_bundle, model_settings, op_resolver
@@ -195,3 +196,36 @@ def test_what_no_firmware_can_run_is_refused(case):
     make, name, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         micro_bundle(make(), name, arena_bytes=1)
+
+
+def test_bundle_of_a_file_for_our_own_operator_has_its_sources_and_names_them():
+    files = micro_bundle(pack(drawn("pruned"), "own").file, "net", arena_bytes=5000)
+    own = sources(operator=True)
+    assert own.items() <= files.items()
+    assert files["README.md"].count("net_data.cc sham.c tf_structprune_decode.cc") == 2
+    assert (
+        "$(net_EXAMPLE)net_data.cc $(net_EXAMPLE)sham.c $(net_EXAMPLE)tf_structprune_decode.cc,\\\n"
+        in files["README.md"]
+    )
+    assert all(f"`{name}`" in files["README.md"] for name in own)
+    assert "TFLM_DECODE" not in files["README.md"] and "DECODE_APART" not in "".join(files.values())
+    for text in (files[name] for name in (*own, "net_ops.h", "README.md")):
+        assert text.isascii() and text.endswith("\n") and "${" not in text
+        assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
+def test_bundle_with_our_own_operator_compiles_and_registers_it(tmp_path):
+    files = micro_bundle(pack(drawn("pruned"), "own").file, "net", arena_bytes=5000)
+    tflm_stub.write_headers(
+        tmp_path, sorted(set(re.findall(r"resolver\.(Add\w+)\(\)", files["net_ops.h"]))), custom=True
+    )
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    units = ["main.cc", "net_data.cc", "sham.c", "tf_structprune_decode.cc", "eval_tensors.cc"]
+    built = subprocess.run(
+        [COMPILER, *FLAGS, *units, "-o", "program"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and run.stdout.startswith("registered TFSP_DECODE\narena: ")

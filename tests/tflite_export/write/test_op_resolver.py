@@ -95,3 +95,10 @@ def test_operators_that_tflm_lacks_are_named():
 def test_name_that_is_no_identifier_is_refused():
     with pytest.raises(ValueError, match=r"name must be a C\+\+ identifier.*Received: name='my-ops'"):
         op_resolver(model_of("ADD"), "my-ops")
+
+
+def test_our_own_operator_is_registered_by_its_name_and_its_header_included():
+    header = op_resolver(model_of("CONV_2D", "TFSP_DECODE"), "net_ops")
+    assert '#include "tf_structprune_decode.h"\n\nusing net_ops_resolver = tflite::MicroMutableOpResolver<2>;' in header
+    assert 'resolver.AddCustom("TFSP_DECODE", tf_structprune::RegisterDecode()) != kTfLiteOk' in header
+    assert "tf_structprune" not in op_resolver(model_of("CONV_2D"), "net_ops")

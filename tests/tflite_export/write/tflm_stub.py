@@ -1,5 +1,8 @@
 """Stand-ins for the headers of TFLite Micro that the bundle includes, with the signatures of August 2026."""
 
+import shutil
+from pathlib import Path
+
 _COMMON = """
 #pragma once
 #include <cstddef>
@@ -119,11 +122,39 @@ inline void InitializeTarget() {}
 """
 
 
-def write_headers(folder, methods):
-    """Writes the headers into a folder; the resolver gets these methods."""
+_OWN_COMMON = """
+#pragma once
+#include <cstdio>
+#include "tensorflow/lite/micro/micro_common.h"
+struct TfLiteTensor;
+"""
+_ADD_CUSTOM = """
+  TfLiteStatus AddCustom(const char* name, const TFLMRegistration* registration) {
+    std::printf("registered %s\\n", name);
+    return registration->prepare != nullptr && registration->invoke != nullptr ? Added() : kTfLiteError;
+  }
+"""
+_EVAL_TENSORS = """
+#include "tensorflow/lite/micro/kernels/kernel_util.h"
+namespace tflite {
+namespace micro {
+const TfLiteEvalTensor* GetEvalInput(const TfLiteContext*, const TfLiteNode*, int) { return nullptr; }
+TfLiteEvalTensor* GetEvalOutput(const TfLiteContext*, const TfLiteNode*, int) { return nullptr; }
+}  // namespace micro
+}  // namespace tflite
+"""
+_OPERATOR_HEADERS = Path(__file__).parents[1] / "micro" / "tflm"
+
+
+def write_headers(folder, methods, *, custom=False):
+    """Writes the headers into a folder; the resolver gets these methods, and if asked `AddCustom` for operators."""
     added = "\n".join(f"  TfLiteStatus {method}() {{ return Added(); }}" for method in methods)
+    if custom:
+        shutil.copytree(_OPERATOR_HEADERS, folder, dirs_exist_ok=True)
+        (folder / "eval_tensors.cc").write_text(_EVAL_TENSORS)
+        added += _ADD_CUSTOM
     headers = {
-        "c/common.h": _COMMON,
+        "c/common.h": _OWN_COMMON if custom else _COMMON,
         "micro/micro_mutable_op_resolver.h": _RESOLVER.replace("METHODS", added),
         "micro/micro_interpreter.h": _INTERPRETER,
         "micro/micro_log.h": _LOG,
