@@ -26,7 +26,7 @@ flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_te
 flags.DEFINE_string("out", None, "Folder of models and archives.", required=True)
 flags.DEFINE_integer("seeds", 1, "Seeds 0 to N-1.")
 flags.DEFINE_float("sparsity", 0.992, "Share of the weights of all layers but the classifier that goes.")
-flags.DEFINE_float("classifier", 0.85, "Share of the classifier's weights that goes, before values are shared.")
+flags.DEFINE_float("classifier", 0.0, "Share of the classifier's weights that goes, before values are shared.")
 flags.DEFINE_integer("values", 16, "Shared values of the convolutions, and of the dense layers.")
 flags.DEFINE_integer("dense_epochs", 12, "Epochs of the network that is then pruned.")
 flags.DEFINE_integer("prune_epochs", 30, "Epochs in which it is pruned, in the first two thirds, and retrained.")

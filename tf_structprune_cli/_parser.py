@@ -133,8 +133,9 @@ def _add_budget(amount: Any) -> None:
         metavar="KIND=AMOUNT",
         help="instead: what the model may cost, a share of what it costs or an amount, allocated among the layers by "
         "how much each loses: macs=0.5, macs=6M, parameters=20k, bytes=20KiB of weights, latency=3ms in LiteRT, int8, "
-        "one thread, flash=20KiB of the integer file, arena=30KiB of TFLite Micro; again for several, which are all "
-        "met. Feature maps only. Where the budget needs it the first convolution is pruned too",
+        "one thread, flash=20KiB of the integer file (with --pack of the packed one and the code that decodes it), "
+        "arena=30KiB of TFLite Micro; again for several, which are all met. Feature maps only. Where the budget needs "
+        "it the first convolution is pruned too",
     )
 
 

@@ -26,6 +26,8 @@ def file_costs(
     representative_data: Any = None,
     make: Callable[[keras.Model], TFLiteFile] | None = None,
     kinds: Sequence[str] = FILE_KINDS,
+    size: Callable[[TFLiteFile], int] = lambda file: len(file.data),
+    arena: Callable[[TFLiteFile], int] = arena_bytes,
 ) -> dict[str, CostFunction]:
     """What `tf_structprune.allocate` measures for `Budget("flash", ...)` and `Budget("arena", ...)`, as its `cost`.
 
@@ -42,6 +44,9 @@ def file_costs(
         representative_data: `(n, *input shape)` samples; without `make`, for TensorFlow's int8.
         make: makes the file of a shrunk model; by default `quantize.convert` to int8.
         kinds: of "flash" and "arena", what to give.
+        size: what a file takes of the flash; by default its bytes. Of packed weights, which channels stay makes a
+            small difference, which is not looked at.
+        arena: what a file needs of the arena; by default what TFLite Micro uses for it as it is.
 
     Returns:
         By kind a function of the units that each prunable group keeps, by name, that gives bytes. It raises a
@@ -61,45 +66,49 @@ def file_costs(
     files = ShrunkFiles(masked, make or converted)
     costs: dict[str, CostFunction] = {}
     if "flash" in kinds:
-        costs["flash"] = FlashCost.of(files)
+        costs["flash"] = FlashCost.of(files, size)
     if "arena" in kinds:
-        costs["arena"] = ArenaCost(files)
+        costs["arena"] = ArenaCost(files, arena)
     return costs
 
 
 @dataclass(frozen=True)
 class _Shifted:
-    """A cost and what comes on top of it."""
+    """A share of a cost, and what comes on top of it."""
 
     cost: Cost
+    share: float
     fixed: float
 
     def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray(self.cost(kept) + self.fixed, np.float64)
+        return np.asarray(self.share * self.cost(kept) + self.fixed, np.float64)
 
 
 @dataclass(frozen=True)
 class FlashCost:
-    """Bytes of the file.
+    """Bytes of flash that the file takes.
 
     Attributes:
         files: makes files.
         estimate: bytes of the weights, and what the whole file has on top.
+        size: what a file takes.
     """
 
     files: ShrunkFiles
     estimate: Cost
+    size: Callable[[TFLiteFile], int]
 
     @classmethod
-    def of(cls, files: ShrunkFiles) -> "FlashCost":
-        """The cost of a model."""
+    def of(cls, files: ShrunkFiles, size: Callable[[TFLiteFile], int]) -> "FlashCost":
+        """The cost of a model; what packing saves, it saves in the weights, and the same share of fewer ones."""
         count = CountedCost.of(Budget("flash", 1.0), files.graph, ())
-        fixed = len(files.whole.data) - float(count(np.array(list(files.sizes.values()), np.int64)))
-        return cls(files, _Shifted(count, fixed))
+        weights, whole = float(count(np.array(list(files.sizes.values()), np.int64))), size(files.whole)
+        share = min(1.0, max(0.0, 1 - (len(files.whole.data) - whole) / max(weights, 1.0)))
+        return cls(files, _Shifted(count, share, whole - share * weights), size)
 
     def __call__(self, kept: Mapping[str, int]) -> float:
-        """Bytes of the file with these units."""
-        return float(len(self.files.of(kept).data))
+        """Bytes with these units."""
+        return float(self.size(self.files.of(kept)))
 
 
 @dataclass(frozen=True)
@@ -173,9 +182,11 @@ class ArenaCost:
 
     Attributes:
         files: makes files.
+        arena: what a file needs.
     """
 
     files: ShrunkFiles
+    arena: Callable[[TFLiteFile], int]
 
     @functools.cached_property
     def estimate(self) -> PeakCost:
@@ -187,12 +198,12 @@ class ArenaCost:
             if middle < group.size:
                 alone[group.name] = middle, files.of({group.name: middle}).description
         peak = PeakCost.of(files.whole.description, files.sizes, alone)
-        extra = arena_bytes(files.whole) - float(peak(np.array(list(files.sizes.values()), np.int64)))
+        extra = self.arena(files.whole) - float(peak(np.array(list(files.sizes.values()), np.int64)))
         return replace(peak, extra=extra)
 
     def __call__(self, kept: Mapping[str, int]) -> float:
         """Bytes of the arena with these units."""
-        return float(arena_bytes(self.files.of(kept)))
+        return float(self.arena(self.files.of(kept)))
 
     def why(self, kept: Mapping[str, int]) -> str:
         """Whose signals lie in the arena at its peak, in a sentence."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import keras
 from absl import logging
@@ -17,7 +17,9 @@ from tflite_export.bench import FILE_KINDS, file_costs, latency_cost
 from tflite_export.compress._job import Job
 from tflite_export.export import converted_integers, source_of
 from tflite_export.file import TFLiteFile, convert_ends
+from tflite_export.pack import Packed, Packing, pack, stand_in
 from tflite_export.quantize import check_samples
+from tflite_export.runtime import arena_bytes
 
 _MEASURED_SAMPLES = 16  # for the ranges of the signals, on which neither time nor size depends
 
@@ -60,8 +62,43 @@ def costs_of(masked: MaskedModel, budgets: tuple[Budget, ...], job: Job) -> dict
         costs["latency"] = latency_cost(masked.model, device=job.device, quantize="int8", representative_data=few)
     of_files = [kind for kind in kinds if kind in FILE_KINDS]
     if of_files:
-        costs |= file_costs(masked.model, make=lambda model: integer_file(model, few, job), kinds=of_files)
+        make, how = partial(integer_file, x=few, job=job), job.settings.pack
+        size, arena = partial(flash_bytes, how=how), partial(packed_arena_bytes, how=how)
+        costs |= file_costs(masked.model, make=make, kinds=of_files, size=size, arena=arena)
     return costs
+
+
+def flash_bytes(file: TFLiteFile, how: str) -> int:
+    """What an integer file takes of the flash, packed as the run hands it over: with the code of what decodes it.
+
+    Args:
+        file: the integer file.
+        how: `CompressSettings.pack`.
+    """
+    packed = _packed(file, how)
+    return len(file.data) if packed is None else len(packed.file.data) + packed.code.least_bytes
+
+
+def packed_arena_bytes(file: TFLiteFile, how: str) -> int:
+    """What an integer file, packed as the run hands it over, needs of TFLite Micro's arena.
+
+    Args:
+        file: the integer file.
+        how: `CompressSettings.pack`.
+    """
+    packed = _packed(file, how)
+    return arena_bytes(file if packed is None else stand_in(packed.file))
+
+
+def _packed(file: TFLiteFile, how: str) -> Packed | None:
+    """The file with packed weights, None where it is handed over as it is."""
+    if how == "none":
+        return None
+    try:
+        packed = pack(file, cast(Packing, how))
+    except ValueError:  # the coder makes none of its weights smaller
+        return None
+    return packed if packed.pays else None
 
 
 def integer_file(model: keras.Model, x: Any, job: Job) -> TFLiteFile:

@@ -222,10 +222,10 @@ def _handed_over(done: Done, folder: Path, job: Job) -> tuple[Done, HandedOver]:
 def _check_budgets(baseline: ExportSummary, compressed: ExportSummary, job: Job) -> None:
     """Refuse a file that is beyond the budgets of files, as a file that was mended may be."""
     for budget in job.settings.budgets:
-        name = {"flash": "size_bytes", "arena": "arena_bytes"}.get(budget.kind)
+        name = {"flash": "flash_bytes", "arena": "arena_bytes"}.get(budget.kind)
         if name is None or baseline.int8 is None or compressed.int8 is None:
             continue
-        whole, cost = getattr(baseline.int8, name), getattr(compressed.int8, name)
+        whole, cost = (getattr(each.packed or each.int8, name) for each in (baseline, compressed))
         if whole is not None and cost is not None and cost > budget.most(whole):
             raise RefusedError(
                 f"The integer file is beyond the budget of {budget.kind}. Received: {budget.text(cost)}, of at most "

@@ -1,5 +1,7 @@
 """Flash and arena as the cost of an allocation: measured, estimated near, and told."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tf_structprune as sp
 import tflite_export as te
 from tf_structprune.masks import kept_space
 from tflite_export.bench import file_costs
+from tflite_export.compress._allocate import flash_bytes, packed_arena_bytes
 from tflite_export.file import TFLiteFile
 from tflite_export.quantize import convert
 from tflite_export.runtime import arena_bytes
@@ -53,6 +56,20 @@ def test_costs_are_those_of_the_file(masked, costs):
     assert costs["arena"]({}) == arena_bytes(whole)
     assert abs(costs["flash"]({}) - len(whole.data)) < 400  # names of layers
     assert costs["arena"].estimate.names == tuple(group.name for group in sp.trace(masked).prunable_groups)
+
+
+def test_flash_is_what_a_file_takes_packed_and_the_estimate_starts_from_it(masked):
+    packed = partial(flash_bytes, how="lut")
+    costs = file_costs(masked, representative_data=SAMPLES, kinds=["flash"], size=packed)
+    plain = file_costs(masked, representative_data=SAMPLES, kinds=["flash"])
+    whole = TFLiteFile(convert(network(), quantize="int8", representative_data=SAMPLES))
+    assert costs["flash"]({}) == pytest.approx(packed(whole), abs=400)
+    assert plain["flash"]({}) == len(costs["flash"].files.whole.data)
+    sizes = {group.name: group.size for group in sp.trace(masked).prunable_groups}
+    estimate = costs["flash"].estimate(np.array(list(sizes.values())))
+    assert float(estimate) == pytest.approx(costs["flash"]({}))
+    half = {name: size // 2 for name, size in sizes.items()}
+    assert costs["flash"](half) < costs["flash"]({})
 
 
 def test_both_costs_look_at_one_file(masked):
@@ -109,3 +126,17 @@ def test_peak_is_told_by_group(costs):
 def test_unknown_kind_is_refused(masked):
     with pytest.raises(ValueError, match=r"Unknown kind\. Received: kinds='ram'\. Use some of: flash, arena"):
         file_costs(masked, kinds=("ram",))
+
+
+def test_packed_files_count_with_their_decoder_and_their_arena():
+    file = TFLiteFile(convert(network(), quantize="int8", representative_data=SAMPLES))
+    assert flash_bytes(file, "none") == len(file.data)
+    for how in ("huffman", "own"):
+        try:
+            packed = te.pack(file, how)
+        except ValueError:
+            assert flash_bytes(file, how) == len(file.data)
+        else:
+            assert flash_bytes(file, how) == len(packed.file.data) + packed.code.least_bytes
+    pytest.importorskip("tflite_micro")
+    assert packed_arena_bytes(file, "none") == arena_bytes(file) <= packed_arena_bytes(file, "huffman")
