@@ -36,8 +36,17 @@ def code_cells(notebook):
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
     """The first tutorial after a run in an empty directory, and that directory; a failing cell raises."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    notebook = load(ROOT / "tutorials/1_prune_and_export.ipynb")
+    return run(TUTORIALS[0], tmp_path_factory.mktemp("tutorial"))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """The same of the second."""
+    return run(TUTORIALS[1], tmp_path_factory.mktemp("tutorial"))
+
+
+def run(path, folder):
+    notebook = load(path)
     client = NotebookClient(
         notebook,
         timeout=HANG_SECONDS,
@@ -52,8 +61,8 @@ def executed(tmp_path_factory):
     return notebook, folder
 
 
-def test_there_is_a_tutorial():
-    assert [path.name for path in TUTORIALS] == ["1_prune_and_export.ipynb"]
+def test_there_are_tutorials():
+    assert [path.name for path in TUTORIALS] == ["1_prune_and_export.ipynb", "2_store_it_compactly.ipynb"]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -88,8 +97,9 @@ def test_uses_the_public_interface_only(path):
     assert "sp._" not in source and "te._" not in source
 
 
-def test_every_cell_runs(executed):
-    notebook, _ = executed
+@pytest.mark.parametrize("tutorial", ["executed", "stored"])
+def test_every_cell_runs(tutorial, request):
+    notebook, _ = request.getfixturevalue(tutorial)
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert [output for cell in cells for output in cell.outputs if output.output_type == "error"] == []
@@ -119,6 +129,13 @@ def test_the_pruned_files_are_smaller(executed):
     for file in ("model_float32.tflite", "model_int8.tflite"):
         dense, small = ((folder / "digits" / name / file).stat().st_size for name in ("dense", "small"))
         assert small < 0.6 * dense
+
+
+def test_the_archive_is_small_and_gives_the_model_back(stored):
+    _, folder = stored
+    dense, packed = ((folder / name).stat().st_size for name in ("dense.keras", "small.sham"))
+    assert packed < 0.04 * dense
+    assert (folder / "exported" / "model_fixed_packed.tflite").is_file()
 
 
 def _printed(cell):
