@@ -26,7 +26,6 @@ flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_te
 flags.DEFINE_string("out", None, "Folder of models and archives.", required=True)
 flags.DEFINE_integer("seeds", 1, "Seeds 0 to N-1.")
 flags.DEFINE_float("sparsity", 0.992, "Share of the weights of all layers but the classifier that goes.")
-flags.DEFINE_float("classifier", 0.0, "Share of the classifier's weights that goes, before values are shared.")
 flags.DEFINE_integer("values", 16, "Shared values of the convolutions, and of the dense layers.")
 flags.DEFINE_integer("dense_epochs", 12, "Epochs of the network that is then pruned.")
 flags.DEFINE_integer("prune_epochs", 30, "Epochs in which it is pruned, in the first two thirds, and retrained.")
@@ -74,28 +73,6 @@ def pruned(dense: keras.Model, data: Data, seed: int) -> keras.Model:
     return shrink(masked).model
 
 
-def fewer_units(model: keras.Model, share: float) -> keras.Model:
-    """The least weights of the classifier, which wrappers leave whole, are zero; hidden units that reach nothing go.
-
-    Zeros stay zero when values are shared.
-    """
-    hidden, classifier = (model.get_layer(name).get_weights() for name in ("hidden", "classifier"))
-    kernel = np.where(np.abs(classifier[0]) > np.quantile(np.abs(classifier[0]), share), classifier[0], 0)
-    reach = kernel.any(axis=1)
-    units = int(reach.sum())
-
-    def resized(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        return type(layer).from_config(config | {"units": units} if layer.name == "hidden" else config)
-
-    small = keras.models.clone_model(model, clone_function=resized)
-    for name in ("conv_1", "conv_2"):
-        small.get_layer(name).set_weights(model.get_layer(name).get_weights())
-    small.get_layer("hidden").set_weights([hidden[0][:, reach], hidden[1][reach]])
-    small.get_layer("classifier").set_weights([kernel[reach], classifier[1]])
-    return small
-
-
 def kept(name: pathlib.Path, make: Any) -> keras.Model:
     """The model of a file, made and written where it is not there."""
     if not name.exists():
@@ -130,7 +107,7 @@ def run(seed: int, data: Data, folder: pathlib.Path) -> dict[str, Any]:
     row: dict[str, Any] = {"seed": seed, "dense": figures(dense, data), "pruned": figures(small, data)}
 
     def shared() -> keras.Model:
-        model = sp.share(fewer_units(small, FLAGS.classifier), FLAGS.values)
+        model = sp.share(small, FLAGS.values)
         fit(model, data, FLAGS.share_epochs, 1e-3)
         return sp.unshare(model)
 

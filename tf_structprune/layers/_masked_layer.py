@@ -91,11 +91,7 @@ class MaskedLayer(TransparentWrapper):
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
-        values = {id(self.kernel_variable): self.masked_variable()}
-        trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
-        fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
-        outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
-        return outputs
+        return self.called_with({id(self.kernel_variable): self.masked_variable()}, inputs)
 
     def effective_kernel(self, variable: Any = None) -> Any:
         """The kernel with the masks applied and rounded if it is, shape and layout of the wrapped layer's kernel."""
@@ -111,10 +107,6 @@ class MaskedLayer(TransparentWrapper):
         view = self._view()
         full = view.restore(ops.broadcast_to(mask, view.view_shape), ops)
         return ops.where(full, kernel, ops.zeros_like(kernel))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """As the wrapped layer's."""
-        return self.layer.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -81,10 +81,7 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         values = {id(self.kernel_variable): self.effective_kernel()}
         if getattr(self.layer, "bias", None) is not None:
             values[id(self.layer.bias)] = self.effective_bias()
-        trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
-        fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
-        outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
-        return outputs
+        return self.called_with(values, inputs)
 
     def effective_kernel(self, variable: Any = None) -> Any:
         """The kernel on its grid, shape and layout of the wrapped layer's kernel."""
@@ -100,10 +97,6 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         step = ops.cast(ops.reshape(step, (-1,)), bias.dtype)
         words = multiples(bias, step, -_BIAS_LARGEST, _BIAS_LARGEST, symmetric=True, xp=ops)
         return straight_through(bias, words * step, step > 0)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """As the wrapped layer's."""
-        return self.layer.compute_output_shape(input_shape)
 
     @property
     def kernel_variable(self) -> Any:

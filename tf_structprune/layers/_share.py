@@ -47,6 +47,7 @@ def share(
         ValueError: a model that is masked, in fixed point or shared already, or without kernels; a number of values
             below 2 or above that of the weights, an unknown method, scope or name.
     """
+    _check_model(model)
     layers = _shareable(model, keep)
     books = _books(layers, values, across)
     shared: dict[str, tuple[SharedBook, NDArray[np.int64], SharedValues]] = {}
@@ -76,8 +77,10 @@ def unshare(model: keras.Model) -> keras.Model:
     """The plain model of one from `share`, with its shared values as they are now in the kernels.
 
     Raises:
+        TypeError: not a Keras model.
         ValueError: a model without shared values.
     """
+    _check_model(model)
     if not is_shared(model):
         raise ValueError(f"Model '{model.name}' shares no values. Received: a plain model. Use share(model) first.")
     result = clone(model, lambda _, layer: copy_layer(layer.layer if isinstance(layer, SharedLayer) else layer))
@@ -92,6 +95,14 @@ def unshare(model: keras.Model) -> keras.Model:
 def is_shared(model: keras.Model) -> bool:
     """Whether kernels of a model are made of shared values."""
     return any(isinstance(layer, SharedLayer) for layer in named_layers(model).values())
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model must be a keras.Model. Received: {type(model).__name__}. Load a file with keras.models.load_model "
+            "first."
+        )
 
 
 def _shareable(model: keras.Model, keep: Sequence[str]) -> dict[str, Any]:

@@ -71,11 +71,7 @@ class SharedLayer(TransparentWrapper):
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the kernel of shared values."""
-        values = {id(self.kernel_variable): self.effective_kernel()}
-        trainable = [values.get(id(v), v.value) for v in self.layer.trainable_variables]
-        fixed = [values.get(id(v), v.value) for v in self.layer.non_trainable_variables]
-        outputs, _ = self.layer.stateless_call(trainable, fixed, inputs)
-        return outputs
+        return self.called_with({id(self.kernel_variable): self.effective_kernel()}, inputs)
 
     def effective_kernel(self, variable: Any = None) -> Any:
         """The kernel, shape and layout of the wrapped layer's kernel.
@@ -88,10 +84,6 @@ class SharedLayer(TransparentWrapper):
         with_zero = ops.concatenate([ops.zeros((1,), values.dtype), values])
         index = ops.cast(ops.convert_to_tensor(self.index), "int32")
         return ops.cast(ops.take(with_zero, index, axis=0), self.kernel_variable.dtype)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """As the wrapped layer's."""
-        return self.layer.compute_output_shape(input_shape)
 
     @property
     def kernel_variable(self) -> Any:

@@ -1,5 +1,6 @@
 """How the budget of a run is allocated."""
 
+import functools
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -90,6 +91,7 @@ def packed_arena_bytes(file: TFLiteFile, how: str) -> int:
     return arena_bytes(file if packed is None else stand_in(packed.file))
 
 
+@functools.lru_cache(8)  # flash and arena look at the same file, one after the other
 def _packed(file: TFLiteFile, how: str) -> Packed | None:
     """The file with packed weights, None where it is handed over as it is."""
     if how == "none":

@@ -150,3 +150,9 @@ def test_models_in_wrappers_are_refused(made):
 def test_plain_models_have_nothing_to_take_off():
     with pytest.raises(ValueError, match=r"shares no values\. Received: a plain model"):
         sp.unshare(zoo.build("chain"))
+
+
+@pytest.mark.parametrize("change", [sp.share, sp.unshare])
+def test_what_is_no_model_is_refused(change):
+    with pytest.raises(TypeError, match=r"model must be a keras\.Model\. Received: str\. Load a file"):
+        change("model.keras")

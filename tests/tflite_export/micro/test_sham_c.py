@@ -1,6 +1,5 @@
 """sham.c under AddressSanitizer and UndefinedBehaviorSanitizer, against NumPy: weights, layers, and damage."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -25,7 +24,6 @@ from tflite_export.micro import encode as encode_layers
 from tflite_export.micro._check import checked
 
 __all__ = ["driver"]
-ARM = shutil.which("arm-none-eabi-gcc")
 PIECES = (1, 2, 5, 64, 10**6)
 pytestmark = needs_gcc
 
