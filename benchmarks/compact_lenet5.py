@@ -25,7 +25,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_test).", required=True)
 flags.DEFINE_string("out", None, "Folder of models and archives.", required=True)
 flags.DEFINE_integer("seeds", 1, "Seeds 0 to N-1.")
-flags.DEFINE_float("sparsity", 0.992, "Share of the weights of all layers but the classifier that goes.")
+flags.DEFINE_float("sparsity", 0.992, "Share of the weights of all layers that goes.")
 flags.DEFINE_integer("values", 16, "Shared values of the convolutions, and of the dense layers.")
 flags.DEFINE_integer("dense_epochs", 12, "Epochs of the network that is then pruned.")
 flags.DEFINE_integer("prune_epochs", 30, "Epochs in which it is pruned, in the first two thirds, and retrained.")
@@ -58,7 +58,7 @@ def fit(model: keras.Model, data: Data, epochs: int, rate: float, callbacks: tup
 
 def pruned(dense: keras.Model, data: Data, seed: int) -> keras.Model:
     """The network without most of its weights and without the units that are then dead."""
-    masked = sp.wrap(dense, granularity="weight", keep_first=False)
+    masked = sp.wrap(dense, granularity="weight", keep_first=False, keep_last=False)
     callback = sp.StructuredPruning(
         validation_data=(data["x_val"], data["y_val"]),
         granularity=Weight(across="model"),

@@ -14,7 +14,7 @@ from absl import logging
 from rich.table import Table
 
 from tf_structprune_cli._console import plain_console
-from tf_structprune_cli._parser import make_parser
+from tf_structprune_cli._parser import TRACE_SETTINGS, make_parser
 from tf_structprune_cli._storage import storage_table
 from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
 from tf_structprune_cli._tflite import TFLITE, pack_tflite, unpack_tflite
@@ -218,7 +218,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from tflite_export.compress import load_model
 
     model = load_model(arguments.model)
-    graph = trace(model, **{name: value for name, value in vars(arguments).items() if name in ("keep", "keep_first")})
+    graph = trace(model, **{name: value for name, value in vars(arguments).items() if name in TRACE_SETTINGS})
     table = Table(title=f"{graph.model_name}: {graph.parameters:,} parameters, {graph.macs:,} MACs")
     for column in ("layer", "kind", "kernel", "weights", "MACs", "may be pruned"):
         table.add_column(column, justify="right" if column in ("weights", "MACs") else "left", overflow="fold")

@@ -164,7 +164,7 @@ def _add_inspect(commands: Any) -> None:
     )
     inspect.add_argument("model", metavar="MODEL", help="a Sequential or functional model: .keras, or .h5 of Keras 2")
     for field in compress_fields():
-        if field.name in ("keep", "keep_first"):
+        if field.name in TRACE_SETTINGS:
             _add_setting(inspect, field)
     inspect.add_argument(
         "--storage", action="store_true", help="also what the weights of each layer take in each format without loss"
@@ -319,5 +319,11 @@ _READERS: dict[tuple[str, bool], tuple[Callable[[str], Any], str]] = {
 }
 """By type, and whether words may stand for it: how to read it, and what the help calls it."""
 
-_OPPOSITES = {"keep_first": ("--prune-first", "prune the first convolution like any other")}
+TRACE_SETTINGS = ("keep", "keep_first", "keep_last")
+"""Settings that `trace` takes as they are."""
+
+_OPPOSITES = {
+    "keep_first": ("--prune-first", "prune the first convolution like any other"),
+    "keep_last": ("--prune-last", "let the last layer with a kernel lose kernels, patterns and weights too"),
+}
 """Options that take a setting back, with their help."""

@@ -718,7 +718,7 @@ def test_every_setting_has_an_option():
     options = """--sparsity=0.25 --granularity=kernel,intra_kernel --kernel-groups=4 --strides=1,3 --patterns=any
         --weights=2:4 --search=random --candidates=9 --finalists=2 --tolerance=0.1 --epochs=3 --finetune-batch=8
         --optimizer=muon --finetune-rate=auto --early-end --distill=0.7
-        --augment=flip,shift --keep=a*,b --prune-first --round-to=8
+        --augment=flip,shift --keep=a*,b --prune-first --prune-last --round-to=8
         --min-channels=2 --lower=none --target=micro --io=uint8 --names --micro=none --min-validation=7
         --executor=ray --workers=3 --weight-bits=4 --seed=5 --reconstruct=statistics"""
     settings = _main._settings(parsed(*options.split()))
@@ -743,6 +743,7 @@ def test_every_setting_has_an_option():
         augment=("flip", "shift"),
         keep=("a*", "b"),
         keep_first=False,
+        keep_last=False,
         round_to=8,
         min_channels=2,
         min_validation=7,

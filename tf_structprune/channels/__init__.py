@@ -3,6 +3,7 @@
 from tf_structprune.channels._cut import LayerCut as LayerCut
 from tf_structprune.channels._cut import TensorCut as TensorCut
 from tf_structprune.channels._graph import FIRST as FIRST
+from tf_structprune.channels._graph import LAST as LAST
 from tf_structprune.channels._graph import PRUNE_FIRST as PRUNE_FIRST
 from tf_structprune.channels._graph import Channels as Channels
 from tf_structprune.channels._graph import Group as Group

@@ -10,6 +10,7 @@ from tf_structprune.channels._cut import LayerCut, TensorCut
 from tf_structprune.channels._limits import ChannelLimits
 
 FIRST = "it is the first convolution"
+LAST = "it is the last layer with a kernel"
 PRUNE_FIRST = "Use keep_first=False (--prune-first on the command line) to prune it"
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.channels import (
     FIRST,
+    LAST,
     ChannelLimits,
     Channels,
     Group,
@@ -36,6 +37,7 @@ def trace(
     *,
     keep: Sequence[str] = (),
     keep_first: bool = True,
+    keep_last: bool = True,
     round_to: PerLayer = 1,
     min_channels: PerLayer = 1,
     channel_block: PerLayer = 1,
@@ -53,6 +55,8 @@ def trace(
         model: a built Keras 3 model, masked or not.
         keep: names or patterns (`fnmatch`) of further layers that stay whole.
         keep_first: whether the first convolution stays whole; False prunes it like any other.
+        keep_last: whether the last layer with a kernel stays whole; with False it loses kernels, patterns and
+            weights like any other, but no outputs of the model.
         round_to: the number of channels that a layer is left with is a multiple of this, unless
             none is removed; one number for all layers, or numbers by name or pattern.
         min_channels: least number of channels that a layer is left with, likewise.
@@ -70,7 +74,7 @@ def trace(
     chosen = limits_by_layer(kernels, round_to=round_to, min_channels=min_channels, channel_block=channel_block)
     remembered = {c.name: c.layer.limits for c in found.calls if _remembers(c.layer)}
     limits = chosen | {name: given for name, given in remembered.items() if chosen.get(name) == ChannelLimits()}
-    state = Tracing(_kept_layers(model, found, keep, keep_first=keep_first), limits)
+    state = Tracing(_kept_layers(model, found, keep, keep_first=keep_first, keep_last=keep_last), limits)
     for call in found.calls:
         _visit(state, call)
     for key in found.outputs:
@@ -84,10 +88,13 @@ def _makes_channels(layer: Any) -> bool:
     return rule is not None and rule.flow in _WITH_KERNEL
 
 
-def _kept_layers(model: keras.Model, found: CallList, keep: Sequence[str], *, keep_first: bool) -> dict[str, str]:
+def _kept_layers(
+    model: keras.Model, found: CallList, keep: Sequence[str], *, keep_first: bool, keep_last: bool
+) -> dict[str, str]:
     """Reason by name of the layers that are kept whole by choice."""
     names = list(dict.fromkeys(call.name for call in found.calls))
-    kept = dict.fromkeys(found.last_with(_has_kernel), "it is the last layer with a kernel")
+    chosen = {call.name for call in found.calls if _remembers(call.layer) and call.layer.prunable}
+    kept = dict.fromkeys(found.last_with(_has_kernel) - chosen, LAST) if keep_last else {}
     for call in found.calls:
         if _remembers(call.layer) and not call.layer.prunable:
             kept.setdefault(call.name, "it was kept when the model was wrapped")

@@ -32,6 +32,7 @@ def wrap(
     granularity: str | Sequence[str] = STRUCTURED,
     keep: Sequence[str] = (),
     keep_first: bool = True,
+    keep_last: bool = True,
     round_to: PerLayer = 1,
     min_channels: PerLayer = 1,
     channel_block: PerLayer = 1,
@@ -50,6 +51,8 @@ def wrap(
             are as large as the kernels.
         keep: names or patterns (`fnmatch`) of layers to keep whole; "model/layer" in a nested model.
         keep_first: whether the first convolution stays whole.
+        keep_last: whether the last layer with a kernel (the classifier) stays whole; with False it loses kernels,
+            patterns and weights, but no outputs.
         round_to: the number of channels that a layer is left with is a multiple of this, unless
             none is removed; one number for all layers, or numbers by name or pattern.
         min_channels: least number of channels that a layer is left with, likewise.
@@ -61,7 +64,7 @@ def wrap(
         ValueError: a model that cannot be traced, is masked already or has nothing to prune; an
             unknown granularity, polarity or layer name, or a limit below 1.
     """
-    # Nine names: what a user may demand of a pruned model, each by keyword.
+    # Ten names: what a user may demand of a pruned model, each by keyword.
     kinds = (granularity,) if isinstance(granularity, str) else tuple(granularity)
     if is_masked(model):
         raise ValueError(
@@ -72,6 +75,7 @@ def wrap(
         model,
         keep=keep,
         keep_first=keep_first,
+        keep_last=keep_last,
         round_to=round_to,
         min_channels=min_channels,
         channel_block=channel_block,

@@ -106,6 +106,7 @@ class CompressSettings:
             SpecAugment has it, time_mask=8,frequency_mask=4, in rows and columns.
         keep: names or patterns of layers to keep whole.
         keep_first: whether the first convolution stays whole.
+        keep_last: whether the last layer with a kernel (the classifier) stays whole; it never loses outputs.
         round_to: leave each layer a multiple of N channels, unless none is removed (16 suits float32 on x86, 8 or 16
             most NPUs and DSPs).
         min_channels: leave each layer at least N channels.
@@ -155,6 +156,7 @@ class CompressSettings:
     augment: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     keep_first: bool = True
+    keep_last: bool = True
     round_to: int = 1
     min_channels: int = 1
     lower: Literal["auto", "none"] = "auto"
@@ -326,6 +328,7 @@ class CompressSettings:
         return {
             "keep": self.keep,
             "keep_first": self.keep_first,
+            "keep_last": self.keep_last,
             "round_to": self.round_to,
             "min_channels": self.min_channels,
         }

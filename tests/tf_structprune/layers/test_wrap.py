@@ -117,6 +117,23 @@ def test_masked_model_remembers_its_kept_layers(tmp_path):
         assert graph.layer("c").reason == "it was kept when the model was wrapped"
 
 
+@pytest.mark.parametrize("name", ["chain", "residual_twice", "flatten_head"])
+def test_last_layer_loses_weights_on_request_and_never_outputs(name, tmp_path):
+    whole, masked = (sp.wrap(zoo.build(name), granularity=GRANULARITIES, keep_last=last) for last in (True, False))
+    last = {layer.name for layer in sp.trace(whole).layers if "last layer" in layer.reason}
+    assert last and not last & set(sp.get_masks(whole).weight)
+    assert last <= set(sp.get_masks(masked).weight) and last <= set(sp.get_masks(masked).kernel)
+    assert not last & set(sp.get_masks(masked).feature_map)
+    masks = sp.random_masks(masked, {"weight": 0.5})
+    sp.set_masks(masked, masks)
+    masked.save(tmp_path / "masked.keras")
+    again = keras.models.load_model(tmp_path / "masked.keras")
+    assert sp.get_masks(again).equals(masks)
+    for name in last:
+        kernel = sp.unwrap(again).get_layer(name).get_weights()[0]
+        assert np.count_nonzero(kernel) == masks.weight[name].sum() < kernel.size
+
+
 def test_from_config_leaves_its_dict_unchanged():
     layer = MaskedLayer(keras.layers.Conv2D(3, 2, name="x"), granularity=GRANULARITIES, positions=1)
     config = layer.get_config()

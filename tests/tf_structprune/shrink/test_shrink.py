@@ -46,9 +46,9 @@ def _random_maps(groups, rng):
 
 
 @FEW
-@given(networks(), st.integers(0, 99), st.booleans())
-def test_shrink_equals_masked_for_random_networks(model, seed, keep_first):
-    masked = sp.wrap(model, granularity=GRANULARITIES, keep_first=keep_first)
+@given(networks(), st.integers(0, 99), st.booleans(), st.booleans())
+def test_shrink_equals_masked_for_random_networks(model, seed, keep_first, keep_last):
+    masked = sp.wrap(model, granularity=GRANULARITIES, keep_first=keep_first, keep_last=keep_last)
     rng = np.random.default_rng(seed)
     groups = [group for group in sp.trace(masked).prunable_groups if group.size > 1]
     masks = sp.get_masks(masked)

@@ -217,6 +217,15 @@ def test_first_convolution_is_pruned_only_on_request(retrained, keep_first):
     assert bool(np.all(small.get_layer("first").get_weights()[0] != 0)) is keep_first
 
 
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_classifier_loses_weights_only_on_request(retrained, keep_last):
+    retrained(stay)
+    settings = settings_of(granularity=("weight",), tolerance=1.0, keep_last=keep_last)
+    small = tiny.run(tiny.trained(), tiny.data(), settings).model
+    kernels = [layer.get_weights()[0] for layer in small.layers if layer.get_weights()]
+    assert bool(np.all(kernels[-1] != 0)) is keep_last and kernels[-1].shape[-1] == tiny.CLASSES
+
+
 @pytest.mark.parametrize(
     "name", sweep_but(("particle_filter", "activation_vote"), {name: (name,) for name in SEARCHES})
 )
