@@ -1,12 +1,14 @@
-"""Train DeepDTA on Davis, the dense network whose half is compared with it.
+"""Train DeepDTA on Davis or KIBA, the dense network that smaller ones are compared with.
 
     python ../shared/data/load.py davis davis.npz
     python -m benchmarks.train_deepdta --data davis.npz --out deepdta_davis.keras [--seed 0] [--epochs 60]
+    python -m benchmarks.train_deepdta --data kiba.npz --out deepdta_kiba.keras --proteins 16 --drugs 132 --shares 1
 
-The network takes (drug, protein) as characters; the data have 68 drugs and 442 proteins in 30,056 pairs. A step takes
-some proteins with half of their pairs, so that the features of a protein are computed once for all its pairs in the
-step and not for each: the same gradients as of the whole network on these pairs, at a twentieth of the work. Validation
-pairs choose the epoch; the test pairs are looked at once, at the end. A killed run goes on with its last epoch.
+The network takes (drug, protein) as characters; Davis has 68 drugs and 442 proteins in 30,056 pairs, KIBA 2,111 and 229
+in 118,254. A step takes the pairs (or a share of them) of some proteins and some drugs, so that the features of each
+are computed once for all its pairs in the step: the same gradients as of the whole network on these pairs, at a
+twentieth of the work. Validation pairs choose the epoch; the test pairs are looked at once, at the end. A killed run
+goes on with its last epoch.
 """
 
 import json
@@ -22,9 +24,11 @@ flags.DEFINE_string("data", None, "Davis as load.py writes it.", required=True)
 flags.DEFINE_string("out", None, "The trained network, a .keras file; figures are written beside it.", required=True)
 flags.DEFINE_integer("seed", 0, "Seed.")
 flags.DEFINE_integer("epochs", 60, "Epochs, the learning rate falling as a cosine to zero.")
+flags.DEFINE_integer("proteins", 8, "Proteins of a step.")
+flags.DEFINE_integer("drugs", 0, "Drugs of a step; 0 for all.")
+flags.DEFINE_integer("shares", 2, "Steps that share the pairs of these in an epoch.")
 
 CHARACTERS = 65  # 64 of drugs, 25 of proteins, and 0 behind the end
-PROTEINS, SHARES = 8, 2  # of a step; of a protein's pairs
 RATE = 1e-3
 _L = keras.layers
 _EMBEDDING = keras.initializers.RandomNormal(stddev=0.5)  # Keras's own, a twentieth, learns for epochs before anything
@@ -70,14 +74,14 @@ class Head:
 class OnPairs(keras.Model):
     """The network on pairs among some drugs and proteins, each of which is looked at once."""
 
-    def __init__(self, drugs: np.ndarray, drug: Branch, protein: Branch, head: Head) -> None:
+    def __init__(self, drug: Branch, protein: Branch, head: Head) -> None:
         super().__init__()
-        self.drugs, self.drug, self.protein, self.head = keras.ops.convert_to_tensor(drugs), drug, protein, head
+        self.drug, self.protein, self.head = drug, protein, head
         self.parts = [*drug.layers, *protein.layers, *head.layers]
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        """Affinities of pairs, as indices of a drug and of one of the proteins."""
-        drugs, proteins = self.drug(self.drugs), self.protein(inputs["proteins"])
+        """Affinities of pairs, as indices of one of the drugs and of one of the proteins."""
+        drugs, proteins = self.drug(inputs["drugs"]), self.protein(inputs["proteins"])
         taken = [
             keras.ops.take(all_of, inputs[name], axis=0) for all_of, name in ((drugs, "drug"), (proteins, "protein"))
         ]
@@ -85,39 +89,61 @@ class OnPairs(keras.Model):
 
 
 class Pairs(keras.utils.PyDataset):
-    """Steps of an epoch: some proteins, and a share of the pairs of each."""
+    """Steps of an epoch: some drugs, some proteins, and a share of the pairs among them.
 
-    def __init__(self, drug: np.ndarray, protein: np.ndarray, sequences: np.ndarray, y: np.ndarray, seed: int) -> None:
+    `of` has the drug and the protein of each pair, `sequences` all drugs and all proteins.
+    """
+
+    def __init__(
+        self, of: tuple[np.ndarray, np.ndarray], sequences: tuple[np.ndarray, np.ndarray], y: np.ndarray, seed: int
+    ) -> None:
         super().__init__()
-        self.drug, self.protein, self.sequences, self.y, self.seed = drug, protein, sequences, y, seed
+        self.of, self.sequences, self.y, self.seed = of, sequences, y, seed
         self.begin(0)
 
     def begin(self, epoch: int, logs: Any = None) -> None:
         """Draw the steps of an epoch."""
         del logs
         rng = np.random.default_rng((self.seed, epoch))
-        share = rng.permutation(len(self.y)) % SHARES
+        share = rng.permutation(len(self.y)) % FLAGS.shares
         self.steps = []
-        for turn in range(SHARES):
-            order = rng.permutation(len(self.sequences))
-            for start in range(0, len(order), PROTEINS):
-                chosen = order[start : start + PROTEINS]
-                self.steps.append((chosen, np.flatnonzero(np.isin(self.protein, chosen) & (share == turn))))
+        for turn in range(FLAGS.shares):
+            blocks = [
+                _parts(rng.permutation(len(each)), size)
+                for each, size in zip(self.sequences, (FLAGS.drugs, FLAGS.proteins), strict=True)
+            ]
+            pairs = [(drugs, proteins) for proteins in blocks[1] for drugs in blocks[0]]
+            for at in rng.permutation(len(pairs)):
+                inside = [np.isin(of, chosen) for of, chosen in zip(self.of, pairs[at], strict=True)]
+                rows = np.flatnonzero(inside[0] & inside[1] & (share == turn))
+                if len(rows):
+                    self.steps.append((*pairs[at], rows))
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        chosen, rows = self.steps[index]
-        place = np.zeros(len(self.sequences), np.int32)
-        place[chosen] = np.arange(len(chosen))
-        x = {"proteins": self.sequences[chosen], "drug": self.drug[rows], "protein": place[self.protein[rows]]}
+        *chosen, rows = self.steps[index]
+        x = {}
+        for name, of, sequences, some in zip(("drug", "protein"), self.of, self.sequences, chosen, strict=True):
+            place = np.zeros(len(sequences), np.int32)
+            place[some] = np.arange(len(some))
+            x |= {f"{name}s": sequences[some], name: place[of[rows]]}
         return x, self.y[rows]
 
 
-def network(drug: Branch, protein: Branch, head: Head) -> keras.Model:
-    """DeepDTA (Ozturk et al., Bioinformatics 2018) as the survey of compact storage has it, with Davis's lengths."""
-    inputs = keras.Input((85,), dtype="int32", name="drug"), keras.Input((1200,), dtype="int32", name="protein")
+def _parts(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """An order in parts of a size, 0 for one part."""
+    return [order] if not size else [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def network(lengths: tuple[int, int], drug: Branch, protein: Branch, head: Head) -> keras.Model:
+    """DeepDTA (Ozturk et al., Bioinformatics 2018) as the survey of compact storage has it, for drugs and proteins of
+    some lengths."""
+    inputs = [
+        keras.Input((length,), dtype="int32", name=name)
+        for length, name in zip(lengths, ("drug", "protein"), strict=True)
+    ]
     return keras.Model(inputs, head(drug(inputs[0]), protein(inputs[1])), name="deepdta")
 
 
@@ -137,10 +163,11 @@ def main(_: list[str]) -> None:
     drugs, drug_of = of_splits(data, 0)
     proteins, protein_of = of_splits(data, 1)
     pairs, validation = (
-        Pairs(drug_of[split], protein_of[split], proteins, data[f"y_{split}"], FLAGS.seed) for split in ("train", "val")
+        Pairs((drug_of[split], protein_of[split]), (drugs, proteins), data[f"y_{split}"], FLAGS.seed)
+        for split in ("train", "val")
     )
     parts = Branch("drug", 6), Branch("protein", 8), Head(float(data["y_train"].mean()))
-    model, training = network(*parts), OnPairs(drugs, *parts)
+    model, training = network((drugs.shape[1], proteins.shape[1]), *parts), OnPairs(*parts)
     model.compile(loss="mse", jit_compile=False)
     rate = keras.optimizers.schedules.CosineDecay(RATE, FLAGS.epochs * len(pairs))
     training.compile(keras.optimizers.Adam(rate), "mse", jit_compile=False)

@@ -186,7 +186,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     """The word lengths that were asked for, None without any."""
     from tf_structprune.fixed_point import FixedPoint
 
-    names = ("weight_bits", "signal_bits", "shared", "sharing")
+    names = ("weight_bits", "signal_bits", "shared", "sharing", "entropy")
     words = {name: getattr(arguments, name) for name in names}
     words = {name: value for name, value in words.items() if value is not None}
     kinds = {"power_of_two": arguments.power_of_two, "per_channel": arguments.per_channel}

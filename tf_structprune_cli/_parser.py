@@ -153,6 +153,13 @@ def _add_fixed_point(compress: argparse.ArgumentParser) -> None:
     add("--per-channel", action="store_true", help="fixed point with a weight step for each output channel")
     add("--shared", type=int, metavar="N", help="fixed point in which the weights of a layer use N of the words only")
     add("--sharing", metavar="NAME", help="how they are chosen: cws, pws, uq or ecsq. Default: cws")
+    add(
+        "--entropy",
+        type=float,
+        metavar="X",
+        help="fixed point trained with a loss of X a kibibyte of the weights in an entropy code: few words, small once "
+        "packed",
+    )
     add("--recipe", metavar="FILE.json", help="word lengths by layer, as tf-structprune sensitivity writes them")
 
 

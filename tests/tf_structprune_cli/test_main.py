@@ -455,7 +455,7 @@ def test_exceptions_of_a_recipe_are_counted(capsys):
 
 
 def options(**changes):
-    nothing = dict.fromkeys(("weight_bits", "signal_bits", "shared", "sharing", "recipe"))
+    nothing = dict.fromkeys(("weight_bits", "signal_bits", "shared", "sharing", "entropy", "recipe"))
     return argparse.Namespace(**(nothing | {"power_of_two": False, "per_channel": False} | changes))
 
 
@@ -465,6 +465,7 @@ def test_recipe_is_that_of_the_options_or_of_the_file(tmp_path):
     assert _main._recipe(options(power_of_two=True)) == FixedPoint(8, 8, power_of_two=True)
     few = FixedPoint(8, 8, power_of_two=False, shared=16, sharing="ecsq")
     assert _main._recipe(options(shared=16, sharing="ecsq")) == few
+    assert _main._recipe(options(entropy=0.5)) == FixedPoint(8, 8, power_of_two=False, entropy=0.5)
     recipe = FixedPoint(4, 6, layers={"a": LayerBits(2, 8)})
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert _main._recipe(options(recipe=tmp_path / "recipe.json")) == recipe

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -51,6 +52,9 @@ class FixedPoint:
         shared: number of words that the weights of a layer use, see `SharedGrid`; None for all of them. Only with one
             weight step a layer.
         sharing: the method by which they are chosen, see `share_values`.
+        entropy: what a kibibyte of the weights' words, in a code made for each layer's, adds to the loss of training:
+            0 nothing; 0.01 to 0.1 for few lost points, more for fewer bytes. It pays where the file is packed
+            (`pack=`) or compressed: a `.tflite` file has a byte for each weight in any case.
     """
 
     weight_bits: int | None = 8
@@ -60,6 +64,7 @@ class FixedPoint:
     layers: Mapping[str, LayerBits] = field(default_factory=dict)
     shared: int | None = None
     sharing: str = "cws"
+    entropy: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the word lengths, and takes a copy of the exceptions, which the caller may change."""
@@ -71,6 +76,7 @@ class FixedPoint:
                     "recipe: weights share words in a layer with one step. Received: shared with per_channel=True. Use "
                     "one of them."
                 )
+        self._check_entropy()
         for name, bits in self.layers.items():
             if not isinstance(bits, LayerBits):
                 raise ValueError(
@@ -78,6 +84,18 @@ class FixedPoint:
                     "signal_bits)."
                 )
         object.__setattr__(self, "layers", dict(self.layers))
+
+    def _check_entropy(self) -> None:
+        if not 0 <= self.entropy < math.inf:
+            raise ValueError(
+                f"recipe: entropy must be a number of 0 or more. Received: entropy={self.entropy}. Use e.g. 0.05."
+            )
+        if self.entropy and (self.shared is not None or self.weight_bits is None):
+            raise ValueError(
+                f"recipe: entropy chooses among all words of the weights. Received: entropy={self.entropy} with "
+                f"shared={self.shared} and weight_bits={self.weight_bits}. Use word lengths without shared "
+                "values, whose method 'ecsq' weighs bits by itself."
+            )
 
     @property
     def default(self) -> LayerBits:
@@ -129,7 +147,7 @@ class FixedPoint:
             raise ValueError(f"recipe: not JSON. Received: {error}. Write it with FixedPoint.to_json.") from error
         fields = _checked(
             values,
-            {"weight_bits", "signal_bits", "power_of_two", "per_channel", "shared", "sharing", "layers"},
+            {"weight_bits", "signal_bits", "power_of_two", "per_channel", "shared", "sharing", "entropy", "layers"},
             "recipe",
         )
         layers = fields.pop("layers", {})
@@ -150,6 +168,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "per_channel": (bool,),
     "shared": (int, type(None)),
     "sharing": (str,),
+    "entropy": (float, int),
     "layers": (dict,),
 }
 

@@ -133,6 +133,7 @@ class FixedPointBuilder:
                 per_channel=self.recipe.per_channel,
                 input_signal=input_signal,
                 grid=self._shared_grid(max(bits, least_bits)),
+                entropy=self.recipe.entropy,
             )
         layer.build(input_shape)
         assign_weights(layer, weights)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.fixed_point import Grid, WeightGrid, grid_config, grid_of, multiples
 from tf_structprune.graph import TransparentWrapper, inner_layer, kernel_variable
+from tf_structprune.layers._coded_length import CodedLength
 from tf_structprune.layers._rounding import OnGrid, rounded, straight_through
 
 _BIAS_LARGEST = 2.0**31  # of a 32-bit integer
@@ -35,6 +36,7 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         per_channel: whether each output channel has a calibration of its own.
         input_signal: name of the `SignalQuantizer` that rounds what the layer reads, "" if none does.
         grid: another grid than these words, or its `grid_config`.
+        entropy: what a kibibyte of its words in an entropy code adds to the loss, see `CodedLength`; 0 for nothing.
 
     Raises:
         ValueError: a word length that is not supported.
@@ -49,6 +51,7 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         per_channel: bool = False,
         input_signal: str = "",
         grid: Grid | Mapping[str, Any] | None = None,
+        entropy: float = 0.0,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
@@ -57,7 +60,7 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         self.activity_regularizer = layer.activity_regularizer  # of the outputs, which the wrapper gives
         self.grid = WeightGrid(weight_bits, power_of_two) if grid is None else grid_of(grid)
         self.weight_bits, self.power_of_two, self.per_channel = self.grid.bits, power_of_two, per_channel
-        self.input_signal = input_signal
+        self.input_signal, self.entropy = input_signal, entropy
 
     def build(self, input_shape: Any = None) -> None:
         """Build the wrapped layer, a calibration of zeros and a mask that keeps everything."""
@@ -75,6 +78,9 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         self.input_step = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="input_step", dtype="float32"
         )
+        if self.entropy:
+            kernel = self.kernel_variable
+            kernel.regularizer = CodedLength(self, self.entropy, kernel.regularizer)
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the rounded kernel and bias."""
@@ -89,6 +95,13 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
         kernel = kernel * ops.cast(self.gain, kernel.dtype)
         snapped = rounded(kernel, self.grid, ops.convert_to_tensor(self.fitted))
         return ops.where(ops.convert_to_tensor(self.keep), snapped, ops.zeros_like(kernel))
+
+    def multiples(self, variable: Any) -> Any:
+        """The kernel in steps, not rounded, shape and layout of the wrapped layer's kernel; zeros until calibrated."""
+        kernel = ops.convert_to_tensor(variable)
+        step = ops.cast(self.grid.step(ops.convert_to_tensor(self.fitted)), kernel.dtype)
+        in_steps = kernel * ops.cast(self.gain, kernel.dtype) / ops.where(step > 0, step, ops.ones_like(step))
+        return ops.where(step > 0, in_steps, ops.zeros_like(in_steps))
 
     def effective_bias(self) -> Any:
         """The bias as a multiple of both steps, shape (outputs,)."""
@@ -147,6 +160,7 @@ class QuantizedLayer(OnGrid, TransparentWrapper):
             "per_channel": self.per_channel,
             "input_signal": self.input_signal,
             "grid": None if type(self.grid) is WeightGrid else grid_config(self.grid),
+            "entropy": self.entropy,
         }
 
     @classmethod

@@ -86,6 +86,7 @@ def recipe_of(model: keras.Model) -> FixedPoint:
         per_channel=any(layer.per_channel for layer in weighted.values()),
         shared=books[0].values if books else None,
         sharing=books[0].method if books else FixedPoint.sharing,
+        entropy=max((layer.entropy for layer in weighted.values()), default=0.0),
         layers={
             name: LayerBits(
                 weighted[name].weight_bits if name in weighted else None, words[name].bits if name in words else None

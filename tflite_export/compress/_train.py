@@ -117,9 +117,9 @@ class _Taught(keras.Model):  # type: ignore[misc]  # Keras is untyped
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Both losses."""
-        own = super().compute_loss(x, y, y_pred, sample_weight, training)
-        return (1 - self._share) * own + self._share * self._learned(x, y_pred)
+        """Both losses, and the student's regularizers, whose weight is their own."""
+        own = super().compute_loss(x, y, y_pred, sample_weight, training)  # with the regularizers
+        return (1 - self._share) * own + self._share * sum(self.losses, self._learned(x, y_pred))
 
 
 def _learned(loss: keras.distillation.DistillationLoss, teacher: keras.Model, x: Any, outputs: Any) -> Any:

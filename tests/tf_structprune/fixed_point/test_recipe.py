@@ -87,6 +87,7 @@ def test_json_is_an_object_of_the_attributes():
         "per_channel": True,
         "shared": None,
         "sharing": "cws",
+        "entropy": 0.0,
         "layers": {"conv*": {"weight_bits": 2, "signal_bits": None}},
     }
     assert recipe.to_json().endswith("}\n")
@@ -120,6 +121,16 @@ REFUSED_JSON = {
     "one value": ('{"shared": 1}', "Weights share 2 values or more. Received: count=1"),
     "unknown sharing": ('{"shared": 4, "sharing": "x"}', "Unknown weight sharing. Received: method='x'"),
     "shared by channel": ('{"shared": 4, "per_channel": true}', "Received: shared with per_channel=True. Use one"),
+    "negative entropy": ('{"entropy": -0.1}', "entropy must be a number of 0 or more. Received: entropy=-0.1"),
+    "endless entropy": ('{"entropy": Infinity}', "entropy must be a number of 0 or more. Received: entropy=inf"),
+    "entropy of few words": (
+        '{"entropy": 1, "shared": 4}',
+        "among all words of the weights. Received: entropy=1 with s",
+    ),
+    "entropy in float": (
+        '{"entropy": 0.1, "weight_bits": null}',
+        "Received: entropy=0.1 with shared=None and weight_b",
+    ),
     "long word": ('{"weight_bits": 9}', "bits of a signed word must be from 2 to 8. Received: bits=9"),
     "short word in a layer": (
         '{"layers": {"a": {"signal_bits": 2}}}',

@@ -102,3 +102,19 @@ def test_fixed_point_alone_beyond_the_tolerance_is_refused(tmp_path):
 def test_words_are_needed_for_weights_and_signals():
     with pytest.raises(ValueError, match="fixed_point must give weights and signals a word length"):
         CompressSettings(fixed_point=FixedPoint(4, None))
+
+
+@pytest.mark.parametrize("distill", [0.0, 1.0])
+def test_entropy_in_the_loss_leaves_fewer_words(distill):
+    """With a teacher alone too, whose loss is another one."""
+
+    def words(entropy):
+        recipe = FixedPoint(8, 8, entropy=entropy)
+        settings = CompressSettings(
+            sparsity=0, epochs=2, tolerance=1.0, finetune_batch=32, fixed_point=recipe, distill=distill
+        )
+        model = tiny.run(tiny.fresh(), tiny.data(), settings).model
+        kernels = (keras.ops.convert_to_numpy(layer.effective_kernel()) for layer in quantized_layers(model).values())
+        return sum(len(np.unique(kernel)) for kernel in kernels)
+
+    assert words(30.0) < 0.9 * words(0.0)
