@@ -9,6 +9,7 @@ from keras import ops
 
 from tf_structprune.channels import ChannelLimits, input_of_kernel
 from tf_structprune.graph import KernelView, TransparentWrapper, core_layer, kernel_variable, kernel_view
+from tf_structprune.layers._pull import Pull
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -35,6 +36,7 @@ class MaskedLayer(TransparentWrapper):
         positions: input features a map stands for, see `graph.Channels`.
         polarity: meaning of the intra-kernel pattern, see `masks.positions_kept`.
         limits: (round_to, min_channels, channel_block), see `graph.ChannelLimits`.
+        pulled: whether its kernel can be pulled towards a target, as ADMM does, see `Pull`.
 
     Raises:
         ValueError: an unknown granularity or polarity.
@@ -51,6 +53,7 @@ class MaskedLayer(TransparentWrapper):
         positions: int = 1,
         polarity: str = KEEP_ON_GRID,
         limits: Sequence[int] = (1, 1, 1),
+        pulled: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
@@ -67,11 +70,15 @@ class MaskedLayer(TransparentWrapper):
         self.positions = positions
         self.polarity = polarity
         self.limits = ChannelLimits(*limits)
+        self.pulled = pulled
         self.input_keep: Any = None
         self.output_keep: Any = None
         self.kernel_keep: Any = None
         self.pattern: Any = None
         self.weight_keep: Any = None
+        self.pull_target: Any = None
+        self.pull_dual: Any = None
+        self.pull_rho: Any = None
 
     def build(self, input_shape: Any = None) -> None:
         """Build the wrapped layer and masks that keep everything."""
@@ -88,6 +95,8 @@ class MaskedLayer(TransparentWrapper):
             )
         if WEIGHT in self.granularity and self.prunable:
             self.weight_keep = self._mask("weight_keep", view.view_shape)
+        if self.pulled:
+            self._make_pull()
 
     def call(self, inputs: Any) -> Any:
         """The wrapped layer's output with the masked kernel."""
@@ -117,6 +126,7 @@ class MaskedLayer(TransparentWrapper):
             "positions": self.positions,
             "polarity": self.polarity,
             "limits": [self.limits.round_to, self.limits.min_channels, self.limits.channel_block],
+            "pulled": self.pulled,
         }
 
     @classmethod
@@ -135,6 +145,16 @@ class MaskedLayer(TransparentWrapper):
 
     def _mask(self, name: str, shape: tuple[int, ...]) -> Any:
         return self.add_weight(shape=shape, dtype="bool", initializer="ones", trainable=False, name=name)
+
+    def _make_pull(self) -> None:
+        """Target, dual variable and weight of the pull; it does nothing until the weight is set."""
+        kernel = self.kernel_variable
+        shape = tuple(kernel.shape)
+        self.pull_target, self.pull_dual, self.pull_rho = (
+            self.add_weight(shape=size, dtype="float32", initializer="zeros", trainable=False, name=name)
+            for name, size in (("pull_target", shape), ("pull_dual", shape), ("pull_rho", ()))
+        )
+        kernel.regularizer = Pull(self, kernel.regularizer)
 
     def _composed_mask(self) -> Any:
         """All masks combined, broadcastable to (positions, group inputs, outputs); None without any."""

@@ -37,6 +37,7 @@ def wrap(
     min_channels: PerLayer = 1,
     channel_block: PerLayer = 1,
     polarity: str = KEEP_ON_GRID,
+    admm: bool = False,
 ) -> keras.Model:
     """A copy of the model with masks on every convolution and dense layer; nothing is pruned yet.
 
@@ -58,13 +59,14 @@ def wrap(
         min_channels: least number of channels that a layer is left with, likewise.
         channel_block: so many consecutive channels of a layer are removed or kept as one, likewise.
         polarity: meaning of intra-kernel patterns, "keep_on_grid" or "prune_on_grid".
+        admm: whether the callback `ADMM` can pull the kernels; it takes twice their size more.
 
     Raises:
         TypeError: not a Keras model.
         ValueError: a model that cannot be traced, is masked already or has nothing to prune; an
             unknown granularity, polarity or layer name, or a limit below 1.
     """
-    # Ten names: what a user may demand of a pruned model, each by keyword.
+    # Eleven names: what a user may demand of a pruned model, each by keyword.
     kinds = (granularity,) if isinstance(granularity, str) else tuple(granularity)
     if is_masked(model):
         raise ValueError(
@@ -94,6 +96,7 @@ def wrap(
                 positions=graph.channels[name].positions,
                 polarity=polarity,
                 limits=(limits.round_to, limits.min_channels, limits.channel_block),
+                pulled=admm,
             )
         if rule is not None and rule.flow is Flow.NORMALIZE and name in graph.channels and FEATURE_MAP in kinds:
             return MaskedNormalization(copy)

@@ -1,5 +1,7 @@
 """The stage machine: stages that search, allocate, calibrate; the tolerance that judges them; what is kept."""
 
+from tf_structprune.stages._admm import Constraint as Constraint
+from tf_structprune.stages._admm import Pulls as Pulls
 from tf_structprune.stages._allocate import allocate as allocate
 from tf_structprune.stages._allocate import check_reach as check_reach
 from tf_structprune.stages._calibrate import calibrate as calibrate

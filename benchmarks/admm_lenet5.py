@@ -1,0 +1,224 @@
+"""LeNet-5 on MNIST at 167 and 200 times fewer weights: ADMM in rounds, ADMM at once, and magnitude, equal epochs.
+
+    python -m benchmarks.admm_lenet5 --data mnist.npz --out DIR [--seeds 3] [--methods progressive,direct,magnitude]
+
+A dense LeNet-5 loses feature maps first, by least squares (`--maps`), and is trained on; single weights of all layers
+go from what is left. Training images are shifted by up to two pixels. The last 5,000 of them are validation data and
+are not trained on; the test set gives the score of the last epoch, for every seed and method. Nothing is selected.
+Weights are kernels; biases are counted beside. Models that are there are kept, so an interrupted call goes on.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+import tf_structprune as sp
+from benchmarks.compact_lenet5 import BATCH, LOSS, VALIDATION, kept, lenet5
+from tf_structprune.masks import FEATURE_MAP, Weight, kept_space
+from tf_structprune.measure import least_squares
+from tf_structprune.schedule import Gradual
+from tf_structprune.search import Magnitude
+from tf_structprune.shrink import shrink
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("maps", ["10", "24", "100"], "Feature maps that stay of 20, 50 and 500.")
+flags.DEFINE_list("methods", ["progressive", "direct", "magnitude"], "What is compared.")
+flags.DEFINE_list("weights", ["2580"], "Kernel weights that stay.")
+flags.DEFINE_integer("thin_epochs", 10, "Epochs of the narrowed network.")
+flags.DEFINE_integer("rounds", 4, "Rounds of progressive ADMM.")
+flags.DEFINE_integer("epochs", 60, "Epochs of pruning, of every method.")
+flags.DEFINE_float("rho", 1e-3, "Weight of the pull.")
+flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
+flags.DEFINE_integer("shift", 2, "Pixels by which images are shifted.")
+
+Data = dict[str, np.ndarray]
+
+
+class Shifted(keras.utils.PyDataset):
+    """Shuffled images, each shifted by some pixels."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, seed: int) -> None:
+        super().__init__()
+        self.x, self.y, self.rng = x, y, np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.x) / BATCH)
+
+    def on_epoch_end(self) -> None:
+        """Another order."""
+        self.order = self.rng.permutation(len(self.x))
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, most = self.order[index * BATCH : (index + 1) * BATCH], FLAGS.shift
+        size = self.x.shape[1]
+        padded = np.pad(self.x[rows], ((0, 0), (most, most), (most, most), (0, 0)))
+        down, right = self.rng.integers(0, 2 * most + 1, (2, len(rows), 1)) + np.arange(size)
+        return padded[np.arange(len(rows))[:, None, None], down[:, :, None], right[:, None, :]], self.y[rows]
+
+
+def fit(model: keras.Model, data: Data, epochs: int, rate: float, callbacks: tuple[Any, ...], seed: int) -> None:
+    """Adam; its rate falls as a cosine to zero where no callback sets it."""
+    falls = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(data["x"]) // BATCH))
+    given = rate if any(isinstance(callback, sp.ADMM) for callback in callbacks) else falls
+    model.compile(keras.optimizers.Adam(given), LOSS, metrics=["accuracy"], jit_compile=False)
+    model.fit(Shifted(data["x"], data["y"], seed), epochs=epochs, verbose=2, callbacks=list(callbacks))
+
+
+def narrowed(dense: keras.Model, data: Data, seed: int) -> keras.Model:
+    """The network with fewer maps, solved for the others and trained on."""
+    masked = sp.wrap(dense, granularity=FEATURE_MAP, keep_first=False)
+    graph, x = sp.trace(masked), data["x"][:1000]
+    maps = dict(zip(("conv_1", "conv_2", "hidden"), map(int, FLAGS.maps), strict=True))
+    sp.set_masks(masked, kept_space(graph, maps).top(least_squares(masked, graph, FEATURE_MAP, x)))
+    sp.reconstruct(masked, x)
+    thin = shrink(masked).model
+    fit(thin, data, FLAGS.thin_epochs, FLAGS.rate, (), seed)
+    return thin
+
+
+def by_admm(sparsities: list[float], data: Data) -> sp.ADMM:
+    """Equal epochs for each sparsity, three fifths of them under the pull."""
+    each = FLAGS.epochs // len(sparsities)
+    pulled = max(1, 3 * each // 5)
+    return sp.ADMM(
+        sparsities,
+        granularity=Weight(across="model"),
+        admm_epochs=pulled,
+        retrain_epochs=each - pulled,
+        rho=FLAGS.rho,
+        rates=(FLAGS.rate, FLAGS.rate),
+        validation_data=(data["x_val"], data["y_val"]),
+    )
+
+
+def rounds_to(sparsity: float, rounds: int) -> list[float]:
+    """Sparsities each of which removes the same share of what is left."""
+    return [1 - (1 - sparsity) ** (at / rounds) for at in range(1, rounds + 1)]
+
+
+def by_magnitude(sparsity: float, data: Data) -> sp.StructuredPruning:
+    """All at once, before the epochs."""
+    return sp.StructuredPruning(
+        validation_data=(data["x_val"], data["y_val"]),
+        granularity=Weight(across="model"),
+        search=Magnitude(),
+        sparsity=sparsity,
+        tolerance=1.0,
+        patience=FLAGS.epochs,
+        retrain_epochs=FLAGS.epochs,
+        verbose=0,
+    )
+
+
+def gradually(sparsity: float, data: Data) -> sp.StructuredPruning:
+    """By magnitude, a step an epoch in the first half."""
+    callback = by_magnitude(sparsity, data)
+    callback.schedule = Gradual(epochs=max(1, FLAGS.epochs // 2))
+    callback.retrain_epochs = 1
+    return callback
+
+
+METHODS: dict[str, Callable[[float, Data], Any]] = {
+    "progressive": lambda sparsity, data: by_admm(rounds_to(sparsity, FLAGS.rounds), data),
+    "direct": lambda sparsity, data: by_admm([sparsity], data),
+    "magnitude": by_magnitude,
+    "gradual": gradually,
+}
+
+
+def pruned(method: str, thin: keras.Model, weights: int, data: Data, seed: int) -> keras.Model:
+    """The network with so many weights."""
+    keras.utils.set_random_seed(seed)
+    masked = sp.wrap(thin, granularity="weight", keep_first=False, keep_last=False, admm=True)
+    sparsity = 1 - weights / sp.trace(masked).prunable_weights
+    fit(masked, data, FLAGS.epochs, FLAGS.rate, (METHODS[method](sparsity, data),), seed)
+    return shrink(masked).model
+
+
+def figures(model: keras.Model, data: Data) -> dict[str, float]:
+    """Top-1 in per cent; kernel weights and biases that are not zero."""
+    model.compile(loss=LOSS, metrics=["accuracy"])
+    scores = {
+        f"{n}_top1": 100 * float(model.evaluate(data[f"x_{n}"], data[f"y_{n}"], verbose=0)[1]) for n in ("val", "test")
+    }
+    arrays = model.get_weights()
+    counted = {
+        name: int(sum(np.count_nonzero(each) for each in arrays if (each.ndim > 1) is kernels))
+        for name, kernels in (("weights", True), ("biases", False))
+    }
+    return scores | counted
+
+
+def run(seed: int, data: Data, folder: pathlib.Path) -> list[dict[str, Any]]:
+    """All methods of one seed."""
+    keras.utils.set_random_seed(seed)
+
+    def trained() -> keras.Model:
+        model = lenet5()
+        fit(model, data, 12, FLAGS.rate, (), seed)
+        return model
+
+    dense = kept(folder / f"dense_{seed}.keras", trained)
+    thin = kept(folder / f"thin_{'_'.join(FLAGS.maps)}_{seed}.keras", lambda: narrowed(dense, data, seed))
+    rows = [
+        {"seed": seed, "method": "dense"} | figures(dense, data),
+        {"seed": seed, "method": "thin"} | figures(thin, data),
+    ]
+    for weights in map(int, FLAGS.weights):
+        for method in FLAGS.methods:
+            name = folder / f"{method}_{weights}_{FLAGS.epochs}_{seed}.keras"
+            small = kept(name, lambda m=method, w=weights: pruned(m, thin, w, data, seed))
+            rows.append({"seed": seed, "method": method, "asked": weights} | figures(small, data))
+            logging.info("%s", rows[-1])
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "# LeNet-5 on MNIST with 167 and 200 times fewer weights",
+        "",
+        f"Written by `python -m benchmarks.admm_lenet5`: 431,080 weights; {FLAGS.thin_epochs} epochs with "
+        f"{', '.join(FLAGS.maps)} maps, then {FLAGS.epochs} epochs of each method; progressive: {FLAGS.rounds} rounds. "
+        "Test set whole, last epoch, every seed that ran.",
+        "",
+        "| seed | method | kernel weights | biases | validation top-1 (%) | test top-1 (%) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        told = f"{row['val_top1']:.2f} | {row['test_top1']:.2f}"
+        lines.append(f"| {row['seed']} | {row['method']} | {row['weights']:,} | {row['biases']:,} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(_: list[str]) -> None:
+    """Train what is missing and write the table."""
+    folder = pathlib.Path(FLAGS.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with np.load(FLAGS.data, allow_pickle=False) as file:
+        given = dict(file)
+    images = {part: given[f"x_{part}"].reshape(-1, 28, 28, 1) / np.float32(255) for part in ("train", "test")}
+    last = FLAGS.images or len(images["train"]) - VALIDATION
+    data = {
+        "x": images["train"][:last],
+        "y": given["y_train"][:last],
+        "x_val": images["train"][-VALIDATION:],
+        "y_val": given["y_train"][-VALIDATION:],
+        "x_test": images["test"],
+        "y_test": given["y_test"],
+    }
+    rows = [row for seed in range(FLAGS.seeds) for row in run(seed, data, folder)]
+    if FLAGS.results:
+        pathlib.Path(FLAGS.results + ".json").write_text(json.dumps(rows, indent=1) + "\n")
+        pathlib.Path(FLAGS.results + ".md").write_text(table(rows))
+
+
+if __name__ == "__main__":
+    app.run(main)
