@@ -765,7 +765,9 @@ def test_every_setting_has_an_option():
     assert several == CompressSettings(sparsity=budgets, smallest=True)
     packed = _main._settings(parsed("--pack=huffman"))
     assert packed == CompressSettings(pack="huffman")
-    asked_for = (settings, budget, several, packed)
+    pulled = _main._settings(parsed("--method=admm", "--rho=0.01"))
+    assert pulled == CompressSettings(method="admm", rho=0.01)
+    asked_for = (settings, budget, several, packed, pulled)
     assert all(any(getattr(one, field.name) != field.default for one in asked_for) for field in compress_fields())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from absl import logging
 
+from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._backup import guard_backup, release_backup
 from tf_structprune.callbacks._partial import ADMMReport, Model, Partials, Segment, segments_of
 from tf_structprune.callbacks._run import check_held, held, state_for
@@ -43,7 +44,8 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     end of a segment with validation data, nan before.
 
     Args:
-        sparsity: fraction in [0, 1) of the prunable weights removed in the end, or the fractions of the rounds.
+        sparsity: fraction in [0, 1) of the prunable weights removed in the end, or the fractions of the rounds; for
+            feature maps also an `Allocation`, from `allocate`.
         granularity: as `StructuredPruning` takes it, one.
         admm_epochs: epochs of the pull for each sparsity, 1 or more.
         retrain_epochs: epochs with masks behind it.
@@ -71,7 +73,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
 
     def __init__(
         self,
-        sparsity: float | Sequence[float],
+        sparsity: float | Sequence[float] | Allocation,
         *,
         granularity: Granularity = "weight",
         admm_epochs: int = 10,
@@ -88,7 +90,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     ) -> None:
         # Thirteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
-        self.sparsities = _rising([sparsity] if isinstance(sparsity, float | int) else sparsity)
+        self.sparsities = _rising([sparsity] if isinstance(sparsity, float | int | Allocation) else sparsity)
         self.granularity = as_granularity(granularity)
         self.admm_epochs = int(check_at_least("admm_epochs", admm_epochs, 1))
         self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 0))
@@ -168,7 +170,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         """Leave the sparsest model that is accepted, and no files."""
         epochs = int(self.params["epochs"])
         self._join(epochs)  # the process was killed when no epoch was left
-        if epochs == self.epochs:
+        if self.reports and epochs == self.epochs:
             self._leave_best()
         if self._states is not None:
             self._states.clear()
@@ -323,11 +325,14 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         return self._run
 
 
-def _rising(sparsities: Sequence[float]) -> tuple[float, ...]:
-    for sparsity in sparsities:
-        check_sparsity(sparsity, "ADMM: ")
-    if not sparsities or list(sparsities) != sorted(set(sparsities)):
+def _rising(sparsities: Sequence[float | Allocation]) -> tuple[float | Allocation, ...]:
+    if len(sparsities) == 1 and isinstance(sparsities[0], Allocation):
+        return tuple(sparsities)
+    shares = [share for share in sparsities if not isinstance(share, Allocation)]
+    for share in shares:
+        check_sparsity(share, "ADMM: ")
+    if not shares or list(sparsities) != sorted(set(shares)):
         raise ValueError(
             f"ADMM: sparsities must rise from round to round. Received: {list(sparsities)}. Use e.g. (0.9, 0.97, 0.99)."
         )
-    return tuple(float(each) for each in sparsities)
+    return tuple(shares)

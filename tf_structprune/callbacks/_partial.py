@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.allocation import Allocation
 from tf_structprune.resume import State
 
 GIVEN = -1
@@ -44,12 +45,12 @@ class Segment:
     """
 
     round: int
-    sparsity: float
+    sparsity: float | Allocation
     source: int
     last: bool
 
 
-def segments_of(sparsities: Sequence[float], partials: int) -> tuple[Segment, ...]:
+def segments_of(sparsities: Sequence[float | Allocation], partials: int) -> tuple[Segment, ...]:
     """The first sparsities from the given model, each later one from every partial model that there is."""
     found = [Segment(at, sparsity, GIVEN, last=True) for at, sparsity in enumerate(sparsities[:partials])]
     for at, sparsity in enumerate(sparsities[partials:], partials):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.allocation import Allocation
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.fixed_point import Grid
 from tf_structprune.graph import kernel_view, named_layers
@@ -17,8 +18,10 @@ from tf_structprune.masks import (
     Granularity,
     Importance,
     MaskSet,
+    MaskSpace,
     PatternOptions,
     as_granularity,
+    kept_space,
     mask_space,
     masks_by_layer,
 )
@@ -34,29 +37,29 @@ class Constraint:
 
     Attributes:
         granularity: what goes together.
-        sparsity: fraction of all prunable weights that is zero, in [0, 1).
+        sparsity: fraction of all prunable weights that is zero, in [0, 1); or, for feature maps, an `Allocation`.
         grid: the numbers that the others may be, fitted to each layer; None for all.
     """
 
     granularity: Granularity
-    sparsity: float
+    sparsity: float | Allocation
     grid: Grid | None = None
 
     def masks(self, masked: MaskedModel, values: Views) -> MaskSet:
         """The masks that keep the most of some values, on top of those that the model holds.
 
         Raises:
-            ValueError: see `mask_space`.
+            ValueError: see `mask_space` and `kept_space`.
         """
         name = as_granularity(self.granularity).name
-        space = mask_space(
-            masked.graph,
-            self.granularity,
-            self.sparsity,
-            base=masked.masks,
-            patterns=PatternOptions(polarity=masked.polarity),
-        )
-        return space.top(_squares(masked.graph, name, values))
+        return self._space(masked).top(_squares(masked.graph, name, values))
+
+    def _space(self, masked: MaskedModel) -> MaskSpace:
+        if isinstance(self.sparsity, Allocation):
+            self.sparsity.check(masked.graph)
+            return kept_space(masked.graph, self.sparsity.kept, base=masked.masks)
+        patterns = PatternOptions(polarity=masked.polarity)
+        return mask_space(masked.graph, self.granularity, self.sparsity, base=masked.masks, patterns=patterns)
 
     def project(self, masked: MaskedModel, values: Views) -> Views:
         """The nearest point of the set.

@@ -8,9 +8,8 @@ import numpy as np
 from absl import logging
 
 from tf_structprune.allocation import Allocation, Budget
-from tf_structprune.graph import trace
 from tf_structprune.layers import MaskedModel, wrap
-from tf_structprune.masks import FEATURE_MAP, STRUCTURED, Granularity, MaskSet, stage_shares
+from tf_structprune.masks import FEATURE_MAP, STRUCTURED, Granularity, MaskSet
 from tf_structprune.resume import State
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, LeastSquares, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
@@ -23,7 +22,7 @@ from tflite_export.compress._job import Job
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._work import of_model
 
-_SEARCH_SAMPLES = 2_000
+SEARCH_SAMPLES = 2_000
 _SAMPLES = 1_000  # that weights are solved on; more change them hardly
 _PARTICLES = 10
 _SCORING = ("best_of_n", "particle_filter", "evolutionary")  # selectors whose candidates' scores decide
@@ -80,15 +79,10 @@ class PruneStage:
         """
         settings = self.job.settings
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
-        masked = _wrapped(present.small, settings)
-        kept = masked.kept
-        keep = min(present.goal * (1 - self.share) * self.total, kept)
-        sparsity = 1 - keep / masked.graph.prunable_weights
-        demands = constrain(
-            masked.graph, self.granularity, sparsity, share=1 - keep / kept, base=masked.masks, settings=settings
-        )
+        masked = wrapped(present.small, settings)
+        keep = present.goal * (1 - self.share) * self.total
+        demands, sparsity = demanded(masked, self.granularity, keep, settings)
         self.job.progress.doing(f"{self.name}: masks of {self.granularity}")
-        logging.info("Demands of the masks: %s", demands)
         masks, allocation = self._search(masked, demands, sparsity)
         masked.set_masks(masks)
         self._reconstruct(masked)
@@ -96,7 +90,7 @@ class PruneStage:
         # A search draws as many seeds as it makes layers here: none where Ray scores, or where its masks are known.
         keras.utils.set_random_seed(settings.seed)
         if self.granularity == FEATURE_MAP:
-            masked = _wrapped(shrink(masked.model), settings)
+            masked = wrapped(shrink(masked.model), settings)
         report = StageReport(
             self.granularity,
             settings.search,
@@ -134,7 +128,7 @@ class PruneStage:
         if (known := job.work.known(name, of)) is not None:
             text = known.values["allocation"]
             return MaskSet.from_arrays(known.arrays), None if text is None else Allocation.from_json(text)
-        samples = job.judge.validation.sample(_SEARCH_SAMPLES, job.settings.seed)
+        samples = job.judge.validation.sample(SEARCH_SAMPLES, job.settings.seed)
         allocation = None
         if self.budgets:
             allocation = allocate_budget(masked, self.budgets, samples, job)
@@ -155,24 +149,26 @@ class PruneStage:
         return masks, allocation
 
 
-def prune_stages(job: Job) -> tuple[PruneStage, ...]:
-    """The stages that the settings of a run ask for; none where only fixed point is asked for."""
-    settings = job.settings
-    if settings.fixed_point and not settings.sparsity:
-        return ()
-    total = trace(job.dense, **settings.demands).prunable_weights
-    if isinstance(settings.sparsity, float | int):
-        pairs = zip(settings.granularity, stage_shares(settings.sparsity, settings.granularity), strict=True)
-        return tuple(PruneStage(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1))
-    # What a budget removes is known when it is allocated.
-    return (PruneStage(job, "stage_1", FEATURE_MAP, 0.0, total, settings.budgets),)
-
-
-def _wrapped(small: ShrunkModel, settings: CompressSettings) -> MaskedModel:
+def wrapped(small: ShrunkModel, settings: CompressSettings, *, admm: bool = False) -> MaskedModel:
+    """A model with the masks that are left on it, and room for those to come."""
     kinds = tuple(dict.fromkeys((*STRUCTURED, *settings.granularity)))
-    masked = MaskedModel(wrap(small.model, granularity=kinds, **settings.demands))
+    masked = MaskedModel(wrap(small.model, granularity=kinds, admm=admm, **settings.demands))
     masked.set_masks(small.masks)
     return masked
+
+
+def demanded(
+    masked: MaskedModel, granularity: str, keep: float, settings: CompressSettings
+) -> tuple[Granularity, float]:
+    """What masks of a granularity must be like to run fast, and the sparsity with which so many weights are kept."""
+    kept = masked.kept
+    keep = min(keep, kept)
+    sparsity = 1 - keep / masked.graph.prunable_weights
+    demands = constrain(
+        masked.graph, granularity, sparsity, share=1 - keep / kept, base=masked.masks, settings=settings
+    )
+    logging.info("Demands of the masks: %s", demands)
+    return demands, sparsity
 
 
 def _selector(settings: CompressSettings, granularity: str) -> Search:

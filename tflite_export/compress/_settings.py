@@ -75,6 +75,9 @@ class CompressSettings:
             `lower="none"`, "any".
         weights: which single weights go: the same share of every "layer", the least of the whole "model", or, with e.g.
             "2:4", 2 of every 4 stay.
+        method: "search": a selector finds what goes, before the retraining; "admm": weights are pulled to the nearest
+            with so many zeros for three fifths of the epochs, then the smallest go and the rest is retrained.
+        rho: weight of that pull, see `callbacks.ADMM`.
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
         candidates: candidates that a searching selector scores in each stage.
@@ -141,6 +144,8 @@ class CompressSettings:
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
     weights: str = "layer"
+    method: Literal["search", "admm"] = "search"
+    rho: float = 1e-3
     search: str = "least_squares"
     candidates: int = 50
     finalists: int = 1
@@ -188,6 +193,8 @@ class CompressSettings:
         check_count("patterns", self.patterns, least=1)
         check_strides(self.strides)
         weight_demands(self.weights)
+        check_choice("method", (self.method,), ("search", "admm"))
+        self._check_admm()
         check_choice("search", (self.search,), tuple(SEARCHES))
         check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
@@ -297,12 +304,25 @@ class CompressSettings:
             told.append(f"Nothing is retrained: {' and '.join(given)} can do nothing.")
         if WEIGHT in self.granularity:
             told.append("Single weights make the stored model smaller (tf-structprune pack), and nothing faster.")
+        if self.method == "admm" and (self.search != CompressSettings.search or self.early_end):
+            told.append("ADMM finds what goes by itself, to the last epoch: --search and --early-end can do nothing.")
         if self.executor == "ray" and self.reconstruct == "full":
             told.append(
                 "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "
                 "do nothing. It does with --reconstruct statistics or none."
             )
         return " ".join(told)
+
+    def _check_admm(self) -> None:
+        """Refuse what ADMM cannot do."""
+        if not 0 < self.rho < math.inf:
+            raise ValueError(f"rho must be a number above 0. Received: rho={self.rho}. Use e.g. 0.001.")
+        if self.method == "admm" and (self.smallest or self.epochs in (0, 1)):
+            raise ValueError(
+                f"ADMM trains towards what goes, in two epochs or more, and not step by step. Received: method='admm' "
+                f"with smallest={self.smallest} and epochs={self.epochs}. Use a sparsity or a budget and epochs=10, or "
+                "method='search'."
+            )
 
     def _check_allocated(self) -> None:
         """Refuse budgets and steps of anything but feature maps, and an arena that nothing measures."""

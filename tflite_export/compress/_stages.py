@@ -11,7 +11,8 @@ from tf_structprune.stages import Ledger, Stage, StageReport, run_stages
 from tflite_export.compress._epochs import epoch_rows
 from tflite_export.compress._fixed_point_stage import FixedPointStage
 from tflite_export.compress._job import Job
-from tflite_export.compress._prune_stage import Present, prune_stages
+from tflite_export.compress._methods import prune_stages
+from tflite_export.compress._prune_stage import Present
 from tflite_export.compress._smallest import Smallest, Step
 from tflite_export.compress._work import Reached, RefusedError
 
