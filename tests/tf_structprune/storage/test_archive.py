@@ -1,6 +1,7 @@
 """Models in an archive: what was packed comes back, damaged files are refused, nothing is overwritten unasked."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import struct
@@ -17,7 +18,15 @@ from tf_structprune.storage import load, save
 from tf_structprune.storage._bells import decode_bells, encode_bells, frequencies
 from tf_structprune.storage._flatbuffer import regions_of
 from tf_structprune.storage._layout import parted, with_layout
-from tf_structprune.storage._vectors import _PIECE, code_arrays, code_bytes, decode_bytes, decode_words, pieces_of
+from tf_structprune.storage._vectors import (
+    _PIECE,
+    code_arrays,
+    code_bytes,
+    decode_bytes,
+    decode_words,
+    keras_text,
+    pieces_of,
+)
 
 INT8, FLOAT32, INT32 = 9, 0, 2
 
@@ -171,6 +180,16 @@ def test_bytes_of_any_kind_come_back(size):
         section = code_bytes(data)
         assert decode_bytes(section) == data
         assert len(section.data) <= len(data)
+
+
+def test_configuration_of_a_small_network_takes_few_bytes():
+    """As deflate as if behind a text of Keras's, which files depend on for ever."""
+    assert hashlib.sha256(keras_text()).hexdigest().startswith("020b4f71e6768962")
+    model = keras.Sequential([keras.Input((9, 9, 2)), keras.layers.Conv2D(3, 3), keras.layers.Flatten()], name="small")
+    text = model.to_json().encode()
+    section = code_bytes(text)
+    assert section.coding == "keras" and decode_bytes(section) == text
+    assert len(section.data) < 0.15 * len(text) < len(zlib.compress(text, 9))
 
 
 def test_pools_beyond_a_piece_come_back(monkeypatch):
