@@ -53,8 +53,8 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
             that is a mean over samples.
         grid: also the numbers that weights may be, such as `fixed_point.WeightGrid(3)`, fitted to each layer at
             every projection; then no epoch retrains, for the weights would leave the grid: `FixedPointTraining` does.
-        rates: learning rates at the start of both phases, which fall as cosines to zero, epoch by epoch; None leaves
-            the optimizer's.
+        rates: learning rates at the start of both phases, which fall as cosines to zero, epoch by epoch, the second
+            also over the further epochs; None leaves the optimizer's.
         partials: models that are kept, 1 or more; more than 1 needs validation data.
         validation_data: as `StructuredPruning` takes it; without it nothing is scored.
         score: likewise.
@@ -138,16 +138,14 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         """Begin a segment where one begins; set the rate."""
         self._join(epoch)
         segment, at = self._at(epoch)
-        if segment is None:
-            if epoch == self.epochs:
-                self._leave_best()
-            return
-        if at == 0:
+        if segment is None and epoch == self.epochs:
+            self._leave_best()
+        if segment is not None and at == 0:
             if epoch:
                 self._student.set_weights(self._state.source(segment).weights)
             self._handle.begin(self._constraint(segment), self.rho)
         if self.rates is not None:
-            self._set_rate(at)
+            self._set_rate(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Project, set masks when the pull ends, close the segment when it ends."""
@@ -213,11 +211,14 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     def _constraint(self, segment: Segment) -> Constraint:
         return Constraint(self.granularity, segment.sparsity, self.grid)
 
-    def _set_rate(self, at: int) -> None:
-        """The rate of an epoch of a segment."""
-        pulled = at < self.admm_epochs
-        rate, count = (self.rates or (0.0, 0.0))[not pulled], self.admm_epochs if pulled else self.retrain_epochs
-        place = at if pulled else at - self.admm_epochs
+    def _set_rate(self, epoch: int) -> None:
+        """The rate of an epoch: a cosine over the phase that it lies in."""
+        segment, at = self._at(epoch)
+        pulled = segment is not None and at < self.admm_epochs
+        place, count = (at, self.admm_epochs) if pulled else (at - self.admm_epochs, self.retrain_epochs)
+        if segment is None:
+            place, count = epoch - self.epochs, int(self.params["epochs"]) - self.epochs
+        rate = (self.rates or (0.0, 0.0))[not pulled]
         self.model.optimizer.learning_rate = rate / 2 * (1 + math.cos(math.pi * place / count))
 
     def _make_judge(self) -> Judge | None:

@@ -74,8 +74,8 @@ def test_rates_fall_in_each_phase_anew(data):
             if batch == 0:
                 seen.append(float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
 
-    fitted(sp.ADMM(0.5, admm_epochs=2, retrain_epochs=2, rates=(0.01, 0.002)), data, others=[Watch()])
-    np.testing.assert_allclose(seen, [0.01, 0.005, 0.002, 0.001], rtol=1e-5)
+    fitted(sp.ADMM(0.5, admm_epochs=2, retrain_epochs=2, rates=(0.01, 0.002)), data, others=[Watch()], epochs=6)
+    np.testing.assert_allclose(seen, [0.01, 0.005, 0.002, 0.001, 0.002, 0.001], rtol=1e-5)
 
 
 def test_segments_are_those_of_the_paper():

@@ -156,3 +156,25 @@ def test_plain_models_have_nothing_to_take_off():
 def test_what_is_no_model_is_refused(change):
     with pytest.raises(TypeError, match=r"model must be a keras\.Model\. Received: str\. Load a file"):
         change("model.keras")
+
+
+def test_biases_share_values_on_request():
+    model = zoo.build("chain")
+    for layer in model.layers:
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.assign(np.random.default_rng(len(layer.name)).normal(size=layer.bias.shape))
+    shared = sp.share(model, 8)
+    plain, few = sp.unshare(shared), sp.unshare(shared, biases=3)
+    before, after = (
+        np.concatenate([np.asarray(m.get_layer(n).bias) for n in kernels(plain) if m.get_layer(n).bias is not None])
+        for m in (plain, few)
+    )
+    book = np.unique(after)
+    assert len(np.unique(before)) > 3 == len(book)
+    np.testing.assert_allclose(after, book[np.abs(before[:, None] - book).argmin(axis=1)])
+    for name, kernel in kernels(plain).items():
+        np.testing.assert_array_equal(kernel, kernels(few)[name])
+    with pytest.raises(ValueError, match=rf"More shared values than biases\. Received: biases=99 for {len(before)}"):
+        sp.unshare(shared, biases=99)
+    with pytest.raises(ValueError, match="Weights share 2 values or more. Received: count=1"):
+        sp.unshare(shared, biases=1)
