@@ -3,7 +3,8 @@
     python -m benchmarks.admm_lenet5 --data mnist.npz --out DIR [--seeds 3] [--methods progressive,direct,magnitude]
 
 A dense LeNet-5 loses feature maps first, by least squares (`--maps`), and is trained on; single weights of all layers
-go from what is left. Training images are shifted by up to a pixel. The last 5,000 of them are validation data and
+go from what is left. Training images are shifted by up to a pixel, and half of their target is what the dense network,
+trained on such images too, says of them. The last 5,000 of them are validation data and
 are not trained on; the test set gives the score of the last epoch, for every seed and method. Nothing is selected.
 Weights are kernels; biases are counted beside. What ADMM left shares few values, which are trained, biases too, and is
 packed; the score is that of the model that comes out of the archive. Models that are there are kept, so an interrupted
@@ -35,7 +36,7 @@ flags.DEFINE_list("weights", ["2580"], "Kernel weights that stay.")
 flags.DEFINE_integer("thin_epochs", 10, "Epochs of the narrowed network.")
 flags.DEFINE_integer("rounds", 3, "Rounds of progressive ADMM.")
 flags.DEFINE_integer("epochs", 60, "Epochs of pruning, of every method.")
-flags.DEFINE_float("rho", 1e-3, "Weight of the pull.")
+flags.DEFINE_float("rho", 3e-3, "Weight of the pull.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
 flags.DEFINE_list("few", ["8", "4", "8"], "Shared values of the convolutions, of the dense layers, of the biases.")
 flags.DEFINE_integer("value_epochs", 10, "Epochs in which shared values are trained.")
@@ -44,8 +45,16 @@ flags.DEFINE_integer("shift", 1, "Pixels by which images are shifted.")
 Data = dict[str, np.ndarray]
 
 
+def shifted(x: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Images moved by 0 to 2 * shift pixels, of which shift is the middle, each by its own numbers."""
+    most, size = FLAGS.shift, x.shape[1]
+    padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)))
+    rows, columns = (place[:, None] + np.arange(size) for place in (down, right))
+    return padded[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
 class Shifted(keras.utils.PyDataset):
-    """Shuffled images, each shifted by some pixels."""
+    """Shuffled images, each shifted by some pixels, with targets by shift, (shifts, shifts, images, classes)."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, seed: int) -> None:
         super().__init__()
@@ -60,19 +69,33 @@ class Shifted(keras.utils.PyDataset):
         self.order = self.rng.permutation(len(self.x))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, most = self.order[index * BATCH : (index + 1) * BATCH], FLAGS.shift
-        size = self.x.shape[1]
-        padded = np.pad(self.x[rows], ((0, 0), (most, most), (most, most), (0, 0)))
-        down, right = self.rng.integers(0, 2 * most + 1, (2, len(rows), 1)) + np.arange(size)
-        return padded[np.arange(len(rows))[:, None, None], down[:, :, None], right[:, None, :]], self.y[rows]
+        rows = self.order[index * BATCH : (index + 1) * BATCH]
+        down, right = self.rng.integers(0, 2 * FLAGS.shift + 1, (2, len(rows)))
+        return shifted(self.x[rows], down, right), self.y[down, right, rows]
+
+
+def plain_targets(y: np.ndarray) -> np.ndarray:
+    """The labels, whatever the shift."""
+    shifts = 2 * FLAGS.shift + 1
+    return np.broadcast_to(np.eye(10, dtype=np.float32)[y], (shifts, shifts, len(y), 10))
+
+
+def taught_targets(teacher: keras.Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Half the labels, half what a network says of the shifted images, softened (temperature 2)."""
+    targets = np.array(plain_targets(y)) / 2
+    for down, right in np.ndindex(targets.shape[:2]):
+        moved = shifted(x, np.full(len(x), down), np.full(len(x), right))
+        soft = np.sqrt(teacher.predict(moved, batch_size=512, verbose=0))
+        targets[down, right] += soft / soft.sum(axis=-1, keepdims=True) / 2
+    return targets
 
 
 def fit(model: keras.Model, data: Data, epochs: int, rate: float, callbacks: tuple[Any, ...], seed: int) -> None:
     """Adam; its rate falls as a cosine to zero where no callback sets it."""
     falls = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(data["x"]) // BATCH))
     given = rate if any(isinstance(callback, sp.ADMM) for callback in callbacks) else falls
-    model.compile(keras.optimizers.Adam(given), LOSS, metrics=["accuracy"], jit_compile=False)
-    model.fit(Shifted(data["x"], data["y"], seed), epochs=epochs, verbose=2, callbacks=list(callbacks))
+    model.compile(keras.optimizers.Adam(given), "categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.fit(Shifted(data["x"], data["targets"], seed), epochs=epochs, verbose=2, callbacks=list(callbacks))
 
 
 def narrowed(dense: keras.Model, data: Data, seed: int) -> keras.Model:
@@ -185,10 +208,12 @@ def run(seed: int, data: Data, folder: pathlib.Path) -> list[dict[str, Any]]:
 
     def trained() -> keras.Model:
         model = lenet5()
-        fit(model, data, 12, FLAGS.rate, (), seed)
+        fit(model, data, FLAGS.dense_epochs, FLAGS.rate, (), seed)
         return model
 
+    data = data | {"targets": plain_targets(data["y"])}
     dense = kept(folder / f"dense_{seed}.keras", trained)
+    data["targets"] = taught_targets(dense, data["x"], data["y"])
     thin = kept(folder / f"thin_{'_'.join(FLAGS.maps)}_{seed}.keras", lambda: narrowed(dense, data, seed))
     rows = [
         {"seed": seed, "method": "dense"} | figures(dense, data),

@@ -38,6 +38,8 @@ else:
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
     from tf_structprune.cluster import RayExecutor as RayExecutor
     from tf_structprune.cluster import score as score
+    from tf_structprune.fuse import fuse_shortcuts as fuse_shortcuts
+    from tf_structprune.fuse import residual_convolutions as residual_convolutions
     from tf_structprune.graph import Flow as Flow
     from tf_structprune.graph import LayerRule as LayerRule
     from tf_structprune.graph import register_rule as register_rule

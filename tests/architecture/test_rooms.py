@@ -26,6 +26,7 @@ ROOMS = {
         "observe",
         "measure",
         "shrink",
+        "fuse",
         "scoring",
         "cluster",
         "resume",
