@@ -2,7 +2,7 @@
 
     python ../shared/data/load.py davis davis.npz
     python -m benchmarks.train_deepdta --data davis.npz --out deepdta_davis.keras
-    python -m benchmarks.compact_deepdta --model deepdta_davis.keras --data davis.npz --out DIR [--sparsities 95,97,98]
+    python -m benchmarks.compact_deepdta --model deepdta_davis.keras --data davis.npz --out DIR --sparsities 95,97
 
 The convolutions keep a few values (ECSQ, found and not trained); what they make of each drug and protein is computed
 once, and the dense layers behind are pruned, retrained and shared on that. The size is what `.sham` archives take: one
