@@ -38,8 +38,8 @@ flags.DEFINE_integer("rounds", 3, "Rounds of progressive ADMM.")
 flags.DEFINE_integer("epochs", 60, "Epochs of pruning, of every method.")
 flags.DEFINE_float("rho", 3e-3, "Weight of the pull.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
-flags.DEFINE_list("few", ["8", "4", "8"], "Shared values of the convolutions, of the dense layers, of the biases.")
-flags.DEFINE_integer("value_epochs", 10, "Epochs in which shared values are trained.")
+flags.DEFINE_list("few", ["6", "5", "8"], "Shared values of a convolution, of a dense layer, of all biases.")
+flags.DEFINE_integer("value_epochs", 15, "Epochs in which shared values are trained.")
 flags.DEFINE_integer("shift", 1, "Pixels by which images are shifted.")
 
 Data = dict[str, np.ndarray]
@@ -188,7 +188,7 @@ def packed(small: keras.Model, data: Data, seed: int, name: pathlib.Path) -> dic
 
     def shared() -> keras.Model:
         convolution, dense, biases = map(int, FLAGS.few)
-        model = sp.share(small, {"convolution": convolution, "dense": dense})
+        model = sp.share(small, {"convolution": convolution, "dense": dense}, across="layer")
         fit(model, data, FLAGS.value_epochs, FLAGS.rate / 2, (), seed)
         plain = sp.unshare(model, biases=biases)
         bare = keras.Model.from_config(plain.get_config())  # without an optimizer, which would be packed too
