@@ -6,7 +6,7 @@ A dense LeNet-5 loses feature maps first, by least squares (`--maps`), and is tr
 go from what is left. Training images are shifted by up to a pixel, and half of their target is what the dense network,
 trained on such images too, says of them. The last 5,000 of them are validation data and
 are not trained on; the test set gives the score of the last epoch, for every seed and method. Nothing is selected.
-Weights are kernels; biases are counted beside. What ADMM left shares few values, which are trained, biases too, and is
+Weights are kernels; biases are counted beside. What ADMM left is trained in a few bits and
 packed; the score is that of the model that comes out of the archive. Models that are there are kept, so an interrupted
 call goes on.
 """
@@ -28,6 +28,7 @@ from tf_structprune.measure import least_squares
 from tf_structprune.schedule import Gradual
 from tf_structprune.search import Magnitude
 from tf_structprune.shrink import shrink
+from tflite_export.quantize import float_form
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("maps", ["10", "24", "100"], "Feature maps that stay of 20, 50 and 500.")
@@ -38,11 +39,13 @@ flags.DEFINE_integer("rounds", 3, "Rounds of progressive ADMM.")
 flags.DEFINE_integer("epochs", 60, "Epochs of pruning, of every method.")
 flags.DEFINE_float("rho", 3e-3, "Weight of the pull.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
-flags.DEFINE_list("few", ["6", "5", "8"], "Shared values of a convolution, of a dense layer, of all biases.")
-flags.DEFINE_integer("value_epochs", 15, "Epochs in which shared values are trained.")
+flags.DEFINE_list("bits", ["3", "3", "3", "3"], "Bits of the weights of each layer in the archive.")
+flags.DEFINE_integer("biases", 8, "Values that the biases share in the archive.")
+flags.DEFINE_integer("value_epochs", 20, "Epochs in which weights of few bits are trained.")
 flags.DEFINE_integer("shift", 1, "Pixels by which images are shifted.")
 
 Data = dict[str, np.ndarray]
+LAYERS = ("conv_1", "conv_2", "hidden", "classifier")
 
 
 def shifted(x: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -186,16 +189,18 @@ def figures(model: keras.Model, data: Data) -> dict[str, float]:
 def packed(small: keras.Model, data: Data, seed: int, name: pathlib.Path) -> dict[str, Any]:
     """Score and bytes of the network with few values, from its archive."""
 
-    def shared() -> keras.Model:
-        convolution, dense, biases = map(int, FLAGS.few)
-        model = sp.share(small, {"convolution": convolution, "dense": dense}, across="layer")
-        fit(model, data, FLAGS.value_epochs, FLAGS.rate / 2, (), seed)
-        plain = sp.unshare(model, biases=biases)
+    def rounded() -> keras.Model:
+        bits = {name: sp.LayerBits(int(each), None) for name, each in zip(LAYERS, FLAGS.bits, strict=True)}
+        model = sp.to_fixed_point(small, sp.FixedPoint(8, None, power_of_two=False, layers=bits))
+        training = sp.FixedPointTraining(calibration_data=data["x"][:512], refit_epochs=FLAGS.value_epochs // 2)
+        fit(model, data, FLAGS.value_epochs, FLAGS.rate / 2, (training,), seed)
+        words = 2 ** max(map(int, FLAGS.bits)) - 2  # of a layer, without zero
+        plain = sp.unshare(sp.share(float_form(model), words, method="cws", across="layer"), biases=FLAGS.biases)
         bare = keras.Model.from_config(plain.get_config())  # without an optimizer, which would be packed too
         bare.set_weights(plain.get_weights())
         return bare
 
-    kept(name.with_suffix(".keras"), shared)
+    kept(name.with_suffix(".keras"), rounded)
     archive = sp.storage.save(name.with_suffix(".keras"), name.with_suffix(".sham"), overwrite=True)
     again = sp.storage.load(archive.path, name.with_name(f"{name.name}_again.keras"), overwrite=True)
     told = figures(keras.models.load_model(again), data)
@@ -226,7 +231,7 @@ def run(seed: int, data: Data, folder: pathlib.Path) -> list[dict[str, Any]]:
             rows.append({"seed": seed, "method": method, "asked": weights} | figures(small, data))
             logging.info("%s", rows[-1])
         if "progressive" in FLAGS.methods:
-            name = folder / f"lenet5_{weights}_{FLAGS.epochs}_{'_'.join(FLAGS.few)}_{seed}"
+            name = folder / f"lenet5_{weights}_{FLAGS.epochs}_{''.join(FLAGS.bits)}_{seed}"
             small = keras.models.load_model(folder / f"progressive_{weights}_{FLAGS.epochs}_{seed}.keras")
             told = packed(small, data, seed, name)
             rows.append({"seed": seed, "method": "progressive, packed", "asked": weights} | told)
