@@ -41,6 +41,7 @@ flags.DEFINE_float("rho", 3e-3, "Weight of the pull.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
 flags.DEFINE_list("bits", ["3", "3", "3", "3"], "Bits of the weights of each layer in the archive.")
 flags.DEFINE_integer("biases", 8, "Values that the biases share in the archive.")
+flags.DEFINE_string("note", "", "What else the page has to say.")
 flags.DEFINE_integer("value_epochs", 20, "Epochs in which weights of few bits are trained.")
 flags.DEFINE_integer("shift", 1, "Pixels by which images are shifted.")
 
@@ -246,7 +247,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         f"Written by `python -m benchmarks.admm_lenet5`: 431,080 weights; {FLAGS.thin_epochs} epochs with "
         f"{', '.join(FLAGS.maps)} maps, then {FLAGS.epochs} epochs of each method; progressive: {FLAGS.rounds} rounds. "
-        "Test set whole, last epoch, every seed that ran.",
+        f"Test set whole, last epoch, every seed that ran. {FLAGS.note}".strip(),
         "",
         "| seed | method | kernel weights | biases | validation top-1 (%) | test top-1 (%) | weights packed (bytes) | "
         "whole .sham file (bytes) |",
