@@ -15,6 +15,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -39,13 +40,13 @@ flags.DEFINE_integer("rounds", 3, "Rounds of progressive ADMM.")
 flags.DEFINE_integer("epochs", 60, "Epochs of pruning, of every method.")
 flags.DEFINE_float("rho", 3e-3, "Weight of the pull.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate at the start of each phase.")
-flags.DEFINE_list("bits", ["3", "3", "3", "3"], "Bits of the weights of each layer in the archive.")
+flags.DEFINE_list("bits", ["4433"], "Bits of the weights in the archive, a digit a layer; several are rows each.")
 flags.DEFINE_integer("biases", 8, "Values that the biases share in the archive.")
 flags.DEFINE_string("note", "", "What else the page has to say.")
 flags.DEFINE_integer("value_epochs", 20, "Epochs in which weights of few bits are trained.")
 flags.DEFINE_integer("shift", 1, "Pixels by which images are shifted.")
 
-Data = dict[str, np.ndarray]
+Data = dict[str, Any]
 LAYERS = ("conv_1", "conv_2", "hidden", "classifier")
 
 
@@ -99,7 +100,7 @@ def fit(model: keras.Model, data: Data, epochs: int, rate: float, callbacks: tup
     falls = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(data["x"]) // BATCH))
     given = rate if any(isinstance(callback, sp.ADMM) for callback in callbacks) else falls
     model.compile(keras.optimizers.Adam(given), "categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-    model.fit(Shifted(data["x"], data["targets"], seed), epochs=epochs, verbose=2, callbacks=list(callbacks))
+    model.fit(Shifted(data["x"], data["targets"](), seed), epochs=epochs, verbose=2, callbacks=list(callbacks))
 
 
 def narrowed(dense: keras.Model, data: Data, seed: int) -> keras.Model:
@@ -187,15 +188,15 @@ def figures(model: keras.Model, data: Data) -> dict[str, float]:
     return scores | counted
 
 
-def packed(small: keras.Model, data: Data, seed: int, name: pathlib.Path) -> dict[str, Any]:
+def packed(small: keras.Model, data: Data, seed: int, digits: str, name: pathlib.Path) -> dict[str, Any]:
     """Score and bytes of the network with few values, from its archive."""
 
     def rounded() -> keras.Model:
-        bits = {name: sp.LayerBits(int(each), None) for name, each in zip(LAYERS, FLAGS.bits, strict=True)}
+        bits = {name: sp.LayerBits(int(each), None) for name, each in zip(LAYERS, digits, strict=True)}
         model = sp.to_fixed_point(small, sp.FixedPoint(8, None, power_of_two=False, layers=bits))
         training = sp.FixedPointTraining(calibration_data=data["x"][:512], refit_epochs=FLAGS.value_epochs // 2)
         fit(model, data, FLAGS.value_epochs, FLAGS.rate / 2, (training,), seed)
-        words = 2 ** max(map(int, FLAGS.bits)) - 2  # of a layer, without zero
+        words = 2 ** max(map(int, digits)) - 2  # of a layer, without zero
         plain = sp.unshare(sp.share(float_form(model), words, method="cws", across="layer"), biases=FLAGS.biases)
         bare = keras.Model.from_config(plain.get_config())  # without an optimizer, which would be packed too
         bare.set_weights(plain.get_weights())
@@ -217,9 +218,9 @@ def run(seed: int, data: Data, folder: pathlib.Path) -> list[dict[str, Any]]:
         fit(model, data, FLAGS.dense_epochs, FLAGS.rate, (), seed)
         return model
 
-    data = data | {"targets": plain_targets(data["y"])}
+    data = data | {"targets": partial(plain_targets, data["y"])}
     dense = kept(folder / f"dense_{seed}.keras", trained)
-    data["targets"] = taught_targets(dense, data["x"], data["y"])
+    data["targets"] = cache(partial(taught_targets, dense, data["x"], data["y"]))
     thin = kept(folder / f"thin_{'_'.join(FLAGS.maps)}_{seed}.keras", lambda: narrowed(dense, data, seed))
     rows = [
         {"seed": seed, "method": "dense"} | figures(dense, data),
@@ -231,11 +232,11 @@ def run(seed: int, data: Data, folder: pathlib.Path) -> list[dict[str, Any]]:
             small = kept(name, lambda m=method, w=weights: pruned(m, thin, w, data, seed))
             rows.append({"seed": seed, "method": method, "asked": weights} | figures(small, data))
             logging.info("%s", rows[-1])
-        if "progressive" in FLAGS.methods:
-            name = folder / f"lenet5_{weights}_{FLAGS.epochs}_{''.join(FLAGS.bits)}_{seed}"
+        for digits in FLAGS.bits if "progressive" in FLAGS.methods else ():
+            name = folder / f"lenet5_{weights}_{FLAGS.epochs}_{digits}_{seed}"
             small = keras.models.load_model(folder / f"progressive_{weights}_{FLAGS.epochs}_{seed}.keras")
-            told = packed(small, data, seed, name)
-            rows.append({"seed": seed, "method": "progressive, packed", "asked": weights} | told)
+            told = packed(small, data, seed, digits, name)
+            rows.append({"seed": seed, "method": f"{'/'.join(digits)} bits, packed", "asked": weights} | told)
             logging.info("%s", rows[-1])
     return rows
 
