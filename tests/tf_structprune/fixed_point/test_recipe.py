@@ -103,7 +103,7 @@ def test_what_json_leaves_out_has_its_default():
 REFUSED_JSON = {
     "no JSON": ("{'weight_bits': 4}", "recipe: not JSON. Received: Expecting property name.*Write it with FixedPoint"),
     "no object": ("[4, 5]", r"recipe: must be a JSON object. Received: \[4, 5\]"),
-    "unknown name": ('{"bits": 4}', "recipe: unknown name. Received: 'bits'. Use: layers, per_channel, power_of_two"),
+    "unknown name": ('{"bits": 4}', "recipe: unknown name. Received: 'bits'. Use: entropy, layers, per_channel, power"),
     "fraction": ('{"weight_bits": 4.0}', "recipe: weight_bits must be int or null. Received: weight_bits=4.0"),
     "truth for bits": ('{"signal_bits": true}', "recipe: signal_bits must be int or null. Received: signal_bits=True"),
     "number for truth": ('{"power_of_two": 1}', "recipe: power_of_two must be bool. Received: power_of_two=1"),
