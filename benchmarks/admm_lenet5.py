@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
-from benchmarks.compact_lenet5 import BATCH, LOSS, VALIDATION, kept, lenet5
+from benchmarks.compact_lenet5 import BATCH, LOSS, kept, lenet5, mnist
 from tf_structprune.masks import FEATURE_MAP, Weight, kept_space
 from tf_structprune.measure import least_squares
 from tf_structprune.schedule import Gradual
@@ -265,18 +265,7 @@ def main(_: list[str]) -> None:
     """Train what is missing and write the table."""
     folder = pathlib.Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
-    with np.load(FLAGS.data, allow_pickle=False) as file:
-        given = dict(file)
-    images = {part: given[f"x_{part}"].reshape(-1, 28, 28, 1) / np.float32(255) for part in ("train", "test")}
-    last = FLAGS.images or len(images["train"]) - VALIDATION
-    data = {
-        "x": images["train"][:last],
-        "y": given["y_train"][:last],
-        "x_val": images["train"][-VALIDATION:],
-        "y_val": given["y_train"][-VALIDATION:],
-        "x_test": images["test"],
-        "y_test": given["y_test"],
-    }
+    data = mnist()
     rows = [row for seed in range(FLAGS.seeds) for row in run(seed, data, folder)]
     if FLAGS.results:
         pathlib.Path(FLAGS.results + ".json").write_text(json.dumps(rows, indent=1) + "\n")

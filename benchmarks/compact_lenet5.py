@@ -145,15 +145,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(_: list[str]) -> None:
-    """Train what is missing, pack it and write the table."""
-    folder = pathlib.Path(FLAGS.out)
-    folder.mkdir(parents=True, exist_ok=True)
+def mnist() -> Data:
+    """Images from 0 to 1, of which the last 5,000 for training are validation data, and labels."""
     with np.load(FLAGS.data, allow_pickle=False) as file:
         given = dict(file)
     images = {part: given[f"x_{part}"].reshape(-1, 28, 28, 1) / np.float32(255) for part in ("train", "test")}
     last = FLAGS.images or len(images["train"]) - VALIDATION
-    data = {
+    return {
         "x": images["train"][:last],
         "y": given["y_train"][:last],
         "x_val": images["train"][-VALIDATION:],
@@ -161,6 +159,13 @@ def main(_: list[str]) -> None:
         "x_test": images["test"],
         "y_test": given["y_test"],
     }
+
+
+def main(_: list[str]) -> None:
+    """Train what is missing, pack it and write the table."""
+    folder = pathlib.Path(FLAGS.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = mnist()
     rows = [run(seed, data, folder) for seed in range(FLAGS.seeds)]
     if FLAGS.results:
         pathlib.Path(FLAGS.results + ".json").write_text(json.dumps(rows, indent=1) + "\n")

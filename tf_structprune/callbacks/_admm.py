@@ -12,12 +12,12 @@ from absl import logging
 from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._backup import guard_backup, release_backup
 from tf_structprune.callbacks._partial import ADMMReport, Model, Partials, Segment, segments_of
-from tf_structprune.callbacks._run import check_held, held, state_for
+from tf_structprune.callbacks._run import check_held, data_digest, held, state_for
 from tf_structprune.callbacks._student import check_regularized, student_of
 from tf_structprune.fixed_point import Grid
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
-from tf_structprune.resume import StateFolder, digest, identity, wiring
+from tf_structprune.resume import StateFolder, identity, wiring
 from tf_structprune.stages import Constraint, Judge, Pulls, check_at_least
 from tf_structprune.task import as_score, check_validation
 
@@ -90,7 +90,9 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     ) -> None:
         # Thirteen names: a Keras callback is its settings, and scripts give them by keyword.
         super().__init__()
-        self.sparsities = _rising([sparsity] if isinstance(sparsity, float | int | Allocation) else sparsity)
+        if isinstance(sparsity, float | int):
+            sparsity = [sparsity]
+        self.sparsities = (sparsity,) if isinstance(sparsity, Allocation) else _rising(sparsity)
         self.granularity = as_granularity(granularity)
         self.admm_epochs = int(check_at_least("admm_epochs", admm_epochs, 1))
         self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 0))
@@ -99,7 +101,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         self.validation = (
             None if validation_data is None else check_validation(validation_data, as_score(score), batch_size)
         )
-        self.tolerance = tolerance
+        self.tolerance = None if tolerance is None else check_at_least("tolerance", tolerance, 0)
         self.state_dir = state_dir
         self._score = identity(score)
         self._check()
@@ -232,7 +234,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         weights = self.rho.values() if isinstance(self.rho, Mapping) else [self.rho]
         if any(not 0 <= weight < math.inf for weight in weights):
             raise ValueError(f"rho must be 0 or more. Received: rho={self.rho}. Use e.g. 1e-3.")
-        if self.rates is not None and (len(self.rates) != 2 or min(self.rates) <= 0):
+        if self.rates is not None and (len(self.rates) != 2 or not all(0 < rate < math.inf for rate in self.rates)):
             raise ValueError(f"rates must be two numbers above 0. Received: rates={self.rates}. Use e.g. (1e-3, 1e-3).")
         if self.grid is not None and self.retrain_epochs:
             raise ValueError(
@@ -272,16 +274,11 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
             state = self._states.read(epoch)
             self._run = Partials.from_state(state, self._student.get_weights())
             self._distance = float(state.values["distance"])
-            if self._judge is not None:
-                self._judge = self._judge_of(self._run.given.score)
+            present = self._student.get_weights()
+            self._student.set_weights(self._run.given.weights)  # scores, and outputs for targets, are the given model's
+            self._judge = self._make_judge()
+            self._student.set_weights(present)
             logging.info("ADMM goes on with epoch %d, from %s.", epoch, self._states.path)
-
-    def _judge_of(self, given: float) -> Judge:
-        """The judge whose given model is that of the run that goes on."""
-        found = self._judge
-        if found is None:
-            raise RuntimeError("Nothing is judged without validation data.")
-        return Judge(found.validation, given, found.tolerance)
 
     def _check_backup(self, epoch: int) -> None:
         """Refuse a model that is not the one with which an epoch began."""
@@ -292,13 +289,11 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""
-        given = self.validation
         names = ("sparsities", "granularity", "admm_epochs", "retrain_epochs", "rho", "grid", "rates", "partials")
-        data = None if given is None else digest(given.x, [] if given.y is None else given.y)
         return {
             "format": _FORMAT,
             "model": wiring(self._student),
-            "validation data": data,
+            "validation data": None if self.validation is None else data_digest(self.validation),
             "score": self._score,
             "tolerance": self.tolerance,
             **{name: identity(getattr(self, name)) for name in names},
@@ -326,14 +321,11 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         return self._run
 
 
-def _rising(sparsities: Sequence[float | Allocation]) -> tuple[float | Allocation, ...]:
-    if len(sparsities) == 1 and isinstance(sparsities[0], Allocation):
-        return tuple(sparsities)
-    shares = [share for share in sparsities if not isinstance(share, Allocation)]
-    for share in shares:
-        check_sparsity(share, "ADMM: ")
-    if not shares or list(sparsities) != sorted(set(shares)):
+def _rising(sparsities: Sequence[float]) -> tuple[float, ...]:
+    for sparsity in sparsities:
+        check_sparsity(sparsity, "ADMM: ")
+    if not sparsities or list(sparsities) != sorted(set(sparsities)):
         raise ValueError(
             f"ADMM: sparsities must rise from round to round. Received: {list(sparsities)}. Use e.g. (0.9, 0.97, 0.99)."
         )
-    return tuple(shares)
+    return tuple(sparsities)

@@ -9,7 +9,7 @@ import numpy as np
 from tf_structprune.layers import MaskedModel
 from tf_structprune.resume import State, StateFolder, digest
 from tf_structprune.stages import Goal, Judge, Ledger, StageReport
-from tf_structprune.task import Interval
+from tf_structprune.task import Interval, Validation
 
 _COUNTERS = ("present", "stage", "stage_epoch", "stage_sparsity", "epochs_since_search", "reached")
 _TARGET = "target "
@@ -103,7 +103,8 @@ def state_for(states: StateFolder, epoch: int) -> State:
         told = f"states for the epochs {', '.join(map(str, epochs))}" if epochs else "no state at all"
         raise ValueError(
             f"{states.path} has no state for epoch {epoch}, with which training begins. Received: {told}. Put "
-            "StructuredPruning before BackupAndRestore in the list of callbacks, or delete both folders to begin anew."
+            "the pruning callback before BackupAndRestore in the list of callbacks, or delete both folders to begin "
+            "anew."
         )
     return states.read(epoch)
 
@@ -125,9 +126,14 @@ def check_held(told: dict[str, Any], masked: MaskedModel, trained: keras.Model, 
     masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
     raise ValueError(
         f"Model '{masked.model.name}' is not as it was when epoch {epoch} began. Received: {masks}, {found['steps']} "
-        f"training steps instead of {told['steps']}. Put BackupAndRestore behind StructuredPruning and leave its "
+        f"training steps instead of {told['steps']}. Put BackupAndRestore behind the pruning callback and leave its "
         "save_freq at 'epoch'; if the process was killed while the backup was written, delete both to begin anew."
     )
+
+
+def data_digest(validation: Validation) -> str:
+    """What tells validation samples, with their targets if they have any, from others."""
+    return digest(validation.x, [] if validation.y is None else validation.y)
 
 
 def held(masked: MaskedModel, trained: keras.Model) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from absl import logging
 
 from tf_structprune.allocation import Allocation
 from tf_structprune.callbacks._backup import guard_backup, release_backup
-from tf_structprune.callbacks._run import Run, check_held, held, state_for
+from tf_structprune.callbacks._run import Run, check_held, data_digest, held, state_for
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.layers import MaskedModel, agree_on_weights
@@ -293,7 +293,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         return {
             "format": _FORMAT,
             "model": wiring(self._student),
-            "validation data": digest(self.validation.x, [] if self.validation.y is None else self.validation.y),
+            "validation data": data_digest(self.validation),
             "samples": None if self.samples is None else digest(self.samples, []),
             "score": self._score,
             "batch_size": self.validation.batch_size,

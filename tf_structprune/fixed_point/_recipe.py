@@ -53,8 +53,8 @@ class FixedPoint:
             weight step a layer.
         sharing: the method by which they are chosen, see `share_values`.
         entropy: what a kibibyte of the weights' words, in a code made for each layer's, adds to the loss of training:
-            0 nothing; 0.01 to 0.1 for few lost points, more for fewer bytes. It pays where the file is packed
-            (`pack=`) or compressed: a `.tflite` file has a byte for each weight in any case.
+            0 nothing, more for fewer bytes. It pays where the file is packed (`pack=`) or compressed: a `.tflite` file
+            has a byte for each weight in any case.
     """
 
     weight_bits: int | None = 8

@@ -28,7 +28,7 @@ def fuse_shortcuts(model: keras.Model, *, remove: Sequence[str] = ()) -> keras.M
             were 0. See `shortcuts_of(model)` for the scales.
 
     Raises:
-        ValueError: no shortcuts, or a name without one.
+        ValueError: no shortcuts, one whose convolution is gone or keeps its shape no longer, or a name without one.
     """
     shortcuts = shortcuts_of(model)
     if not shortcuts:
@@ -37,6 +37,11 @@ def fuse_shortcuts(model: keras.Model, *, remove: Sequence[str] = ()) -> keras.M
         )
     gone = set(check_named(shortcuts, {}, remove, "remove"))
     sites = {name: site for name, site in find_sites(model)[0].items() if name in shortcuts}
+    if lost := sorted(set(shortcuts) - set(sites)):
+        raise ValueError(
+            f"Layer '{lost[0]}' is no convolution any more that a shortcut may lead around. Received: model "
+            f"'{model.name}' with a shortcut around it. Fuse before it is changed."
+        )
     skip = {norm.name for site in sites.values() for norm in site.norms}
     ends = {id(layer): name for name, layer in shortcuts.items()}
     paths = {path: ends[id(layer)] for path, layer in named_layers(model).items() if id(layer) in ends}

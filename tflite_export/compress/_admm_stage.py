@@ -11,7 +11,6 @@ from tf_structprune.callbacks import ADMM
 from tf_structprune.layers import MaskedModel
 from tf_structprune.masks import Granularity, kept_space
 from tf_structprune.resume import State
-from tf_structprune.shrink import shrink
 from tf_structprune.stages import Begun, StageReport
 from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._job import Job
@@ -84,8 +83,7 @@ class ADMMStage:
 
     def end(self, present: Present, model: keras.Model) -> Present:
         """The shrunk model."""
-        sparsity = 1 - MaskedModel(model).kept / self.total
-        return Present(shrink(model), present.goal * (1 - self.share), sparsity)
+        return present.pruned(model, self.share, self.total)
 
     def _allocated(self, masked: MaskedModel) -> Allocation:
         """How many maps each group is left; it is kept, and not searched again."""

@@ -47,6 +47,16 @@ class Present:
         """What a run begins with."""
         return cls(ShrunkModel(dense, MaskSet(), ShrinkPlan({})))
 
+    def pruned(self, model: keras.Model, share: float, total: int) -> "Present":
+        """What a stage leaves.
+
+        Args:
+            model: its masked model, trained.
+            share: fraction of the weights that it was to remove.
+            total: prunable weights of the dense model.
+        """
+        return Present(shrink(model), self.goal * (1 - share), 1 - MaskedModel(model).kept / total)
+
 
 @dataclass(frozen=True)
 class PruneStage:
@@ -119,8 +129,7 @@ class PruneStage:
 
     def end(self, present: Present, model: keras.Model) -> Present:
         """The shrunk model."""
-        sparsity = 1 - MaskedModel(model).kept / self.total
-        return Present(shrink(model), present.goal * (1 - self.share), sparsity)
+        return present.pruned(model, self.share, self.total)
 
     def _search(self, masked: MaskedModel, demands: Granularity, sparsity: float) -> tuple[MaskSet, Allocation | None]:
         """The masks, and the allocation of a budget; they are kept, and not searched again."""

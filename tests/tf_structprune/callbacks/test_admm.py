@@ -181,6 +181,8 @@ REFUSED = {
     "negative rho": (lambda: sp.ADMM(0.5, rho=-1.0), "rho must be 0 or more. Received: rho=-1.0"),
     "nan for rho": (lambda: sp.ADMM(0.5, rho={"a": math.nan}), "rho must be 0 or more. Received: rho={'a': nan}"),
     "one rate": (lambda: sp.ADMM(0.5, rates=(0.1,)), r"rates must be two numbers above 0\. Received: rates=\(0\.1,\)"),
+    "nan for a rate": (lambda: sp.ADMM(0.5, rates=(0.1, math.nan)), "rates must be two numbers above 0"),
+    "negative tolerance": (lambda: sp.ADMM(0.5, tolerance=-0.1), "tolerance must be at least 0"),
     "retraining on a grid": (lambda: sp.ADMM(0.5, grid=WeightGrid(3)), "would leave it in retraining. Received: grid="),
     "choice without scores": (lambda: sp.ADMM(0.5, partials=2), "chosen by their scores. Received: partials=2 and"),
     "tolerance without scores": (lambda: sp.ADMM(0.5, tolerance=0.1), "Received: partials=1 and tolerance=0.1 without"),

@@ -166,14 +166,16 @@ def test_folder_of_the_backup_is_refused(tmp_path):
 
 def test_backup_of_an_epoch_without_a_state_is_refused(stopped):
     (stopped / "pruning" / "epoch_000002.npz").unlink()
-    message = r"no state for epoch 2, with which training begins\. Received: states for the epochs 1\. Put Structured"
+    message = r"no state for epoch 2, with which training begins\. Received: states for the epochs 1\. Put the pruning"
     with pytest.raises(ValueError, match=message):
         resumed_fit.fit(resumed_fit.make(stopped)[1])
 
 
 def test_training_without_the_backup_is_refused(stopped):
     pruning, _ = resumed_fit.make(stopped)
-    message = r"no state for epoch 0, with which training begins\. Received: states for the epochs 1, 2\. Put Structur"
+    message = (
+        r"no state for epoch 0, with which training begins\. Received: states for the epochs 1, 2\. Put the prunin"
+    )
     with pytest.raises(ValueError, match=message):
         resumed_fit.fit([pruning])
 
@@ -181,7 +183,7 @@ def test_training_without_the_backup_is_refused(stopped):
 def test_backup_without_any_state_is_refused(stopped):
     for file in (stopped / "pruning").iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match=r"no state for epoch 2, .* Received: no state at all\. Put Structured"):
+    with pytest.raises(ValueError, match=r"no state for epoch 2, .* Received: no state at all\. Put the pruning"):
         resumed_fit.fit(resumed_fit.make(stopped)[1])
 
 
@@ -253,7 +255,7 @@ def test_backup_before_the_callback_is_refused_where_it_does_not_fit(tmp_path):
 
     with pytest.raises(Killed):
         resumed_fit.fit([*wrong_order(), resumed_fit.Stop("after the backup", 2, kill, None)])
-    message = r"other masks, 9 training steps instead of 9\. Put BackupAndRestore behind StructuredPruning and leave"
+    message = r"other masks, 9 training steps instead of 9\. Put BackupAndRestore behind the pruning callback and leave"
     with pytest.raises(ValueError, match=message):  # the backup holds what was rolled back afterwards
         resumed_fit.fit(wrong_order())
 

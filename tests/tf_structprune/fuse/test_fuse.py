@@ -172,6 +172,12 @@ REFUSED = {
 }
 
 
+def test_shortcut_whose_convolution_is_gone_is_refused():
+    model = net(lambda x: zoo._head(Shortcut(around="away")([x, zoo.conv(x, 2, name="here")])))
+    with pytest.raises(ValueError, match="Layer 'away' is no convolution any more that a shortcut may lead around"):
+        sp.fuse_shortcuts(model)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_makes_no_sense_is_refused(case):
     kind, make, message = REFUSED[case]
