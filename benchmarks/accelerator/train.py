@@ -14,7 +14,6 @@ CIFAR-10 does not fit into one transfer of a lent machine: carry its two halves 
 """
 
 import json
-import math
 import pathlib
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
+from benchmarks._batches import Batches
 from benchmarks.networks import cifar10_large, cifar10_small, resnet_cifar
 from tf_structprune.masks import FEATURE_MAP
 from tf_structprune.search import LeastSquares
@@ -40,7 +40,7 @@ flags.DEFINE_float("seconds", 540, "What all networks may take together.")
 flags.DEFINE_float("share", 1.0, "Part of the images and of the seconds, for a try.")
 flags.DEFINE_integer("seed", 0, "Seed of weights, order and changes.")
 
-BATCH, RATE, IMAGES, SHIFT = 256, 2e-3, 1_000, 4
+BATCH, RATE, IMAGES = 256, 2e-3, 1_000
 EPOCHS = 3.1  # in times of a dense one: dense, retrained with a teacher, and two of the thin network
 MOST = 160
 GIVEN_BACK = 15 << 20  # bytes of a file that a lent machine gives back, a little less than it does
@@ -63,33 +63,6 @@ JOBS = {
 
 
 flags.DEFINE_list("networks", list(JOBS), "Which of them.")
-
-
-class Batches(keras.utils.PyDataset):
-    """Shuffled batches, flipped and shifted by up to four pixels."""
-
-    def __init__(self, x: np.ndarray, y: np.ndarray, seed: int) -> None:
-        super().__init__(workers=4)
-        self.padded = np.pad(x, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
-        self.y, self.seed = y, seed
-        self.begin(0)
-
-    def begin(self, epoch: int, logs: Any = None) -> None:
-        """Draw the order of an epoch."""
-        del logs
-        self.epoch, self.order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.y))
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.y) / BATCH)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[index * BATCH : (index + 1) * BATCH]
-        rng = np.random.default_rng((self.seed, self.epoch, 1 + index))
-        (up, left), side = rng.integers(0, 2 * SHIFT + 1, (2, len(rows))), self.padded.shape[1] - 2 * SHIFT
-        windows = np.lib.stride_tricks.sliding_window_view(self.padded[rows], (side, side), axis=(1, 2))
-        x = windows[np.arange(len(rows)), up, left].transpose(0, 2, 3, 1)
-        flipped = rng.random(len(rows)) < 0.5
-        return np.where(flipped[:, None, None, None], x[:, :, ::-1], x).astype(np.float32), self.y[rows]
 
 
 def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -148,7 +121,7 @@ def halved(dense: keras.Model, data: dict[str, Any]) -> keras.Model:
 
 def row(name: str, job: Job, data: dict[str, Any], out: pathlib.Path) -> dict[str, Any]:
     """Train and prune one network; its weights are written."""
-    begun, batches = time.perf_counter(), Batches(*data["train"], FLAGS.seed)
+    begun, batches = time.perf_counter(), Batches(*data["train"], BATCH, FLAGS.seed)
     keras.utils.set_random_seed(FLAGS.seed)
     epochs = epochs_in(job.part * FLAGS.share * FLAGS.seconds, job.build, batches)
     keras.utils.set_random_seed(FLAGS.seed)
