@@ -64,8 +64,10 @@ else:
     from tf_structprune.stages import StageReport as StageReport
     from tf_structprune.stages import allocate as allocate
     from tf_structprune.stages import calibrate as calibrate
+    from tf_structprune.stages import find_layers as find_layers
     from tf_structprune.stages import find_masks as find_masks
     from tf_structprune.stages import reconstruct as reconstruct
+    from tf_structprune.stages import remove_layers as remove_layers
     from tf_structprune.task import SampleScore as SampleScore
 
 __version__ = "0.1.0"

@@ -41,8 +41,7 @@ def residual_convolutions(
         )
     if not l1 >= 0:
         raise ValueError(f"l1 must be 0 or more. Received: l1={l1}. Use e.g. 1e-3.")
-    if isinstance(model, keras.Sequential):
-        model = _functional(model)
+    model = as_functional(model)
     sites, skipped = find_sites(model)
     chosen = tuple(sites) if around is None else check_named(sites, skipped, around, "around")
     if not chosen:
@@ -80,8 +79,10 @@ def residual_convolutions(
     return result
 
 
-def _functional(model: keras.Sequential) -> keras.Model:
-    """The same layers in a functional model, compiled alike."""
+def as_functional(model: keras.Model) -> keras.Model:
+    """The same layers in a functional model, compiled alike; a model that is none is itself."""
+    if not isinstance(model, keras.Sequential):
+        return model
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if model.compiled:
         plain.compile_from_config(model.get_compile_config())

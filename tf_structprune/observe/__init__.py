@@ -12,5 +12,6 @@ from tf_structprune.observe._shelf import Shelf as Shelf
 from tf_structprune.observe._statistics import mean_and_variance as mean_and_variance
 from tf_structprune.observe._sums import SumEnd as SumEnd
 from tf_structprune.observe._sums import is_batch_normalization as is_batch_normalization
+from tf_structprune.observe._sums import is_sum as is_sum
 from tf_structprune.observe._sums import sum_ends as sum_ends
 from tf_structprune.observe._walk import Walk as Walk

@@ -52,7 +52,7 @@ def sum_ends(found: CallList) -> dict[TensorKey, SumEnd]:
                 factors = factors * factor_and_offset(reader.layer)[0]
                 last = reader
                 continue
-            if _is_sum(reader):
+            if is_sum(reader):
                 others = tuple(key for key in reader.inputs if key != last.output)
                 if all(shape == reader.input_shapes[0] for shape in reader.input_shapes):
                     ends[call.output] = SumEnd(others, factors)
@@ -65,6 +65,7 @@ def is_batch_normalization(call: LayerCall) -> bool:
     return type(call.layer) is keras.layers.BatchNormalization and len(call.inputs) == 1
 
 
-def _is_sum(call: LayerCall) -> bool:
+def is_sum(call: LayerCall) -> bool:
+    """Whether a call adds tensors."""
     kind = type(call.layer)
     return kind.__name__ == "Add" and kind.__module__.partition(".")[0] == "keras"

@@ -32,4 +32,7 @@ from tf_structprune.stages._reconstruct import check_reconstruct as check_recons
 from tf_structprune.stages._reconstruct import reconstruct as reconstruct
 from tf_structprune.stages._reconstruction import LayerReconstruction as LayerReconstruction
 from tf_structprune.stages._reconstruction import Reconstruction as Reconstruction
+from tf_structprune.stages._remove_layers import LayerChoice as LayerChoice
+from tf_structprune.stages._remove_layers import find_layers as find_layers
+from tf_structprune.stages._remove_layers import remove_layers as remove_layers
 from tf_structprune.stages._report import StageReport as StageReport

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_structprune.graph import (
+    CallList,
     LayerCall,
     TensorKey,
     core_layer,
@@ -51,13 +52,23 @@ class Reconstructing:
         ridge: see `reconstruct`.
         rng: chooses pixels.
         solving: whether weights are solved for, or only statistics measured.
+        reference: the plain model of the same calls that it is to compute like; None for itself with all masks open.
     """
 
     def __init__(
-        self, handle: MaskedModel, samples: Samples, ridge: float, rng: np.random.Generator, *, solving: bool
+        self,
+        handle: MaskedModel,
+        samples: Samples,
+        ridge: float,
+        rng: np.random.Generator,
+        *,
+        solving: bool,
+        reference: keras.Model | None = None,
     ) -> None:
         self._handle, self._samples, self._ridge, self._rng, self._solving = handle, samples, ridge, rng, solving
-        self._found, self._reference = list_calls(handle.model), list_calls(_dense(handle))
+        reference = _dense(handle) if reference is None else reference
+        self._found, self._reference = list_calls(handle.model), list_calls(reference)
+        self._read = _read(self._found)
         self._masks = masks_by_layer(handle.graph, handle.masks, handle.polarity)
         self._times = Counter(call.name for call in self._found.calls)
         self._readers = readers_of(self._found)
@@ -79,7 +90,7 @@ class Reconstructing:
                     self._at_kernel(walk, reference, call, moments)
                 elif is_batch_normalization(call):
                     self._at_normalization(walk, reference, call)
-                elif isinstance(call.layer, MaskedNormalization) and not _keeps_all(call.layer):
+                elif _is_other(reference, call):
                     walk.mark(call)
         return Reconstruction(tuple(self._done.values()), tuple(self._measured), len(self._samples))
 
@@ -97,7 +108,7 @@ class Reconstructing:
                 walk.mark(call)
             return
         walk.mark(call)
-        if not self._solving or call.name in self._done:
+        if not self._solving or call.name in self._done or call.output not in self._read:
             return
         patches = self._patches.get(call.name)
         if patches is None:
@@ -239,8 +250,20 @@ def _is_passed(call: LayerCall) -> bool:
     return not isinstance(call.layer, MaskedLayer) and not is_batch_normalization(call)
 
 
-def _keeps_all(layer: MaskedNormalization) -> bool:
-    return bool(keras.ops.convert_to_numpy(layer.keep).all())
+def _is_other(reference: LayerCall, call: LayerCall) -> bool:
+    """Whether a call without weights to solve for computes something else than that of the reference."""
+    if isinstance(call.layer, MaskedNormalization):
+        return not keras.ops.convert_to_numpy(call.layer.keep).all()
+    return type(call.layer) is not type(reference.layer)  # a layer went, and only passes on what it reads
+
+
+def _read(found: CallList) -> set[TensorKey]:
+    """Outputs of the calls on which an output of the model depends."""
+    read = {key.output(0) for key in found.outputs}
+    for call in reversed(found.calls):
+        if call.output in read:
+            read.update(key.output(0) for key in call.inputs)
+    return read
 
 
 def _dense(handle: MaskedModel) -> keras.Model:

@@ -13,7 +13,7 @@ class StageReport:
     """What became of one stage.
 
     Attributes:
-        granularity: what it pruned, or "fixed_point".
+        granularity: what it pruned, "layer" or "fixed_point".
         search: name of the selector, "" without one.
         sparsity: fraction of the prunable weights that is gone after it.
         score_before: validation score before retraining, higher is better.
@@ -23,6 +23,7 @@ class StageReport:
         demands: what its masks had to be like, where it has any.
         allocation: how many maps each group was left, where a budget was asked for.
         recipe: the word lengths, in fixed point.
+        layers: what went whole, in order.
     """
 
     granularity: str
@@ -35,3 +36,4 @@ class StageReport:
     demands: Granularity | None = None
     allocation: Allocation | None = None
     recipe: FixedPoint | None = None
+    layers: tuple[str, ...] = ()

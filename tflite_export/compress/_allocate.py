@@ -22,7 +22,7 @@ from tflite_export.pack import Packed, Packing, pack, stand_in
 from tflite_export.quantize import check_samples
 from tflite_export.runtime import arena_bytes
 
-_MEASURED_SAMPLES = 16  # for the ranges of the signals, on which neither time nor size depends
+MEASURED_SAMPLES = 16  # for the ranges of the signals, on which neither time nor size depends
 
 
 def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: Validation, job: Job) -> Allocation:
@@ -56,7 +56,7 @@ def allocate_budget(masked: MaskedModel, budgets: tuple[Budget, ...], samples: V
 
 def costs_of(masked: MaskedModel, budgets: tuple[Budget, ...], job: Job) -> dict[str, CostFunction]:
     """What measures the budgets that are measured, by kind."""
-    few = take(job.data.x_train, slice(_MEASURED_SAMPLES))
+    few = take(job.data.x_train, slice(MEASURED_SAMPLES))
     kinds = [budget.kind for budget in budgets]
     costs: dict[str, CostFunction] = {}
     if "latency" in kinds:
@@ -119,7 +119,7 @@ def integer_file(model: keras.Model, x: Any, job: Job) -> TFLiteFile:
 def with_first_convolution(job: Job) -> Job:
     """The same run, in which the first convolution may be pruned too if its budgets cannot be met without that."""
     settings, budgets = job.settings, job.settings.budgets
-    if not budgets or not settings.keep_first:
+    if not budgets or not settings.keep_first or settings.granularity != (FEATURE_MAP,):
         return job
     try:
         _check(job, budgets)

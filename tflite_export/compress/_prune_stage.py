@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._early_end import EarlyEnd
 from tflite_export.compress._job import Job
-from tflite_export.compress._settings import CompressSettings
+from tflite_export.compress._settings import LAYER, CompressSettings
 from tflite_export.compress._work import of_model
 
 SEARCH_SAMPLES = 2_000
@@ -119,9 +120,7 @@ class PruneStage:
         if settings.reconstruct == "none":
             return
         job.progress.doing(f"{self.name}: reconstruction, {settings.reconstruct}")
-        size = count_of(job.data.x_train)
-        chosen = np.random.default_rng(settings.seed).choice(size, min(size, _SAMPLES), replace=False)
-        reconstruct(masked, take(job.data.x_train, np.sort(chosen)), mode=settings.reconstruct, seed=settings.seed)
+        reconstruct(masked, solving_samples(job), mode=settings.reconstruct, seed=settings.seed)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
         """What ends the retraining early; masks hold by themselves."""
@@ -158,9 +157,16 @@ class PruneStage:
         return masks, allocation
 
 
+def solving_samples(job: Job, most: int = _SAMPLES) -> Any:
+    """Training samples that weights are solved on, as the model takes them."""
+    size = count_of(job.data.x_train)
+    chosen = np.random.default_rng(job.settings.seed).choice(size, min(size, most), replace=False)
+    return take(job.data.x_train, np.sort(chosen))
+
+
 def wrapped(small: ShrunkModel, settings: CompressSettings, *, admm: bool = False) -> MaskedModel:
     """A model with the masks that are left on it, and room for those to come."""
-    kinds = tuple(dict.fromkeys((*STRUCTURED, *settings.granularity)))
+    kinds = tuple(kind for kind in dict.fromkeys((*STRUCTURED, *settings.granularity)) if kind != LAYER)
     masked = MaskedModel(wrap(small.model, granularity=kinds, admm=admm, **settings.demands))
     masked.set_masks(small.masks)
     return masked

@@ -65,6 +65,7 @@ class PruningFigures:
         accepted: whether that is within the tolerance; if not, the stage was undone.
         allocation: how many maps each group was left, where a budget was asked for.
         interval: as for `ValidationFigures`, of the model that was retrained.
+        layers: what went whole, in order: convolutions, and the sums of residual blocks; None where nothing could.
     """
 
     granularity: str
@@ -76,6 +77,7 @@ class PruningFigures:
     accepted: bool
     allocation: Allocation | None
     interval: Interval | None = None
+    layers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

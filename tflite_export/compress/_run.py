@@ -291,6 +291,7 @@ def _stage(report: StageReport, job: Job) -> PruningFigures:
         accepted=report.accepted,
         allocation=report.allocation,
         interval=report.interval,
+        layers=report.layers or None,
     )
 
 

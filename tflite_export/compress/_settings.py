@@ -27,6 +27,8 @@ from tflite_export.file import EndType
 from tflite_export.pack import Packing
 
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
+LAYER = "layer"
+"""The granularity of whole layers, which takes no masks: they go before anything else does."""
 _EPOCHS, _BATCH, _LEAST_BATCH = 10, 128, 16
 
 
@@ -58,13 +60,14 @@ class CompressSettings:
         smallest: go on to the smallest model within the tolerance: feature maps go step by step, each step retrained
             and judged; one that is refused is taken back and halved. What falls is the cost that a budget names, else
             MACs. The table and plot of all steps are in OUT.
-        allocation: how a budget is allocated, for feature maps alone.
+        allocation: how a budget is allocated to feature maps.
         floor: share of its channels that each channel group keeps of a budget, in [0, 1), 0 for none; where the budget
             cannot be met with it, it is halved until it can, and that is told. With `smallest` it is that of the
             channels that each step finds, so that step by step groups go below it as the tolerance allows.
-        granularity: what to prune, in this order: feature_map, kernel, intra_kernel, weight; `masks.stage_shares`
-            divides the sparsity. Removed feature maps make the model smaller and faster; removed kernels and patterns
-            do so where lowering pays; removed single weights make the stored model smaller, and nothing faster.
+        granularity: what to prune, in this order: layer, feature_map, kernel, intra_kernel, weight;
+            `masks.stage_shares` divides the sparsity. Whole layers (convolutions that keep the shape, residual blocks)
+            and feature maps make the model smaller and faster; removed kernels and patterns do so where lowering pays;
+            removed single weights make the stored model smaller, and nothing faster.
         kernel_groups: kernels go in blocks, of N groups of outputs by N blocks of inputs; "any": one by one, a freer
             choice that hardly runs faster; "auto": masks that run fast once lowered, see `masks.lowerable`, in as few
             blocks as reach the sparsity, of which the last may take more than it; with `lower="none"`, "any".
@@ -180,8 +183,9 @@ class CompressSettings:
             check_sparsity(self.sparsity)
         elif len(budgets := as_budgets(self.sparsity)) == 1:
             object.__setattr__(self, "sparsity", budgets[0])
-        for kind in self.granularity:
-            check_granularity(kind)
+        for at, kind in enumerate(self.granularity):
+            if at or kind != LAYER:
+                self._check_kind(kind)
         if len(set(self.granularity)) != len(self.granularity) or not self.granularity:
             raise ValueError(
                 f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. kernel."
@@ -324,13 +328,31 @@ class CompressSettings:
                 "method='search'."
             )
 
-    def _check_allocated(self) -> None:
-        """Refuse budgets and steps of anything but feature maps, and an arena that nothing measures."""
-        what = "A budget is allocated to" if self.budgets else "The smallest model is reached by removing"
-        if (self.budgets or self.smallest) and self.granularity != (FEATURE_MAP,):
+    def _check_kind(self, kind: str) -> None:
+        if kind == LAYER:
             raise ValueError(
-                f"{what} feature maps, and nothing else. Received: granularity={','.join(self.granularity)!r}. "
-                "Use feature_map with a budget, or a sparsity."
+                f"Layers go before anything else does. Received: granularity={','.join(self.granularity)!r}. Put layer "
+                "first."
+            )
+        check_granularity(kind)
+
+    def _check_allocated(self) -> None:
+        """Refuse budgets and steps of what they are not spent on, and an arena that nothing measures."""
+        told = f"Received: granularity={','.join(self.granularity)!r}."
+        if self.budgets and not self.smallest and self.granularity not in ((FEATURE_MAP,), (LAYER,)):
+            raise ValueError(
+                f"A budget is allocated to feature maps, or to layers, and nothing else. {told} Use feature_map or "
+                "layer with a budget, or a sparsity."
+            )
+        if self.smallest and self.granularity != (FEATURE_MAP,):
+            raise ValueError(
+                f"The smallest model is reached by removing feature maps, and nothing else. {told} Use feature_map, or "
+                "a sparsity."
+            )
+        if LAYER in self.granularity and self.method == "admm":
+            raise ValueError(
+                f"ADMM pulls weights to zero, and layers go by what the rest can make up for. {told} Use "
+                "method='search'."
             )
         if self.micro == "none" and any(budget.kind == "arena" for budget in self.budgets):
             raise ValueError(

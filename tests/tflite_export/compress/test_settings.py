@@ -18,7 +18,7 @@ WRONG = {
     "floor of all": ({"floor": 1.0}, r"floor must be in \[0, 1\). Received: floor=1.0"),
     "budget of kernels": (
         {"sparsity": Budget("macs", 0.5), "granularity": ("feature_map", "kernel")},
-        "A budget is allocated to feature maps, and nothing else. Received: granularity='feature_map,kernel'. Use",
+        "A budget is allocated to feature maps, or to layers, and nothing else. Received: granularity='feature_map,ker",
     ),
     "smallest of kernels": (
         {"smallest": True, "granularity": ("kernel",)},
