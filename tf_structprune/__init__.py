@@ -35,6 +35,7 @@ else:
     del _keras
     from tf_structprune.callbacks import ADMM as ADMM
     from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
+    from tf_structprune.callbacks import RemoveLayers as RemoveLayers
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
     from tf_structprune.cluster import RayExecutor as RayExecutor
     from tf_structprune.cluster import score as score

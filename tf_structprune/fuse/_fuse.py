@@ -25,7 +25,8 @@ def fuse_shortcuts(model: keras.Model, *, remove: Sequence[str] = ()) -> keras.M
     Args:
         model: from `residual_convolutions`, trained or not; it is not changed.
         remove: paths of convolutions that go whole, with their normalizations: carry * x is left, as if their scale
-            were 0. See `shortcuts_of(model)` for the scales.
+            were 0. See `shortcuts_of(model)` for the scales. Those that are off, as `RemoveLayers` leaves them, go
+            without being named.
 
     Raises:
         ValueError: no shortcuts, one whose convolution is gone or keeps its shape no longer, or a name without one.
@@ -36,6 +37,7 @@ def fuse_shortcuts(model: keras.Model, *, remove: Sequence[str] = ()) -> keras.M
             f"Model '{model.name}' has no shortcuts. Received: a plain model. Use residual_convolutions(model) first."
         )
     gone = set(check_named(shortcuts, {}, remove, "remove"))
+    gone |= {name for name, shortcut in shortcuts.items() if not shortcut.is_on}
     sites = {name: site for name, site in find_sites(model)[0].items() if name in shortcuts}
     if lost := sorted(set(shortcuts) - set(sites)):
         raise ValueError(

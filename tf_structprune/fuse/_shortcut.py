@@ -14,7 +14,8 @@ class Shortcut(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
 
     Xu, Cao, Shang, Sun and Li, arXiv 2011.14356: the carry lets information pass around the convolution, so that deep
     plain networks learn; the scale is pressed towards zero by an L1 term, and a layer whose scale is small is one that
-    may go. `fuse_shortcuts` makes one convolution of both.
+    may go. `fuse_shortcuts` makes one convolution of both. A layer that is off does nothing from then on, and
+    `fuse_shortcuts` takes it out.
 
     Args:
         around: name of the convolution.
@@ -32,28 +33,34 @@ class Shortcut(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         self.carry = self.add_weight(shape=(), initializer=begin, name="carry")
         pressed = keras.regularizers.L1(self.l1) if self.l1 else None
         self.scale = self.add_weight(shape=(), initializer="ones", name="scale", regularizer=pressed)
+        self.on = self.add_weight(shape=(), dtype="bool", initializer="ones", trainable=False, name="on")
         self.built = True
 
     def call(self, inputs: Any) -> Any:
         """The sum, of [x, y]."""
         x, y = inputs
-        return self.carry * x + self.scale * y
+        return self.carry * x + keras.ops.where(self.on, self.scale * y, keras.ops.zeros_like(y))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the output of the convolution."""
         return input_shape[1]
 
     def numbers(self) -> tuple[float, float]:
-        """Carry and scale."""
+        """Carry and scale, 0 for that of a layer that is off."""
         carry, scale = (float(np.asarray(keras.ops.convert_to_numpy(each))) for each in (self.carry, self.scale))
-        return carry, scale
+        return carry, scale if self.is_on else 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the convolution still does something."""
+        return bool(keras.ops.convert_to_numpy(self.on))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "around": self.around, "l1": self.l1, "carry": self.first_carry}
 
 
-register_rule(Shortcut, LayerRule(Flow.JOIN, weight_axes={"carry": (), "scale": ()}))
+register_rule(Shortcut, LayerRule(Flow.JOIN, weight_axes={"carry": (), "scale": (), "on": ()}))
 
 
 def shortcuts_of(model: keras.Model) -> dict[str, Shortcut]:

@@ -33,6 +33,7 @@ from tf_structprune.stages._reconstruct import reconstruct as reconstruct
 from tf_structprune.stages._reconstruction import LayerReconstruction as LayerReconstruction
 from tf_structprune.stages._reconstruction import Reconstruction as Reconstruction
 from tf_structprune.stages._remove_layers import LayerChoice as LayerChoice
+from tf_structprune.stages._remove_layers import counted_cost as counted_cost
 from tf_structprune.stages._remove_layers import find_layers as find_layers
 from tf_structprune.stages._remove_layers import remove_layers as remove_layers
 from tf_structprune.stages._report import StageReport as StageReport

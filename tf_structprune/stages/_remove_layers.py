@@ -11,9 +11,9 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.allocation import OutOfReachError
+from tf_structprune.allocation import Budget, CountedCost, OutOfReachError
 from tf_structprune.fuse import Removable, as_functional, find_removable, hollowed, without_passed
-from tf_structprune.graph import trace
+from tf_structprune.graph import trace, weight_shapes
 from tf_structprune.layers import MaskedModel, is_fixed_point, is_masked, rebuild, wrap
 from tf_structprune.masks import WEIGHT
 from tf_structprune.reconstruct import RIDGE
@@ -234,6 +234,13 @@ def _error(wanted: list[NDArray[np.float64]], found: list[NDArray[np.float64]]) 
         shares.append(((want - find) ** 2).sum() / max(spread, np.finfo(np.float64).tiny))
     error = float(np.mean(shares))
     return error if np.isfinite(error) else np.inf
+
+
+def counted_cost(model: keras.Model, budget: Budget) -> float:
+    """What a plain model costs, in what a budget counts: MACs, parameters or bytes."""
+    graph = trace(model)
+    whole = np.array([group.size for group in graph.prunable_groups])
+    return float(CountedCost.of(budget, graph, weight_shapes(model, graph))(whole))
 
 
 def _macs(model: keras.Model) -> float:

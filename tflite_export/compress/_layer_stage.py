@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.allocation import Budget, CountedCost
-from tf_structprune.graph import trace, weight_shapes
+from tf_structprune.allocation import Budget
+from tf_structprune.graph import trace
 from tf_structprune.masks import MaskSet
 from tf_structprune.resume import State
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel
-from tf_structprune.stages import Begun, LayerChoice, StageReport, find_layers, remove_layers
+from tf_structprune.stages import Begun, LayerChoice, StageReport, counted_cost, find_layers, remove_layers
 from tf_structprune.task import take
 from tflite_export.compress._allocate import MEASURED_SAMPLES, flash_bytes, integer_file, packed_arena_bytes
 from tflite_export.compress._early_end import EarlyEnd
@@ -132,9 +132,7 @@ class LayerCosts:
             return float(_OF_FILES[budget.kind](integer_file(model, self._few, job), how=job.settings.pack))
         if budget.kind == "latency":
             return self._latency(model)
-        graph = trace(model)
-        whole = np.array([group.size for group in graph.prunable_groups])
-        return float(CountedCost.of(budget, graph, weight_shapes(model, graph))(whole))
+        return counted_cost(model, budget)
 
     def _latency(self, model: keras.Model) -> float:
         """Microseconds of the given model's file, times how much faster this one's is, timed in turns with it."""
