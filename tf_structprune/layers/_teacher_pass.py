@@ -77,7 +77,7 @@ class TeacherPass:
             return variable.value
         value = self.values[id(variable)]
         # A mask that is open, as most are, takes no room in the graph.
-        return ops.ones_like(variable) if value.dtype == bool and value.all() else ops.convert_to_tensor(value)
+        return ops.ones(value.shape, "bool") if value.dtype == bool and value.all() else ops.convert_to_tensor(value)
 
 
 def _masks(layer: Any) -> list[Any]:

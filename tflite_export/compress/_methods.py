@@ -5,6 +5,7 @@ from tf_structprune.masks import FEATURE_MAP, stage_shares
 from tf_structprune.stages import Stage
 from tflite_export.compress._admm_stage import ADMMStage
 from tflite_export.compress._job import Job
+from tflite_export.compress._pqk_stage import PQKStage
 from tflite_export.compress._prune_stage import PruneStage
 
 _STAGES: dict[str, type[PruneStage] | type[ADMMStage]] = {"search": PruneStage, "admm": ADMMStage}
@@ -15,9 +16,15 @@ def prune_stages(job: Job) -> tuple[Stage, ...]:
     settings = job.settings
     if settings.fixed_point and not settings.sparsity:
         return ()
-    made, total = _STAGES[settings.method], trace(job.dense, **settings.demands).prunable_weights
+    total = trace(job.dense, **settings.demands).prunable_weights
     if isinstance(settings.sparsity, float | int):
-        pairs = zip(settings.granularity, stage_shares(settings.sparsity, settings.granularity), strict=True)
-        return tuple(made(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1))
+        shares = stage_shares(settings.sparsity, settings.granularity)
+        *before, last = (
+            (job, f"stage_{i}", kind, share, total)
+            for i, (kind, share) in enumerate(zip(settings.granularity, shares, strict=True), 1)
+        )
+        if settings.method == "pqk":  # one network that is its own teacher at the end, after what a search took out
+            return (*(PruneStage(*each) for each in before), PQKStage(*last))
+        return tuple(_STAGES[settings.method](*each) for each in (*before, last))
     # What a budget removes is known when it is allocated.
-    return (made(job, "stage_1", FEATURE_MAP, 0.0, total, settings.budgets),)
+    return (_STAGES[settings.method](job, "stage_1", FEATURE_MAP, 0.0, total, settings.budgets),)
