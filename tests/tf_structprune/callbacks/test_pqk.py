@@ -13,8 +13,19 @@ from tf_structprune.stages import masks_by_magnitude
 WORDS = sp.FixedPoint(weight_bits=4, signal_bits=None)  # eager, signals would take most of the time
 
 
-def masked_model(name="chain", granularity=WEIGHT, words=None, seed=0):
-    model = zoo.build(name, seed=seed)
+def small(norm=False):
+    """A classifier of three in which one convolution may be pruned, behind a normalization or not."""
+    inputs = keras.Input(zoo.INPUT_SHAPE)
+    x = zoo.conv(inputs, 4, strides=2, name="a")
+    x = zoo.conv(x, 6, activation=None, name="b")
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x) if norm else x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = keras.layers.Dense(3, activation="softmax", name="classifier")(x)
+    return zoo.randomize(keras.Model(inputs, outputs, name="small"))
+
+
+def masked_model(granularity=WEIGHT, *, norm=False, words=None):
+    model = small(norm)
     return sp.wrap(model if words is None else sp.to_fixed_point(model, words), granularity=granularity)
 
 
@@ -115,7 +126,7 @@ def test_teacher_is_the_dense_model(data, granularity):
 
 
 def test_teacher_rounds_nothing(data):
-    dense = zoo.build("chain")
+    dense = small()
     masked = masked_model(words=sp.FixedPoint(weight_bits=2, signal_bits=3))
     model = sp.SelfTaught(masked)
     sp.calibrate(masked, data[0])
@@ -131,19 +142,19 @@ def test_masks_of_before_are_closed_to_the_teacher_too(data):
     before = zoo.outputs_of(masked, data[0])[0]
     model = self_taught(masked)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model.teacher(data[0])), before, atol=1e-6)
-    fitted(model, data, pqk())
+    fitted(model, data, pqk(), epochs=3)
     for name, mask in MaskedModel(masked).masks.weight.items():
         assert not (mask & ~first.weight[name]).any()
 
 
 def test_without_a_teacher_it_is_plain_training_with_these_masks(data):
-    masked = masked_model("batch_norm_chain")
+    masked = masked_model(norm=True)
     masks, model = [], self_taught(masked, weight=0.0, teacher_weight=0.0)
     keep = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: masks.append(sp.get_masks(masked)))
-    fitted(model, data, pqk(), keep)
-    plain = compiled(masked_model("batch_norm_chain"))
+    fitted(model, data, pqk(), keep, epochs=3)
+    plain = compiled(masked_model(norm=True))
     put = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: sp.set_masks(plain, masks[epoch]))
-    fitted(plain, data, put)
+    fitted(plain, data, put, epochs=3)
     assert_same(masked.get_weights(), plain.get_weights())
 
 
@@ -171,25 +182,25 @@ def test_statistics_are_each_one_s_own(data):
     """Those of the student are the same whether it is taught or not while no weight moves; the teacher's follow it."""
     found = {}
     for teacher_weight in (0.0, 1.0):
-        masked = masked_model("batch_norm_chain")
+        masked = masked_model(norm=True)
         model = self_taught(masked, keras.optimizers.SGD(0.0), weight=0.0, teacher_weight=teacher_weight)
         fitted(model, data, pqk(0.9, 1), epochs=2)
         found[teacher_weight] = masked.get_weights(), by_name(model)
     assert_same(found[0.0][0], found[1.0][0])
     student = {path: value for path, value in found[1.0][1].items() if "moving" in path and "teacher" not in path}
     teacher = {path: value for path, value in found[1.0][1].items() if "teacher" in path}
-    assert len(student) == len(teacher) == 6
+    assert len(student) == len(teacher) == 2
     assert max(np.abs(s - t).max() for s, t in zip(student.values(), teacher.values(), strict=True)) > 1e-2
 
 
 def test_teacher_s_statistics_are_those_of_dense_training(data):
     """From where the student's were when the teacher joined."""
-    masked = masked_model("batch_norm_chain")
+    masked = masked_model(norm=True)
     model = self_taught(masked, keras.optimizers.SGD(0.0))
     held = []
     copy = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: held.append(masked.get_weights()))
     fitted(model, data, pqk(0.9, 1), copy, epochs=2)
-    dense = masked_model("batch_norm_chain")
+    dense = masked_model(norm=True)
     dense.set_weights(held[1])
     sp.set_masks(dense, model.given)
     fitted(compiled(dense, keras.optimizers.SGD(0.0)), data, epochs=1)
@@ -199,8 +210,8 @@ def test_teacher_s_statistics_are_those_of_dense_training(data):
 
 
 def test_student_is_pruned_and_on_its_words(data, tmp_path):
-    masked = masked_model("flatten_head", words=sp.FixedPoint(weight_bits=4, signal_bits=8))
-    history = fitted(self_taught(masked, eager=False), data, pqk(0.7, 1), rounding(data, 1), epochs=3)
+    masked = masked_model(words=sp.FixedPoint(weight_bits=4, signal_bits=8))
+    history = fitted(self_taught(masked, eager=False), data, pqk(0.7, 1), rounding(data, 1), epochs=2)
     assert history["fixed_point_weights"][-1] == history["fixed_point_signals"][-1] == 1
     assert MaskedModel(masked).sparsity == pytest.approx(0.7, abs=0.02)
     for name, mask in MaskedModel(masked).masks.weight.items():
@@ -216,8 +227,8 @@ def test_student_is_pruned_and_on_its_words(data, tmp_path):
 def test_equal_seeds_equal_weights(data):
     def trained():
         keras.utils.set_random_seed(3)
-        model = self_taught(masked_model("batch_norm_chain"))
-        fitted(model, data, pqk(), shuffle=True)
+        model = self_taught(masked_model(norm=True))
+        fitted(model, data, pqk(prune_epochs=1), shuffle=True, epochs=2)
         return model.get_weights()
 
     assert_same(trained(), trained())
@@ -225,7 +236,7 @@ def test_equal_seeds_equal_weights(data):
 
 @pytest.mark.parametrize("granularity", ["feature_map", "kernel", sp.Weight(across="model")], ids=str)
 def test_any_granularity_will_do(data, granularity):
-    masked = masked_model(granularity=getattr(granularity, "name", granularity))
+    masked = masked_model(getattr(granularity, "name", granularity))
     fitted(self_taught(masked), data, pqk(0.4, 1, granularity=granularity), epochs=2)
     assert MaskedModel(masked).sparsity >= 0.39
     assert zoo.largest_difference(masked, sp.unwrap(masked), data[0]) < 1e-5
@@ -283,14 +294,19 @@ class Stop(keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.mark.parametrize(
-    "epoch, words", [(1, WORDS), (2, None), (3, WORDS)], ids=["phase 1", "its end, in float", "phase 2"]
-)
-def test_killed_run_ends_as_the_whole_one(data, tmp_path, epoch, words):
+KILLS = {"phase 1, in words": (2, 1, WORDS), "between": (1, 1, None), "phase 2": (1, 2, None)}
+
+
+@pytest.mark.parametrize("case", KILLS)
+def test_killed_run_ends_as_the_whole_one(data, tmp_path, case):
+    """Weights, masks and the teacher's statistics."""
+    pruned, epoch, words = KILLS[case]
+
     def run(folder, *others):
-        model = self_taught(masked_model("chain" if words else "batch_norm_chain", words=words))
+        model = self_taught(masked_model(norm=words is None, words=words))
         more = [] if words is None else [rounding(data)]
-        fitted(model, data, pqk(), *more, keras.callbacks.BackupAndRestore(folder), *others, epochs=4)
+        backup = keras.callbacks.BackupAndRestore(folder)
+        fitted(model, data, pqk(prune_epochs=pruned), *more, backup, *others, epochs=3)
         return model
 
     whole = run(tmp_path / "whole")
@@ -316,8 +332,8 @@ REFUSED = {
         "teacher_weight must be 0 or more. Received: teacher_weight=nan",
     ),
     "no masks": (
-        lambda: sp.SelfTaught(zoo.build("chain")),
-        "SelfTaught takes a model with masks. Received: model 'chain'",
+        lambda: sp.SelfTaught(small()),
+        "SelfTaught takes a model with masks. Received: model 'small'",
     ),
     "no loss": (
         lambda: sp.SelfTaught(masked_model()).compile("adam"),
