@@ -19,7 +19,7 @@ from absl import app, flags
 
 import tflite_export as te
 from benchmarks.networks import ds_cnn
-from benchmarks.speech import log_mel, parts_of
+from benchmarks.speech import images_of
 from tflite_export.compress import Batches
 
 FLAGS = flags.FLAGS
@@ -42,15 +42,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def data_of(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Log-mel energies, shape (clips, 49, 32, 1), and digits by part."""
-    parts = parts_of(FLAGS.fsdd, validation=VALIDATION, seed=seed)
-    return {
-        part: ((log_mel(sound, frame=240, hop=160, bands=32)[..., None] / 10 + 1).astype(np.float32), digits)
-        for part, (sound, digits) in parts.items()
-    }
-
-
 def trained(model: keras.Model, data: dict[str, Any], seed: int, epochs: int) -> keras.Model:
     """A network trained from scratch as `compress` retrains: Adam, the rate falling as a cosine, masked in places."""
     batches = Batches(data["train"], BATCH, MASKS, seed)
@@ -69,7 +60,7 @@ def accuracy(model: keras.Model, part: tuple[np.ndarray, np.ndarray]) -> float:
 
 def rows_of(seed: int) -> list[dict[str, Any]]:
     """The figures of one seed, a row a budget."""
-    data = data_of(seed)
+    data = images_of(FLAGS.fsdd, validation=VALIDATION, seed=seed)
     keras.utils.set_random_seed(seed)
     dense = trained(ds_cnn(), data, seed, FLAGS.epochs)
     return [_row(dense, data, seed, name) for name in BUDGETS]

@@ -25,6 +25,14 @@ def parts_of(
     return {"train": (sounds[rest], digits[rest]), "val": (sounds[held], digits[held]), "test": tested}
 
 
+def images_of(file: str | pathlib.Path, *, validation: int, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Log-mel energies, shape (clips, 49, 32, 1), and digits by part; see `parts_of`."""
+    return {
+        part: ((log_mel(sound, frame=240, hop=160, bands=32)[..., None] / 10 + 1).astype(np.float32), digits)
+        for part, (sound, digits) in parts_of(file, validation=validation, seed=seed).items()
+    }
+
+
 def log_mel(sound: np.ndarray, *, frame: int, hop: int, bands: int) -> np.ndarray:
     """Logarithms of the energies of mel bands, shape (clips, frames, bands).
 

@@ -34,8 +34,10 @@ except ImportError as _error:  # the rooms of plain values, above, serve without
 else:
     del _keras
     from tf_structprune.callbacks import ADMM as ADMM
+    from tf_structprune.callbacks import PQK as PQK
     from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
     from tf_structprune.callbacks import RemoveLayers as RemoveLayers
+    from tf_structprune.callbacks import SelfTaught as SelfTaught
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
     from tf_structprune.cluster import RayExecutor as RayExecutor
     from tf_structprune.cluster import score as score

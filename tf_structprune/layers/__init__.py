@@ -28,6 +28,7 @@ from tf_structprune.layers._shared_layer import SharedBook as SharedBook
 from tf_structprune.layers._shared_layer import SharedLayer as SharedLayer
 from tf_structprune.layers._signal_quantizer import SignalQuantizer as SignalQuantizer
 from tf_structprune.layers._signal_quantizer import tied_together as tied_together
+from tf_structprune.layers._teacher_pass import TeacherPass as TeacherPass
 from tf_structprune.layers._to_fixed_point import is_fixed_point as is_fixed_point
 from tf_structprune.layers._to_fixed_point import quantized_layers as quantized_layers
 from tf_structprune.layers._to_fixed_point import recipe_of as recipe_of

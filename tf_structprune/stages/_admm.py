@@ -128,7 +128,9 @@ class Pulls:
             How far the weights are from the set, |W - Z| / |W|.
         """
         kernels = self.kernels()
-        moved = {name: kernel + self._view(name, self.layers[name].pull_dual) for name, kernel in kernels.items()}
+        moved = {
+            name: kernel + view_of(self.layers[name], self.layers[name].pull_dual) for name, kernel in kernels.items()
+        }
         nearest = constraint.project(self.masked, moved)
         for name in self.layers:
             dual = moved[name] - nearest[name]
@@ -154,25 +156,23 @@ class Pulls:
 
     def kernels(self) -> Views:
         """The kernels with the masks that the model holds."""
-        return {name: self._view(name, layer.masked_variable()) for name, layer in self.layers.items()}
+        return {name: view_of(layer, layer.masked_variable()) for name, layer in self.layers.items()}
 
     def _set(self, name: str, target: NDArray[np.float64], dual: NDArray[np.float64]) -> None:
         layer = self.layers[name]
         layer.pull_target.assign(self._restored(name, target))
         layer.pull_dual.assign(self._restored(name, dual))
 
-    def _view(self, name: str, variable: object) -> NDArray[np.float64]:
-        view: NDArray[np.float64] = kernel_view(self.layers[name], self._positions(name)).view(
-            np.asarray(keras.ops.convert_to_numpy(variable), np.float64), np
-        )
-        return view
-
     def _restored(self, name: str, view: NDArray[np.float64]) -> NDArray[np.float32]:
-        restored: NDArray[np.float64] = kernel_view(self.layers[name], self._positions(name)).restore(view, np)
+        restored: NDArray[np.float64] = kernel_view(self.layers[name], self.layers[name].positions).restore(view, np)
         return restored.astype(np.float32)
 
-    def _positions(self, name: str) -> int:
-        return self.masked.graph.channels[name].positions
+
+def view_of(layer: MaskedLayer, variable: object) -> NDArray[np.float64]:
+    """Values in the layout of a layer's kernel, shape (positions, inputs / groups, outputs)."""
+    values = np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
+    view: NDArray[np.float64] = kernel_view(layer, layer.positions).view(values, np)
+    return view
 
 
 def _squares(graph: PrunableGraph, granularity: str, values: Views) -> Importance:

@@ -11,6 +11,7 @@ from tf_structprune.task._collect import collected as collected
 from tf_structprune.task._compiled import compile_arguments as compile_arguments
 from tf_structprune.task._deduce import task_of as task_of
 from tf_structprune.task._interval import Interval as Interval
+from tf_structprune.task._learned import teacher_loss_of as teacher_loss_of
 from tf_structprune.task._objective import NO_OBJECTIVE as NO_OBJECTIVE
 from tf_structprune.task._objective import Objective as Objective
 from tf_structprune.task._predict import batch_shares as batch_shares

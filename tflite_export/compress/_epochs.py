@@ -9,6 +9,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from tf_structprune.callbacks import student_of
 from tf_structprune.resume import State, StateFolder
 from tflite_export.compress._work import OF, Work, of_model
 
@@ -86,18 +87,18 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
     file that is renamed when it is whole. It comes last in the list of callbacks.
 
     Args:
-        student: the model that is trained.
+        trained: what is trained, the model itself or what it learns in.
         optimizer: that trains it.
         files: where to write, and what to go on from.
         rate: learning rate at the start, which is written too.
     """
 
     def __init__(
-        self, student: keras.Model, optimizer: keras.optimizers.Optimizer, files: EpochFiles, *, rate: float
+        self, trained: keras.Model, optimizer: keras.optimizers.Optimizer, files: EpochFiles, *, rate: float
     ) -> None:
         super().__init__()
         self.rate = rate
-        self.student, self.optimizer, self.files, self.states = student, optimizer, files, files.states
+        self.trained, self.optimizer, self.files, self.states = trained, optimizer, files, files.states
         self.figures: dict[str, list[float]] = {}
         self._ended = False
 
@@ -151,9 +152,10 @@ class KeptEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         return [*self._held(), *self.optimizer.variables]
 
     def _held(self) -> list[Any]:
-        """Weights, masks, grids and seeds of the model; metrics begin anew."""
-        metrics = {id(variable) for variable in self.student.metrics_variables}
-        return [variable for variable in self.student.variables if id(variable) not in metrics]
+        """Weights, masks, grids and seeds of the model, and what it learns with; metrics begin anew."""
+        models = (self.trained, student_of(self.trained))
+        metrics = {id(variable) for model in models for variable in model.metrics_variables}
+        return [variable for variable in self.trained.variables if id(variable) not in metrics]
 
 
 def _array(variable: Any) -> Any:

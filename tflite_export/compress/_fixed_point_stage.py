@@ -42,7 +42,7 @@ class FixedPointStage:
         settings = self.job.settings
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, whatever this process did before
         at_once = to_fixed_point(present.small.model, self.recipe)
-        calibrate(at_once, self._samples())
+        calibrate(at_once, calibration_samples(self.job))
         before = self.job.judge.score(at_once)
         model = to_fixed_point(present.small.model, self.recipe)
         report = StageReport(self.granularity, "", present.sparsity, before, before, accepted=False, recipe=self.recipe)
@@ -53,7 +53,9 @@ class FixedPointStage:
         epochs = self.job.settings.retraining(self.job.data.samples).epochs
         return [
             FixedPointTraining(
-                calibration_data=self._samples(), signal_epoch=max(0, min(1, epochs - 1)), refit_epochs=epochs // 2
+                calibration_data=calibration_samples(self.job),
+                signal_epoch=max(0, min(1, epochs - 1)),
+                refit_epochs=epochs // 2,
             )
         ]
 
@@ -61,7 +63,9 @@ class FixedPointStage:
         """The model in fixed point is what is exported."""
         return replace(present, small=replace(present.small, model=model))
 
-    def _samples(self) -> Any:
-        size = self.job.data.samples
-        rng = np.random.default_rng(self.job.settings.seed)
-        return take(self.job.data.x_train, rng.choice(size, min(_CALIBRATION, size), replace=False))
+
+def calibration_samples(job: Job) -> Any:
+    """Some training samples, drawn by the seed, that grids are fitted to."""
+    size = job.data.samples
+    rng = np.random.default_rng(job.settings.seed)
+    return take(job.data.x_train, rng.choice(size, min(_CALIBRATION, size), replace=False))

@@ -6,10 +6,9 @@ from tf_structprune.stages import Stage
 from tflite_export.compress._admm_stage import ADMMStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._layer_stage import RemoveLayers
+from tflite_export.compress._pqk_stage import PQKStage
 from tflite_export.compress._prune_stage import PruneStage
-from tflite_export.compress._settings import LAYER, CompressSettings
-
-_STAGES: dict[str, type[PruneStage] | type[ADMMStage]] = {"search": PruneStage, "admm": ADMMStage}
+from tflite_export.compress._settings import LAYER
 
 
 def prune_stages(job: Job) -> tuple[Stage, ...]:
@@ -18,15 +17,19 @@ def prune_stages(job: Job) -> tuple[Stage, ...]:
     if settings.fixed_point and not settings.sparsity:
         return ()
     total = trace(job.dense, **settings.demands).prunable_weights
-    if isinstance(settings.sparsity, float | int):
-        pairs = zip(settings.granularity, stage_shares(settings.sparsity, settings.granularity), strict=True)
-        return tuple(
-            _stage(kind, settings)(job, f"stage_{i}", kind, share, total) for i, (kind, share) in enumerate(pairs, 1)
-        )
-    (kind,) = settings.granularity
     # What a budget removes is known when it is allocated.
-    return (_stage(kind, settings)(job, "stage_1", kind, 0.0, total, settings.budgets),)
+    shares = (0.0,) if settings.budgets else stage_shares(settings.sparsity, settings.granularity)
+    pairs = zip(settings.granularity, shares, strict=True)
+    return tuple(_stage(job, index, kind, share, total) for index, (kind, share) in enumerate(pairs, 1))
 
 
-def _stage(kind: str, settings: CompressSettings) -> type[PruneStage] | type[ADMMStage] | type[RemoveLayers]:
-    return RemoveLayers if kind == LAYER else _STAGES[settings.method]
+def _stage(job: Job, index: int, kind: str, share: float, total: int) -> Stage:
+    """A stage of a run, counted from 1."""
+    settings, of = job.settings, (job, f"stage_{index}", kind, share, total)
+    if kind == LAYER:
+        return RemoveLayers(*of, settings.budgets)
+    if settings.method == "admm":
+        return ADMMStage(*of, settings.budgets)
+    if settings.method == "pqk" and index == len(settings.granularity):
+        return PQKStage(*of)  # one network that is its own teacher at the end, after what a search took out
+    return PruneStage(*of, settings.budgets)

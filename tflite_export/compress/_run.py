@@ -182,7 +182,7 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         figure=job.task.figure,
         metric=job.judge.metric,
         sparsity=done.sparsity,
-        stages=tuple(_stage(report, job) for report in done.reports if report.recipe is None),
+        stages=tuple(_stage(report, job) for report in done.reports if report.search),
         skipped_layers=graph.skipped,
         settings=settings,
         fixed_point=_fixed_point(done, compressed, job),
@@ -240,7 +240,7 @@ def _files(folder: Path, summary: ExportSummary) -> tuple[TFLiteFile, TFLiteFile
 
 def _fixed_point(done: Done, files: ExportSummary, job: Job) -> FixedPointFigures | None:
     """What became of the recipe, and of its files with packed weights."""
-    for report in done.reports:
+    for report in reversed(done.reports):  # the last one, where PQK was taken back
         if report.recipe is not None:
             before, after = (job.judge.metric.value(score) for score in (report.score_before, report.score_after))
             int4, lut = (_packed(file) for file in (files.int4, files.lut))

@@ -79,7 +79,9 @@ class CompressSettings:
         weights: which single weights go: the same share of every "layer", the least of the whole "model", or, with e.g.
             "2:4", 2 of every 4 stay.
         method: "search": a selector finds what goes, before the retraining; "admm": weights are pulled to the nearest
-            with so many zeros for three fifths of the epochs, then the smallest go and the rest is retrained.
+            with so many zeros for three fifths of the epochs, then the smallest go and the rest is retrained; "pqk":
+            of the last granularity the smallest go step by step in half of the epochs, in fixed point from the start if
+            there is one, then the network with all weights back teaches the pruned one; those before are searched.
         rho: weight of that pull, see `callbacks.ADMM`.
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
@@ -147,7 +149,7 @@ class CompressSettings:
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
     weights: str = "layer"
-    method: Literal["search", "admm"] = "search"
+    method: Literal["search", "admm", "pqk"] = "search"
     rho: float = 1e-3
     search: str = "least_squares"
     candidates: int = 50
@@ -197,8 +199,9 @@ class CompressSettings:
         check_count("patterns", self.patterns, least=1)
         check_strides(self.strides)
         weight_demands(self.weights)
-        check_choice("method", (self.method,), ("search", "admm"))
+        check_choice("method", (self.method,), ("search", "admm", "pqk"))
         self._check_admm()
+        self._check_pqk()
         check_choice("search", (self.search,), tuple(SEARCHES))
         check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
@@ -310,6 +313,11 @@ class CompressSettings:
             told.append("Single weights make the stored model smaller (tf-structprune pack), and nothing faster.")
         if self.method == "admm" and (self.search != CompressSettings.search or self.early_end):
             told.append("ADMM finds what goes by itself, to the last epoch: --search and --early-end can do nothing.")
+        if self.method == "pqk" and (self.search != CompressSettings.search or self.early_end or taught):
+            told.append(
+                "The last granularity is PQK's, which finds what goes and is its own teacher: there --search, "
+                "--early-end and --distill can do nothing."
+            )
         if self.executor == "ray" and self.reconstruct == "full":
             told.append(
                 "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "
@@ -326,6 +334,15 @@ class CompressSettings:
                 f"ADMM trains towards what goes, in two epochs or more, and not step by step. Received: method='admm' "
                 f"with smallest={self.smallest} and epochs={self.epochs}. Use a sparsity or a budget and epochs=10, or "
                 "method='search'."
+            )
+
+    def _check_pqk(self) -> None:
+        """Refuse what PQK cannot do."""
+        if self.method == "pqk" and (self.smallest or self.budgets or self.epochs in (0, 1)):
+            asked = "a budget" if self.budgets else f"smallest={self.smallest}"
+            raise ValueError(
+                f"PQK prunes to a sparsity, in two epochs or more. Received: method='pqk' with {asked} and epochs="
+                f"{self.epochs}. Use a sparsity and epochs=10, or method='search'."
             )
 
     def _check_kind(self, kind: str) -> None:
@@ -349,10 +366,10 @@ class CompressSettings:
                 f"The smallest model is reached by removing feature maps, and nothing else. {told} Use feature_map, or "
                 "a sparsity."
             )
-        if LAYER in self.granularity and self.method == "admm":
+        if self.granularity == (LAYER,) and self.method != "search":
             raise ValueError(
-                f"ADMM pulls weights to zero, and layers go by what the rest can make up for. {told} Use "
-                "method='search'."
+                f"Layers go by what the rest can make up for, whatever the method. {told} with method='{self.method}'. "
+                f"Use method='search', or {self.method} with granularity='layer,feature_map'."
             )
         if self.micro == "none" and any(budget.kind == "arena" for budget in self.budgets):
             raise ValueError(

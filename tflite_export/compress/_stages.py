@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tf_structprune.layers import is_fixed_point
 from tf_structprune.masks import MaskSet
 from tf_structprune.stages import Ledger, Stage, StageReport, run_stages
 from tflite_export.compress._epochs import epoch_rows
@@ -26,7 +27,7 @@ class Done:
         masks: what is left of the masks on its kernels.
         reports: of all stages, in order.
         sparsity: fraction of the dense model's prunable weights that is gone.
-        score: validation score of the pruned model in float.
+        score: validation score of the pruned model in float; of PQK's in fixed point, as it was pruned.
         history: one row an epoch: stage, granularity, epoch and the figures of `fit`.
         steps: on the way to the smallest model, in order; none where that was not asked for.
     """
@@ -100,7 +101,7 @@ def run_job(job: Job) -> Done:
     accepted = [report.score_after for report in ledger.reports if report.accepted]
     if ledger.reports and not accepted:
         raise _refusal(ledger, training)
-    if job.settings.fixed_point is not None:
+    if job.settings.fixed_point is not None and not is_fixed_point(ledger.kept.small.model):
         run_stages(ledger, [FixedPointStage(job, job.settings.fixed_point)], training)
         if not any(report.accepted for report in ledger.reports):
             raise _refusal(ledger, training)

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
+from tf_structprune.callbacks import PQK, SelfTaught
 from tf_structprune.layers import copy_model
 from tf_structprune.task import Task, count_of, in_output_structure, take
 from tflite_export.compress._augment import Change, change_of, value_range
@@ -52,9 +53,7 @@ def retrain(
     batches = Batches(given, length.batch, settings.augment, settings.seed)
     more = files.more(length.epochs)
     epochs = files.before + more
-    trained = model
-    if settings.distill > 0:
-        trained = _Taught(model, copy_model(teacher), task.teacher_loss, settings.distill)
+    trained = _in_training(model, teacher, task, settings, callbacks)
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
     compiled = {**_compiled(model, task), "jit_compile": False}
@@ -64,7 +63,7 @@ def retrain(
     trained.compile(optimizer(falling), **compiled)
     validation = (data.x_val, data.y_val)
     trained.optimizer.build(trained.trainable_variables)
-    kept = KeptEpochs(model, trained.optimizer, files, rate=rate)
+    kept = KeptEpochs(trained, trained.optimizer, files, rate=rate)
     trained.fit(
         batches,
         initial_epoch=kept.restore(epochs),
@@ -75,6 +74,21 @@ def retrain(
         verbose=verbose,
     )
     return kept.figures
+
+
+def _in_training(
+    model: keras.Model,
+    teacher: keras.Model,
+    task: Task,
+    settings: CompressSettings,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> keras.Model:
+    """What `fit` trains: the model, or what it learns in, from itself or from a teacher."""
+    if any(isinstance(callback, PQK) for callback in callbacks):
+        return SelfTaught(model, loss=task.teacher_loss)
+    if settings.distill > 0:
+        return _Taught(model, copy_model(teacher), task.teacher_loss, settings.distill)
+    return model
 
 
 def _rate(settings: CompressSettings, files: EpochFiles, epochs: int, tested: Callable[[], float]) -> float:

@@ -54,10 +54,12 @@ def test_layers_save_of_every_budget(kind):
     assert loose.meet(model)
 
 
-def test_other_granularities_come_behind():
-    settings = dataclasses.replace(SETTINGS, granularity=("layer", "feature_map"), sparsity=0.4)
+@pytest.mark.parametrize("method", ["search", "admm", "pqk"])
+def test_other_granularities_come_behind(method):
+    settings = dataclasses.replace(SETTINGS, granularity=("layer", "feature_map"), sparsity=0.4, method=method)
     done = tiny.run(tiny.fresh(), tiny.data(), settings)
     assert [report.granularity for report in done.reports] == ["layer", "feature_map"]
+    assert done.reports[1].search == {"search": "least_squares"}.get(method, method)
     assert done.reports[1].sparsity >= 0.39
     assert sp.trace(done.model).macs < 0.8 * sp.trace(tiny.trained()).macs
 
@@ -71,7 +73,8 @@ REFUSED = {
         {"granularity": ("layer", "feature_map"), "sparsity": Budget("macs", 0.5)},
         "A budget is allocated to feature maps, or to layers, and nothing else.*'layer,feature_map'",
     ),
-    "admm": ({"method": "admm"}, "ADMM pulls weights to zero, and layers go by what the rest can make up for"),
+    "admm": ({"method": "admm"}, "Layers go by what the rest can make up for, whatever the method.*method='admm'"),
+    "pqk": ({"method": "pqk"}, "Use method='search', or pqk with granularity='layer,feature_map'"),
     "smallest": ({"smallest": True, "sparsity": 0.0}, "The smallest model is reached by removing feature maps"),
 }
 

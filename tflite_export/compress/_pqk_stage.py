@@ -1,0 +1,98 @@
+"""The stage that prunes, quantizes and lets a model teach itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+
+from tf_structprune.callbacks import PQK, FixedPointTraining
+from tf_structprune.graph import trace
+from tf_structprune.layers import MaskedModel, to_fixed_point, wrap
+from tf_structprune.masks import Granularity, Weight
+from tf_structprune.schedule import OneShot
+from tf_structprune.shrink import ShrunkModel
+from tf_structprune.stages import Begun, StageReport
+from tflite_export.compress._fixed_point_stage import calibration_samples
+from tflite_export.compress._job import Job
+from tflite_export.compress._prune_stage import Present, demanded, wrapped
+
+_PRUNED = 1 / 2  # of the epochs
+
+
+@dataclass
+class PQKStage:
+    """Prunes one granularity and puts the model in fixed point at once, where that is asked for; see `callbacks.PQK`.
+
+    Attributes:
+        job: the run.
+        name: "stage_1" and so on.
+        granularity: what is pruned.
+        share: fraction of the weights that are there to remove.
+        total: prunable weights of the dense model.
+    """
+
+    job: Job
+    name: str
+    granularity: str
+    share: float
+    total: int
+    _goal: tuple[Granularity, float] | None = field(default=None, init=False)  # found when it begins
+
+    def begin(self, present: Present) -> Begun:
+        """The model with masks, and with quantizers where there are to be any; no mask is new yet.
+
+        Raises:
+            ValueError: nothing to prune, a sparsity out of reach, or a model that has no fixed-point form.
+        """
+        settings = self.job.settings
+        keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
+        before = self.job.judge.score(present.small.model)
+        masked = wrapped(present.small, settings) if settings.fixed_point is None else self._in_words(present.small)
+        keep = present.goal * (1 - self.share) * self.total
+        demands, sparsity = self._goal = demanded(masked, self.granularity, keep, settings)
+        gone = 1 - (1 - sparsity) * masked.graph.prunable_weights / self.total
+        report = StageReport(
+            self.granularity,
+            "pqk",
+            gone,
+            before,
+            before,
+            accepted=False,
+            demands=demands,
+            recipe=settings.fixed_point,
+        )
+        return Begun(masked.model, report)
+
+    def callbacks(self) -> Sequence[keras.callbacks.Callback]:
+        """What prunes and rounds, and brings the teacher in for the rest of the epochs."""
+        if self._goal is None:
+            raise RuntimeError(f"Stage {self.name} has not begun. Call begin first.")
+        demands, sparsity = self._goal
+        epochs = self.job.settings.retraining(self.job.data.samples).epochs
+        pruned = min(max(1, round(_PRUNED * epochs)), epochs - 1)
+        # Masks of n:m have one sparsity, and none on the way.
+        schedule = OneShot() if isinstance(demands, Weight) and demands.n is not None else None
+        found: list[keras.callbacks.Callback] = [
+            PQK(sparsity, granularity=demands, prune_epochs=pruned, schedule=schedule)
+        ]
+        if self.job.settings.fixed_point is not None:
+            samples = calibration_samples(self.job)
+            found.append(FixedPointTraining(calibration_data=samples, signal_epoch=1, refit_epochs=pruned))
+        return found
+
+    def end(self, present: Present, model: keras.Model) -> Present:
+        """The shrunk model, in fixed point if it is."""
+        return present.pruned(model, self.share, self.total)
+
+    def _in_words(self, small: ShrunkModel) -> MaskedModel:
+        """A model in fixed point with masks on what may be pruned of the float one.
+
+        What was normalization or rescaling is a layer with a kernel there, and might be taken for the first one.
+        """
+        settings = self.job.settings
+        fixed = to_fixed_point(small.model, settings.fixed_point)
+        prunable = {layer.name.replace("/", "-") for layer in trace(small.model, **settings.demands).prunable_layers}
+        kept = tuple(layer.name for layer in trace(fixed).layers if layer.name not in prunable)
+        demands = settings.demands | {"keep": kept, "keep_first": False, "keep_last": False}
+        # Masks of the stages before are zeros in its kernels, which stay so.
+        return MaskedModel(wrap(fixed, granularity=self.granularity, **demands))
