@@ -17,8 +17,9 @@ def prune_stages(job: Job) -> tuple[Stage, ...]:
     if settings.fixed_point and not settings.sparsity:
         return ()
     total = trace(job.dense, **settings.demands).prunable_weights
-    # What a budget removes is known when it is allocated.
-    shares = (0.0,) if settings.budgets else stage_shares(settings.sparsity, settings.granularity)
+    shares: tuple[float, ...] = (0.0,)  # what a budget removes is known when it is allocated
+    if isinstance(settings.sparsity, float | int):
+        shares = stage_shares(settings.sparsity, settings.granularity)
     pairs = zip(settings.granularity, shares, strict=True)
     return tuple(_stage(job, index, kind, share, total) for index, (kind, share) in enumerate(pairs, 1))
 
