@@ -27,7 +27,7 @@ class ExemplarTriplets(Pretext):
         features: a built model with one input of images, whose output are vectors or maps, whose means are taken;
             plain or from `wrap`.
         changes: a layer, or a `keras.Sequential` of several, that changes images at random; None for flips, shifts by
-            a tenth, turns by up to 18 degrees and zooms by up to a fifth. Colours stay, since only you know their range.
+            a tenth, turns by up to 18 degrees and zooms by up to a fifth. Colours stay; their range is yours.
         margin: by how much others are to be further away, of distances from 0 to 2.
         dimension: of the vectors, a dense layer on the features.
         seed: of the changes by default.

@@ -30,7 +30,8 @@ def features_of(model: keras.Model, layer: str | None = None) -> keras.Model:
         tensor = model.get_layer(layer).output
     else:
         tensor = model.get_layer(_classifier_of(model)).input
-    return copy_model(keras.Model(model.inputs, tensor, name=f"{model.name}_features"))
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+    return copy_model(keras.Model(inputs, tensor, name=f"{model.name}_features"))
 
 
 def check_features(features: Any, what: str) -> keras.Model:
@@ -45,10 +46,13 @@ def check_features(features: Any, what: str) -> keras.Model:
         ValueError: several inputs or outputs, or outputs that are no vectors or maps.
     """
     if not isinstance(features, keras.Model):
-        raise TypeError(
-            f"{what} trains a Keras model. Received: features={features!r}. Use e.g. features_of(model)."
-        )
-    if not features.built or len(features.inputs) != 1 or len(features.outputs) != 1 or len(features.outputs[0].shape) < 2:
+        raise TypeError(f"{what} trains a Keras model. Received: features={features!r}. Use e.g. features_of(model).")
+    if (
+        not features.built
+        or len(features.inputs) != 1
+        or len(features.outputs) != 1
+        or len(features.outputs[0].shape) < 2
+    ):
         raise ValueError(
             f"{what}: model '{features.name}' must be built, with one input and one output of vectors or maps. "
             f"Received: {_told(features)}. Use features_of(model, layer=...)."
@@ -77,4 +81,3 @@ def _classifier_of(model: keras.Model) -> str:
             "layers with a kernel. Give the layer whose outputs are the features: layer='...'."
         )
     return found[0]
-

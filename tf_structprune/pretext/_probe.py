@@ -80,7 +80,7 @@ def classifier_on(features: keras.Model, classes: int, *, name: str = "classifie
     tensor = copy.outputs[0]
     if (pooling := _POOLINGS.get(len(tensor.shape))) is not None:
         tensor = pooling(data_format="channels_last")(tensor)
-    return keras.Model(copy.inputs, keras.layers.Dense(classes, activation="softmax", name=name)(tensor))
+    return keras.Model(copy.inputs[0], keras.layers.Dense(classes, activation="softmax", name=name)(tensor))
 
 
 def fine_tuned(
@@ -172,7 +172,9 @@ def _regression(x: NDArray[np.float64], y: NDArray[np.int64], l2: float, iterati
         free = coefficients.copy()
         free[-1] = 0  # the bias
         gradient = x.T @ (powers / sums - wanted) / len(x) + 2 * l2 * free
-        return float(np.mean(np.log(sums[:, 0]) - (logits * wanted).sum(axis=1)) + l2 * np.sum(free**2)), gradient.ravel()
+        return float(
+            np.mean(np.log(sums[:, 0]) - (logits * wanted).sum(axis=1)) + l2 * np.sum(free**2)
+        ), gradient.ravel()
 
     found = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": iterations})
     coefficients: NDArray[np.float64] = found.x.reshape(shape)

@@ -97,7 +97,7 @@ class Pulls:
         Raises:
             ValueError: it was wrapped without.
         """
-        layers = {n: layer for n, layer in named_layers(masked.model).items() if isinstance(layer, MaskedLayer)}
+        layers = masked_layers(masked)
         if not all(layer.pulled for layer in layers.values()):
             raise ValueError(
                 f"Model '{masked.model.name}' has nothing that ADMM could pull its weights to. Received: one that was "
@@ -128,7 +128,10 @@ class Pulls:
             How far the weights are from the set, |W - Z| / |W|.
         """
         kernels = self.kernels()
-        moved = {name: kernel + self._view(name, self.layers[name].pull_dual) for name, kernel in kernels.items()}
+        moved = {
+            name: kernels[name] + _view(self.masked, name, layer, layer.pull_dual)
+            for name, layer in self.layers.items()
+        }
         nearest = constraint.project(self.masked, moved)
         for name in self.layers:
             dual = moved[name] - nearest[name]
@@ -154,25 +157,34 @@ class Pulls:
 
     def kernels(self) -> Views:
         """The kernels with the masks that the model holds."""
-        return {name: self._view(name, layer.masked_variable()) for name, layer in self.layers.items()}
+        return kernels_of(self.masked, self.layers)
 
     def _set(self, name: str, target: NDArray[np.float64], dual: NDArray[np.float64]) -> None:
         layer = self.layers[name]
         layer.pull_target.assign(self._restored(name, target))
         layer.pull_dual.assign(self._restored(name, dual))
 
-    def _view(self, name: str, variable: object) -> NDArray[np.float64]:
-        view: NDArray[np.float64] = kernel_view(self.layers[name], self._positions(name)).view(
-            np.asarray(keras.ops.convert_to_numpy(variable), np.float64), np
-        )
-        return view
-
     def _restored(self, name: str, view: NDArray[np.float64]) -> NDArray[np.float32]:
-        restored: NDArray[np.float64] = kernel_view(self.layers[name], self._positions(name)).restore(view, np)
+        positions = self.masked.graph.channels[name].positions
+        restored: NDArray[np.float64] = kernel_view(self.layers[name], positions).restore(view, np)
         return restored.astype(np.float32)
 
-    def _positions(self, name: str) -> int:
-        return self.masked.graph.channels[name].positions
+
+def masked_layers(masked: MaskedModel) -> dict[str, MaskedLayer]:
+    """The layers of a model whose kernels have masks, by name."""
+    return {name: layer for name, layer in named_layers(masked.model).items() if isinstance(layer, MaskedLayer)}
+
+
+def kernels_of(masked: MaskedModel, layers: Mapping[str, MaskedLayer]) -> Views:
+    """The kernels of some layers with the masks that they hold."""
+    return {name: _view(masked, name, layer, layer.masked_variable()) for name, layer in layers.items()}
+
+
+def _view(masked: MaskedModel, name: str, layer: MaskedLayer, variable: object) -> NDArray[np.float64]:
+    view: NDArray[np.float64] = kernel_view(layer, masked.graph.channels[name].positions).view(
+        np.asarray(keras.ops.convert_to_numpy(variable), np.float64), np
+    )
+    return view
 
 
 def _squares(graph: PrunableGraph, granularity: str, values: Views) -> Importance:
