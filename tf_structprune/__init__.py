@@ -33,9 +33,11 @@ except ImportError as _error:  # the rooms of plain values, above, serve without
 
 else:
     del _keras
+    from tf_structprune import pretext as pretext
     from tf_structprune.callbacks import ADMM as ADMM
     from tf_structprune.callbacks import PQK as PQK
     from tf_structprune.callbacks import FixedPointTraining as FixedPointTraining
+    from tf_structprune.callbacks import IterativePruning as IterativePruning
     from tf_structprune.callbacks import RemoveLayers as RemoveLayers
     from tf_structprune.callbacks import SelfTaught as SelfTaught
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
@@ -53,6 +55,7 @@ else:
     from tf_structprune.layers import set_masks as set_masks
     from tf_structprune.layers import share as share
     from tf_structprune.layers import to_fixed_point as to_fixed_point
+    from tf_structprune.layers import transfer_masks as transfer_masks
     from tf_structprune.layers import unshare as unshare
     from tf_structprune.layers import unwrap as unwrap
     from tf_structprune.layers import wrap as wrap
@@ -69,6 +72,7 @@ else:
     from tf_structprune.stages import calibrate as calibrate
     from tf_structprune.stages import find_layers as find_layers
     from tf_structprune.stages import find_masks as find_masks
+    from tf_structprune.stages import random_after_zeros as random_after_zeros
     from tf_structprune.stages import reconstruct as reconstruct
     from tf_structprune.stages import remove_layers as remove_layers
     from tf_structprune.task import SampleScore as SampleScore

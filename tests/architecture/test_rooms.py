@@ -27,6 +27,7 @@ ROOMS = {
         "measure",
         "shrink",
         "fuse",
+        "pretext",
         "scoring",
         "cluster",
         "resume",

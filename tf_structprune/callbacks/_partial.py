@@ -126,7 +126,7 @@ class Partials:
             like: weights of the model, which tell their types.
         """
         models = [
-            Model(**told, weights=[_typed(state.arrays[f"{at} {of}"], each) for of, each in enumerate(like)])
+            Model(**told, weights=[typed(state.arrays[f"{at} {of}"], each) for of, each in enumerate(like)])
             for at, told in enumerate(state.values["models"])
         ]
         kept, place = int(state.values["kept"]), state.values["best"]
@@ -145,6 +145,6 @@ def _order(model: Model) -> tuple[float, float]:
     return model.sparsity, model.score
 
 
-def _typed(array: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+def typed(array: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """An array in the type that NumPy does not know, such as bfloat16, which is written as bytes."""
     return array.view(like.dtype) if array.dtype.kind == "V" else np.asarray(array)

@@ -9,7 +9,7 @@ from tf_structprune.callbacks._self_taught import SelfTaught
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
 from tf_structprune.schedule import Gradual, as_schedule
-from tf_structprune.stages import check_at_least, masks_by_magnitude
+from tf_structprune.stages import check_at_least, magnitude_masks
 
 
 class PQK(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -84,7 +84,7 @@ class PQK(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
             logging.info("PQK: the teacher joins at sparsity %.3f.", self._handle.sparsity)
         wanted = self._wanted(epoch) if epoch < self.prune_epochs else None
         if wanted is not None and wanted > self._handle.sparsity_with(self.model.given):
-            masks = masks_by_magnitude(self._handle, self.granularity, wanted, self.model.given)
+            masks = magnitude_masks(self._handle, self.granularity, wanted, given=self.model.given)
             self._handle.set_masks(masks)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

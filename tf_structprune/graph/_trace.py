@@ -94,7 +94,7 @@ def _kept_layers(
     """Reason by name of the layers that are kept whole by choice."""
     names = list(dict.fromkeys(call.name for call in found.calls))
     chosen = {call.name for call in found.calls if _remembers(call.layer) and call.layer.prunable}
-    kept = dict.fromkeys(found.last_with(_has_kernel) - chosen, LAST) if keep_last else {}
+    kept = dict.fromkeys(found.last_with(has_kernel) - chosen, LAST) if keep_last else {}
     for call in found.calls:
         if _remembers(call.layer) and not call.layer.prunable:
             kept.setdefault(call.name, "it was kept when the model was wrapped")
@@ -118,7 +118,7 @@ def _remembers(layer: Any) -> bool:
     return isinstance(layer, TransparentWrapper) and layer.limits is not None
 
 
-def _has_kernel(layer: Any) -> bool:
+def has_kernel(layer: Any) -> bool:
     """Whether a layer mixes channels by weights; one without a rule does if it has any weight."""
     rule = rule_for(layer)
     if rule is None or rule.flow is Flow.END:

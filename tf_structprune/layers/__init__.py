@@ -7,6 +7,8 @@ from tf_structprune.layers._copy import copy_of as copy_of
 from tf_structprune.layers._fold import factor_and_offset as factor_and_offset
 from tf_structprune.layers._fold import foldable_norms as foldable_norms
 from tf_structprune.layers._fold import normalized_weights as normalized_weights
+from tf_structprune.layers._fresh import fresh_weights as fresh_weights
+from tf_structprune.layers._fresh import reset_optimizer as reset_optimizer
 from tf_structprune.layers._handle import MaskedModel as MaskedModel
 from tf_structprune.layers._inference import for_inference as for_inference
 from tf_structprune.layers._masked_layer import MaskedLayer as MaskedLayer
@@ -35,6 +37,8 @@ from tf_structprune.layers._to_fixed_point import recipe_of as recipe_of
 from tf_structprune.layers._to_fixed_point import signal_owner as signal_owner
 from tf_structprune.layers._to_fixed_point import signal_quantizers as signal_quantizers
 from tf_structprune.layers._to_fixed_point import to_fixed_point as to_fixed_point
+from tf_structprune.layers._transfer import MaskTransfer as MaskTransfer
+from tf_structprune.layers._transfer import transfer_masks as transfer_masks
 from tf_structprune.layers._weights import agree_on_weights as agree_on_weights
 from tf_structprune.layers._weights import assign_weights as assign_weights
 from tf_structprune.layers._weights import folded_weights as folded_weights

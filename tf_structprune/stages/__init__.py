@@ -26,7 +26,8 @@ from tf_structprune.stages._ledger import Begun as Begun
 from tf_structprune.stages._ledger import Ledger as Ledger
 from tf_structprune.stages._ledger import Stage as Stage
 from tf_structprune.stages._ledger import run_stages as run_stages
-from tf_structprune.stages._magnitude import masks_by_magnitude as masks_by_magnitude
+from tf_structprune.stages._magnitude import magnitude_masks as magnitude_masks
+from tf_structprune.stages._magnitude import random_after_zeros as random_after_zeros
 from tf_structprune.stages._reconstruct import RECONSTRUCTIONS as RECONSTRUCTIONS
 from tf_structprune.stages._reconstruct import Reconstruct as Reconstruct
 from tf_structprune.stages._reconstruct import check_reconstruct as check_reconstruct

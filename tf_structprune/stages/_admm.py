@@ -97,7 +97,7 @@ class Pulls:
         Raises:
             ValueError: it was wrapped without.
         """
-        layers = {n: layer for n, layer in named_layers(masked.model).items() if isinstance(layer, MaskedLayer)}
+        layers = masked_layers(masked)
         if not all(layer.pulled for layer in layers.values()):
             raise ValueError(
                 f"Model '{masked.model.name}' has nothing that ADMM could pull its weights to. Received: one that was "
@@ -129,7 +129,7 @@ class Pulls:
         """
         kernels = self.kernels()
         moved = {
-            name: kernel + view_of(self.layers[name], self.layers[name].pull_dual) for name, kernel in kernels.items()
+            name: kernel + _view(self.layers[name], self.layers[name].pull_dual) for name, kernel in kernels.items()
         }
         nearest = constraint.project(self.masked, moved)
         for name in self.layers:
@@ -156,7 +156,7 @@ class Pulls:
 
     def kernels(self) -> Views:
         """The kernels with the masks that the model holds."""
-        return {name: view_of(layer, layer.masked_variable()) for name, layer in self.layers.items()}
+        return kernels_of(self.layers)
 
     def _set(self, name: str, target: NDArray[np.float64], dual: NDArray[np.float64]) -> None:
         layer = self.layers[name]
@@ -168,8 +168,17 @@ class Pulls:
         return restored.astype(np.float32)
 
 
-def view_of(layer: MaskedLayer, variable: object) -> NDArray[np.float64]:
-    """Values in the layout of a layer's kernel, shape (positions, inputs / groups, outputs)."""
+def masked_layers(masked: MaskedModel) -> dict[str, MaskedLayer]:
+    """The layers of a model whose kernels have masks, by name."""
+    return {name: layer for name, layer in named_layers(masked.model).items() if isinstance(layer, MaskedLayer)}
+
+
+def kernels_of(layers: Mapping[str, MaskedLayer]) -> Views:
+    """The kernels of some layers with the masks that they hold, shape (positions, inputs / groups, outputs)."""
+    return {name: _view(layer, layer.masked_variable()) for name, layer in layers.items()}
+
+
+def _view(layer: MaskedLayer, variable: object) -> NDArray[np.float64]:
     values = np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
     view: NDArray[np.float64] = kernel_view(layer, layer.positions).view(values, np)
     return view

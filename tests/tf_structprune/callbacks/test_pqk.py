@@ -8,7 +8,7 @@ import tf_structprune as sp
 from tests import zoo
 from tf_structprune.layers import MaskedModel, quantized_layers
 from tf_structprune.masks import WEIGHT
-from tf_structprune.stages import masks_by_magnitude
+from tf_structprune.stages import magnitude_masks
 
 WORDS = sp.FixedPoint(weight_bits=4, signal_bits=None)  # eager, signals would take most of the time
 
@@ -54,7 +54,7 @@ def rounding(data, epochs=2):
 
 
 def prune(masked, sparsity, granularity=WEIGHT):
-    masks = masks_by_magnitude(MaskedModel(masked), granularity, sparsity, sp.get_masks(masked))
+    masks = magnitude_masks(MaskedModel(masked), granularity, sparsity, given=sp.get_masks(masked))
     sp.set_masks(masked, masks)
     return masks
 
