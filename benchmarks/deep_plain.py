@@ -25,13 +25,14 @@ flags.DEFINE_string("data", None, "CIFAR-10 as load.py writes it.", required=Tru
 flags.DEFINE_string("out", None, "Folder of the results.", required=True)
 flags.DEFINE_integer("epochs", 6, "Epochs, the learning rate falling as a cosine to zero.")
 flags.DEFINE_integer("seeds", 3, "How many seeds.")
+flags.DEFINE_integer("width", 16, "Maps of the first convolutions; 16 as in ResNet-20, fewer take less time.")
 flags.DEFINE_integer("images", 20_000, "The first so many training images.")
 flags.DEFINE_float("rate", 2e-3, "Learning rate of Adam at the start.")
 flags.DEFINE_float("l1", 1e-3, "Weight of the scales in the loss, where layers go.")
 flags.DEFINE_string("budget", "macs=0.7", "What may stay, where layers go.")
 
 BATCH = 128
-WIDTHS = (16,) * 6 + (32,) * 7 + (64,) * 6
+WIDTHS = (1,) * 6 + (2,) * 7 + (4,) * 6  # of the convolutions behind the first, in times of its maps
 _L = keras.layers
 
 
@@ -39,7 +40,7 @@ def network(*, normalized: bool) -> keras.Model:
     """20 convolutions in a row: the first halves the sides, and so does each that doubles the maps."""
     x = inputs = keras.Input((32, 32, 3), name="image")
     before = 0
-    for index, width in enumerate((16, *WIDTHS)):
+    for index, width in enumerate(FLAGS.width * times for times in (1, *WIDTHS)):
         strides = 2 if width != before else 1
         x = _L.Conv2D(width, 3, strides, padding="same", use_bias=not normalized, name=f"conv_{index}")(x)
         x = _L.ReLU()(_L.BatchNormalization()(x) if normalized else x)
@@ -100,7 +101,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people."""
     lines = [
         "# A plain network of 20 convolutions, with and without shortcuts\n",
-        f"CIFAR-10, {FLAGS.images:,} training images, {FLAGS.epochs} epochs of Adam at {FLAGS.rate:g}, top-1 of the "
+        f"CIFAR-10, {FLAGS.width} to {4 * FLAGS.width} maps, {FLAGS.images:,} training images, "
+        f"{FLAGS.epochs} epochs of Adam at {FLAGS.rate:g}, top-1 of the "
         "10,000 test images at the last epoch. With shortcuts the network was fused before: it has the layers of the "
         f"plain one. Where layers go, {FLAGS.budget} stay after two thirds of the epochs.\n",
         "| normalized | seed | plain | with shortcuts, fused | layers gone too | which | MACs of the plain one |",
