@@ -16,10 +16,12 @@ class InstanceDiscrimination(Pretext):
 
     With the unit vector v of image i, the bank's vectors f, temperature t and n samples, P(i|v) is the softmax of
     f v / t (equation 2). With `negatives=None` the loss is -log P(i|v). With m negatives it is noise-contrastive
-    estimation (equations 3 to 7): Z, the sum of exp(f v / t), is estimated by the first batch (equation 8) and held;
+    estimation (equations 3 to 7): Z, the sum of exp(f v / t), is estimated by the negatives (equation 8);
     h(v) = P / (P + m / n), and the loss -log h of the image's own vector - sum of log(1 - h) of the negatives' ones.
-    These are drawn once a batch, for all of its images. `proximal` adds its multiple of |v - f_i|^2 (equation 9).
-    After each training step f_i becomes momentum f_i + (1 - momentum) v, of unit length.
+    These are drawn once a batch, for all of its images. The paper holds the Z of the first batches. Here it is a moving
+    average: held, it let all vectors run away together on scikit-learn's digits, and no image was told.
+    `proximal` adds its multiple of |v - f_i|^2 (equation 9). After each training step f_i becomes momentum f_i +
+    (1 - momentum) v, of unit length.
 
     Train it by `fit((x, np.arange(len(x))))`: the images with the index of each. Outputs are f v / t of the image's own
     vector first, then of the others: of the negatives, or with None of all samples in their order, without the own one
@@ -119,14 +121,14 @@ class InstanceDiscrimination(Pretext):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _remember(self, indices: Any, own: Any, vectors: Any, found: Any) -> None:
-        """Renew the batch's rows of the bank, and estimate Z once."""
+        """Renew the batch's rows of the bank, and the estimate of Z."""
         renewed = ops.normalize(self.momentum * own + (1 - self.momentum) * vectors, axis=-1)
         bank = ops.convert_to_tensor(self.bank)
         self.bank.assign(ops.scatter_update(bank, ops.expand_dims(indices, 1), ops.stop_gradient(renewed)))
         if self.negatives is not None:
             estimate = self.samples * ops.mean(ops.exp(ops.stop_gradient(found[:, 1:])))
             held = ops.convert_to_tensor(self.scale)
-            self.scale.assign(ops.where(held > 0, held, estimate))
+            self.scale.assign(ops.where(held > 0, _HELD * held + (1 - _HELD) * estimate, estimate))
 
     def _indices(self, x: Any) -> Any:
         return ops.cast(ops.reshape(x[1], (-1,)), "int32")
@@ -155,6 +157,7 @@ class InstanceDiscrimination(Pretext):
 
 
 _TINY = 1e-30  # Z of a bank that saw no training yet
+_HELD = 0.9  # of Z in a step
 
 
 class _UnitRows:
