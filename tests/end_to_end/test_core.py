@@ -139,3 +139,41 @@ def test_budget_is_allocated(data):
     budget = sp.Budget("parameters", 0.7)
     allocation = sp.allocate(sp.wrap(model), budget, validation_data=validation, method=few, levels=2)
     assert allocation.cost_after <= 0.7 * allocation.cost_before == 0.7 * model.count_params()
+
+
+def test_layers_go_and_the_rest_makes_up_for_them(data):
+    (x, y), _ = data
+    model = zoo.build("residual_twice")
+    choice = sp.find_layers(model, lambda small: small.count_params() < 0.8 * model.count_params(), x)
+    small = sp.remove_layers(model, choice.names, samples=x)
+    plain = sp.remove_layers(model, choice.names)
+    assert zoo.largest_difference(small, model, x) < zoo.largest_difference(plain, model, x)
+
+    inputs = keras.Input(zoo.INPUT_SHAPE)
+    plain = keras.Model(inputs, zoo._head(zoo.conv(zoo.conv(inputs, 4, name="stem"), 4, name="deep")))
+    deep = compiled(sp.residual_convolutions(zoo.randomize(plain, 0), l1=1e-3))
+    cut = sp.RemoveLayers(epoch=1, below=10.0)
+    assert deep.fit(x, y, epochs=2, verbose=0, callbacks=[cut]).history["layers_removed"] == [0, len(cut.removed)]
+    assert zoo.largest_difference(deep, sp.fuse_shortcuts(deep), x) < ROUNDING_ERROR
+
+
+def test_model_teaches_itself(data):
+    (x, y), _ = data
+    taught = compiled(
+        sp.SelfTaught(sp.wrap(sp.to_fixed_point(zoo.build("chain"), sp.FixedPoint(4, 5)), granularity="weight"))
+    )
+    rounding = sp.FixedPointTraining(calibration_data=x)
+    history = taught.fit(x, y, epochs=3, verbose=0, callbacks=[sp.PQK(0.5, prune_epochs=1), rounding]).history
+    assert history["pqk_phase"] == [1.0, 2.0, 2.0]
+    assert sp.sparsity_of(sp.trace(taught.student), sp.get_masks(taught.student)) == pytest.approx(0.5, abs=0.01)
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_rounds_of_pruning_need_no_labels(data):
+    (x, _), _ = data
+    masked = sp.wrap(zoo.build("chain"), granularity="weight")
+    task = sp.pretext.RotationPrediction(sp.pretext.features_of(masked))
+    pruning = sp.IterativePruning(0.5, share=0.3, round_epochs=1)
+    task.compile(keras.optimizers.Adam(0.01))
+    history = task.fit(x, epochs=pruning.epochs, verbose=0, callbacks=[pruning]).history
+    assert history["iterative_sparsity"] == pytest.approx([0.0, 0.3, 0.5], abs=0.01)

@@ -39,7 +39,9 @@ class Shortcut(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     def call(self, inputs: Any) -> Any:
         """The sum, of [x, y]."""
         x, y = inputs
-        return self.carry * x + keras.ops.where(self.on, self.scale * y, keras.ops.zeros_like(y))
+        return self.carry * x + keras.ops.where(
+            keras.ops.convert_to_tensor(self.on), self.scale * y, keras.ops.zeros_like(y)
+        )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the output of the convolution."""
