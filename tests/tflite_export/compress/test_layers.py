@@ -1,4 +1,4 @@
-"""`compress --granularity layer`: the stage, budgets, what comes behind it, kills, what is refused."""
+"""`compress --granularity layer`: the stage, budgets, what comes behind it, what is refused."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("given_once")
 SETTINGS = CompressSettings(granularity=("layer",), sparsity=0.2, epochs=2, tolerance=1.0, finetune_batch=32)
 
 
-@pytest.mark.parametrize("reconstruct", ["full", "statistics", "none"])
+@pytest.mark.parametrize("reconstruct", ["full", "none"])
 def test_layers_go_and_the_rest_is_retrained(reconstruct):
     done = tiny.run(tiny.fresh(), tiny.data(), dataclasses.replace(SETTINGS, reconstruct=reconstruct))
     (report,) = done.reports
@@ -23,14 +23,6 @@ def test_layers_go_and_the_rest_is_retrained(reconstruct):
     assert done.sparsity == report.sparsity == pytest.approx(576 / 2544)
     assert "b" not in [layer.name for layer in done.model.layers]
     assert done.score == report.score_after >= -0.5
-
-
-def test_rest_makes_up_for_it_before_it_is_retrained():
-    before = [
-        tiny.run(tiny.fresh(), tiny.data(), dataclasses.replace(SETTINGS, reconstruct=how)).reports[0].score_before
-        for how in ("none", "full")
-    ]
-    assert before[1] >= before[0]
 
 
 def test_budget_is_met(tmp_path):
@@ -54,7 +46,7 @@ def test_layers_save_of_every_budget(kind):
     assert loose.meet(model)
 
 
-@pytest.mark.parametrize("method", ["search", "admm", "pqk"])
+@pytest.mark.parametrize("method", ["search", "pqk"])
 def test_other_granularities_come_behind(method):
     settings = dataclasses.replace(SETTINGS, granularity=("layer", "feature_map"), sparsity=0.4, method=method)
     done = tiny.run(tiny.fresh(), tiny.data(), settings)
