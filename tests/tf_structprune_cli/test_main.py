@@ -177,7 +177,10 @@ CONTRADICTIONS = {
     "budgets of one kind": (("--budget=macs=0.5", "--budget=macs=6M"), "Budgets contradict: each kind is named once."),
     "smallest of a sparsity": (("--smallest", "--sparsity=0.5"), "The smallest model has the sparsity that the toler"),
     "arena that nothing measures": (("--budget=arena=9KiB", "--micro=none"), "The arena is what TFLite Micro uses. Re"),
-    "budget of kernels": (("--budget=macs=0.5", "--granularity=kernel"), "A budget is allocated to feature maps, or to layers"),
+    "budget of kernels": (
+        ("--budget=macs=0.5", "--granularity=kernel"),
+        "A budget is allocated to feature maps, or to layers",
+    ),
 }
 
 
