@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from tf_structprune.fuse._sites import find_sites
-from tf_structprune.graph import CallList, LayerCall, TensorKey, list_calls, readers_of
+from tf_structprune.graph import CallList, LayerCall, TensorKey, has_kernel, list_calls, readers_of
 from tf_structprune.observe import is_sum
 
 
@@ -38,58 +38,59 @@ def find_removable(model: keras.Model) -> tuple[dict[str, Removable], dict[str, 
         none of it.
     """
     sites, skipped = find_sites(model)
-    found = list_calls(model)
-    kernels = {call.name for call in found.calls if _is_convolution(call)}
-    units = {}
-    for call in found.calls:
+    wiring, units = _Wiring(list_calls(model)), {}
+    for call in wiring.found.calls:
         if call.name in sites:
             layers = [call.name, *(norm.name for norm in sites[call.name].norms)]
             units[call.name] = Removable(call.name, dict.fromkeys(layers, 0), frozenset(layers))
-        elif (block := _block(found, call)) and block.gone & kernels:
+        elif block := wiring.block(call):
             units[call.name] = block
     inside = frozenset[str]().union(*(unit.gone for unit in units.values()))
     return units, {name: why for name, why in skipped.items() if name not in inside}
 
 
-def _is_convolution(call: LayerCall) -> bool:
-    return "Conv" in type(call.layer).__name__
+class _Wiring:
+    """Who makes what the calls of a model read.
 
+    Args:
+        found: the calls.
+    """
 
-def _block(found: CallList, end: LayerCall) -> Removable | None:
-    """The residual block that ends in a call, None where it is no sum of a tensor and what layers make of it."""
-    if not is_sum(end) or len(end.inputs) != 2 or end.input_shapes[0] != end.input_shapes[1]:
-        return None
-    readers = readers_of(found)
-    if end.name not in readers.once:
-        return None
-    for index, begin in enumerate(end.inputs):
-        branch = _between(found, begin, end.inputs[1 - index])
-        if branch is None:
-            continue
-        made, names = {call.output for call in branch}, frozenset(call.name for call in branch)
-        outside = {key.output(0) for call in found.calls if call.name not in names | {end.name} for key in call.inputs}
-        outside |= {key.output(0) for key in found.outputs}
-        if names <= readers.once and not made & outside:
-            return Removable(end.name, {end.name: index}, names | {end.name})
-    return None
+    def __init__(self, found: CallList) -> None:
+        self.found = found
+        self._once = readers_of(found).once
+        self._maker = {call.output: call for call in found.calls}
 
-
-def _between(found: CallList, begin: TensorKey, last: TensorKey) -> list[LayerCall] | None:
-    """The calls between two tensors; None where something else is read, such as an input of the model."""
-    if begin == last:
-        return None
-    by_output = {call.output: call for call in found.calls}
-    branch, ahead = dict[TensorKey, LayerCall](), [last]
-    while ahead:
-        key = ahead.pop()
-        if key == begin or key.output(0) in branch:
-            continue
-        call = by_output[key.output(0)]
-        if not call.inputs:
+    def block(self, end: LayerCall) -> Removable | None:
+        """The residual block that ends in a call, None where it is no sum of a tensor and what layers make of it."""
+        if not is_sum(end) or len(end.inputs) != 2 or end.input_shapes[0] != end.input_shapes[1]:
             return None
-        branch[call.output] = call
-        ahead += call.inputs
-    return list(branch.values())
+        for index, begin in enumerate(end.inputs):
+            branch = self._between(begin, end.inputs[1 - index])
+            names = frozenset(call.name for call in (*branch, end))
+            if any(has_kernel(call.layer) for call in branch) and names <= self._once and self._alone(branch, names):
+                return Removable(end.name, {end.name: index}, names)
+        return None
+
+    def _between(self, begin: TensorKey, last: TensorKey) -> list[LayerCall]:
+        """The calls between two tensors; none where something else is read, such as an input of the model."""
+        branch, ahead = dict[TensorKey, LayerCall](), [last]
+        while ahead:
+            key = ahead.pop()
+            if key == begin or key.output(0) in branch:
+                continue
+            call = self._maker[key.output(0)]
+            if not call.inputs:
+                return []
+            branch[call.output] = call
+            ahead += call.inputs
+        return list(branch.values())
+
+    def _alone(self, branch: list[LayerCall], names: frozenset[str]) -> bool:
+        """Whether nobody but some layers reads what a branch makes, and the model does not return it."""
+        outside = {key.output(0) for call in self.found.calls if call.name not in names for key in call.inputs}
+        outside |= {key.output(0) for key in self.found.outputs}
+        return outside.isdisjoint(call.output for call in branch)
 
 
 def chosen_of(units: dict[str, Removable], names: tuple[str, ...]) -> Iterator[Removable]:

@@ -30,6 +30,7 @@ from tf_structprune.graph._rules import registered_rules as registered_rules
 from tf_structprune.graph._rules import step_axes as step_axes
 from tf_structprune.graph._rules import vector_axis as vector_axis
 from tf_structprune.graph._trace import has_kernel as has_kernel
+from tf_structprune.graph._trace import named_in_keep as named_in_keep
 from tf_structprune.graph._trace import trace as trace
 from tf_structprune.graph._weights import weight_shapes as weight_shapes
 from tf_structprune.graph._wrapper import TransparentWrapper as TransparentWrapper

@@ -101,16 +101,27 @@ def _kept_layers(
     first = next((call for call in found.calls if _is_convolution(call.layer)), None)
     if keep_first and first is not None and not _remembers(first.layer):
         kept.setdefault(first.name, FIRST)
+    for name in named_in_keep(model.name, names, keep):
+        kept.setdefault(name, "it was named in keep")
+    return kept
+
+
+def named_in_keep(model_name: str, names: Sequence[str], keep: Sequence[str]) -> list[str]:
+    """The layers of a model that names or patterns (`fnmatch`) mean.
+
+    Raises:
+        ValueError: one that means none.
+    """
+    found = []
     for pattern in keep:
         matches = fnmatch.filter(names, pattern)
         if not matches:
             raise ValueError(
-                f"Model '{model.name}' has no layer to keep by that name. Received: keep={pattern!r}. "
+                f"Model '{model_name}' has no layer to keep by that name. Received: keep={pattern!r}. "
                 f"Use one of: {', '.join(names)}."
             )
-        for name in matches:
-            kept.setdefault(name, "it was named in keep")
-    return kept
+        found += matches
+    return found
 
 
 def _remembers(layer: Any) -> bool:

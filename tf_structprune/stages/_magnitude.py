@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tf_structprune.layers import MaskedLayer, MaskedModel, quantizer_of
+from tf_structprune.layers import MaskedModel, quantizer_of
 from tf_structprune.masks import (
     Granularity,
     MaskSet,
@@ -14,7 +14,7 @@ from tf_structprune.masks import (
     mask_space,
 )
 from tf_structprune.measure import sum_of_units
-from tf_structprune.stages._admm import Constraint, kernels_of, masked_layers
+from tf_structprune.stages._admm import Constraint, Views, kernels_of, masked_layers
 
 
 def magnitude_masks(
@@ -37,15 +37,14 @@ def magnitude_masks(
     """
     if given is not None:
         masked.set_masks(given)
+    return Constraint(granularity, sparsity).masks(masked, _kernels(masked))
+
+
+def _kernels(masked: MaskedModel) -> Views:
+    """The kernels with the masks that the model holds; in fixed point times what their variables are divided by."""
     layers = masked_layers(masked)
-    values = {name: kernel * _gain(layers[name]) for name, kernel in kernels_of(layers).items()}
-    return Constraint(granularity, sparsity).masks(masked, values)
-
-
-def _gain(layer: MaskedLayer) -> float:
-    """What the kernel variable is multiplied with, in fixed point."""
-    quantizer = quantizer_of(layer)
-    return 1.0 if quantizer is None else quantizer.gain_value()
+    gains = {name: quantizer.gain_value() for name, layer in layers.items() if (quantizer := quantizer_of(layer))}
+    return {name: kernel * gains.get(name, 1.0) for name, kernel in kernels_of(layers).items()}
 
 
 def random_after_zeros(
@@ -81,10 +80,7 @@ def random_after_zeros(
     handle = MaskedModel(masked)
     kind = as_granularity(Weight(across="model") if granularity is None else granularity)
     rng = np.random.default_rng(seed)
-    alive = {
-        name: (np.abs(kernel) > threshold).astype(np.float64)
-        for name, kernel in kernels_of(masked_layers(handle)).items()
-    }
+    alive = {name: (np.abs(kernel) > threshold).astype(np.float64) for name, kernel in _kernels(handle).items()}
     units = sum_of_units(handle.graph, kind.name, alive)
     drawn = {name: (counts > 0) + rng.random(counts.shape) / 2 for name, counts in units.items()}
     patterns = PatternOptions(polarity=handle.polarity)

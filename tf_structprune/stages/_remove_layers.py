@@ -3,7 +3,6 @@
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.allocation import Budget, CountedCost, OutOfReachError
 from tf_structprune.fuse import Removable, as_functional, find_removable, hollowed, without_passed
-from tf_structprune.graph import trace, weight_shapes
+from tf_structprune.graph import named_in_keep, named_layers, trace, weight_shapes
 from tf_structprune.layers import MaskedModel, is_fixed_point, is_masked, rebuild, wrap
 from tf_structprune.masks import WEIGHT
 from tf_structprune.reconstruct import RIDGE
@@ -117,12 +116,14 @@ def find_layers(
 
     Raises:
         TypeError: not a Keras model.
-        ValueError: no layer that may go; masks, quantizers, or samples that are not the model's.
+        ValueError: no layer that may go; a name to keep that is none; masks, quantizers, or samples that are not the
+            model's.
         OutOfReachError: it does not fit without all of them.
     """
     _check_plain(model)
     units, skipped = find_removable(as_functional(model))
-    units = {name: unit for name, unit in units.items() if not any(_matches(path, keep) for path in unit.gone)}
+    stay = set(named_in_keep(model.name, list(named_layers(model)), keep))
+    units = {name: unit for name, unit in units.items() if stay.isdisjoint(unit.gone)}
     if not units:
         told = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise ValueError(
@@ -151,10 +152,7 @@ class _Search:
     def until(self, fits: Callable[[keras.Model], bool]) -> tuple[str, ...]:
         """The layers to remove, in order."""
         if not fits(self.without(tuple(self.units))):
-            raise OutOfReachError(
-                f"Model '{self.model.name}' does not fit without all layers that may go. Received: {len(self.units)} "
-                f"of them, {', '.join(self.units)}. Use a larger budget, or feature_map."
-            )
+            raise self._out_of_reach()
         chosen: tuple[str, ...] = ()
         known = [(0.0, index, -1) for index in range(len(self.units))]  # loss for what it saves, unit, at which step
         names = list(self.units)
@@ -165,12 +163,19 @@ class _Search:
 
     def _next(self, known: list[tuple[float, int, int]], names: list[str], chosen: tuple[str, ...]) -> str:
         """The layer that goes next: the first whose loss, looked at with all that are gone, is least."""
-        while True:
+        while known:
             _, index, step = heapq.heappop(known)
             if step == len(chosen):
                 return names[index]
             if (found := self._loss(chosen, names[index])) is not None:
                 heapq.heappush(known, (found, index, len(chosen)))
+        raise self._out_of_reach()  # what is measured, as a latency, may fit once and not again
+
+    def _out_of_reach(self) -> OutOfReachError:
+        return OutOfReachError(
+            f"Model '{self.model.name}' does not fit without all layers that may go. Received: {len(self.units)} "
+            f"of them, {', '.join(self.units)}. Use a larger budget, or feature_map."
+        )
 
     def _loss(self, chosen: tuple[str, ...], name: str) -> float | None:
         """Error that a layer adds for each part of the price that it saves; None where it saves nothing more."""
@@ -245,10 +250,6 @@ def counted_cost(model: keras.Model, budget: Budget) -> float:
 
 def _macs(model: keras.Model) -> float:
     return float(trace(model).macs)
-
-
-def _matches(path: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _check_plain(model: Any) -> None:

@@ -58,6 +58,13 @@ def test_convolutions_and_blocks_are_found_and_the_others_told():
     assert skipped["shared"] == "it is called more than once"
 
 
+def test_block_of_dense_layers_may_go_too():
+    inputs = keras.Input((6,))
+    y = _L.Dense(6, name="b")(_L.Dense(9, activation="relu", name="a")(inputs))
+    model = keras.Model(inputs, _L.Dense(2, name="classifier")(_L.Add(name="block")([inputs, y])))
+    assert without_passed(hollowed(model, ["block"])).count_params() == 14
+
+
 @pytest.mark.parametrize("name", ["deep", "blocks", *zoo.ZOO])
 def test_every_convolution_may_go_or_is_told(name):
     model = model_of(name)

@@ -147,6 +147,10 @@ REFUSED = {
         lambda: find_layers(chain(), lambda small: False, samples()),
         "Model 'chain' does not fit without all layers that may go. Received: 6 of them",
     ),
+    "name to keep that is none": (
+        lambda: find_layers(chain(), lambda small: True, samples(), keep=["blok*"]),
+        r"Model 'chain' has no layer to keep by that name. Received: keep='blok\*'. Use one of: stem",
+    ),
     "unknown": (lambda: sp.remove_layers(chain(), ["x"]), "Layer 'x' has no place in names"),
     "masked": (
         lambda: sp.remove_layers(sp.wrap(chain()), ["b0"]),
@@ -163,6 +167,12 @@ def test_what_makes_no_sense_is_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_cost_that_is_measured_otherwise_again_is_out_of_reach():
+    looks = iter([True])  # without all of them, before the search; never again
+    with pytest.raises(OutOfReachError, match="does not fit without all layers that may go"):
+        find_layers(chain(blocks=1), lambda small: next(looks, False), samples(8))
 
 
 def test_out_of_reach_is_an_error_of_its_own():
