@@ -3,21 +3,21 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 from absl import logging
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.callbacks._backup import guard_backup, release_backup
 from tf_structprune.callbacks._partial import ADMMReport, Model, Partials, Segment, segments_of
-from tf_structprune.callbacks._run import check_held, data_digest, held, state_for
+from tf_structprune.callbacks._phases import check_settable, cosine, judge_of, judged
+from tf_structprune.callbacks._resuming import Resuming
+from tf_structprune.callbacks._run import data_digest
 from tf_structprune.callbacks._student import check_regularized, student_of
 from tf_structprune.fixed_point import Grid
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
-from tf_structprune.resume import StateFolder, identity, wiring
+from tf_structprune.resume import identity, wiring
 from tf_structprune.stages import Constraint, Judge, Pulls, check_at_least
 from tf_structprune.task import as_score, check_validation
 
@@ -109,9 +109,8 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         self._pulls: Pulls | None = None
         self._run: Partials | None = None
         self._judge: Judge | None = None
-        self._states: StateFolder | None = None
-        self._distance, self._joined = math.nan, False
-        self._found: dict[str, Any] = {}
+        self._resuming: Resuming | None = None
+        self._distance = math.nan
 
     @property
     def epochs(self) -> int:
@@ -124,17 +123,14 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         check_regularized(self.model, "The pull of ADMM")
         self._pulls = Pulls.of(MaskedModel(self._student))
         self.model.make_train_function(force=True)  # one that was made before knows nothing of the pull
-        self._judge = self._make_judge()
-        self._joined, self._distance = False, math.nan
+        self._judge = judge_of(self._student, self.validation, self.tolerance)
+        self._distance = math.nan
         given = Model(self._masked.sparsity, 0.0 if self._judge is None else self._judge.given, accepted=True)
         given.weights = self._student.get_weights()
         self._run = Partials(given)
-        self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
-        if self._states:
-            if epochs := self._states.epochs():
-                self._states.read(epochs[-1])  # another run's is refused before anything is done
-            self._found = held(self._masked, self.model)
-            guard_backup(self.model, self._check_backup)
+        self._resuming = None
+        if self.state_dir is not None:
+            self._resuming = Resuming(self.state_dir, self._fingerprint(), self._masked, self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin a segment where one begins; set the rate."""
@@ -162,9 +158,8 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
             score = self._close(segment)
         if logs is not None:
             logs |= {"admm_sparsity": self._masked.sparsity, "admm_distance": distance, "admm_score": score}
-        if self._states is not None:
-            told = {"distance": self._distance, "model": held(self._masked, self.model)}
-            self._states.write(epoch + 1, self._state.to_state(told))
+        if self._resuming is not None:
+            self._resuming.write(epoch + 1, self._state.to_state({"distance": self._distance}))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Leave the sparsest model that is accepted, and no files."""
@@ -172,8 +167,8 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         self._join(epochs)  # the process was killed when no epoch was left
         if self.reports and epochs == self.epochs:
             self._leave_best()
-        if self._states is not None:
-            self._states.clear()
+        if self._resuming is not None:
+            self._resuming.clear()
 
     @property
     def reports(self) -> tuple[ADMMReport, ...]:
@@ -190,16 +185,12 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
 
     def _close(self, segment: Segment) -> float:
         """Score what a segment left, and keep it."""
-        score, accepted = 0.0, True
-        if self._judge is not None:
-            found = self._judge.judge(self._student)
-            score, accepted = found.score, self.tolerance is None or found.accepted
+        score, accepted = judged(self._student, self._judge, self.tolerance)
         run, sparsity = self._state, self._masked.sparsity
-        told = None if self._judge is None else score
-        report = ADMMReport(sparsity, run.source(segment).sparsity, told, self._distance, accepted)
+        report = ADMMReport(sparsity, run.source(segment).sparsity, score, self._distance, accepted)
         logging.info("%s", report)
-        run.take(segment, Model(sparsity, score, accepted, self._student.get_weights()), report)
-        return math.nan if told is None else told
+        run.take(segment, Model(sparsity, score or 0.0, accepted, self._student.get_weights()), report)
+        return math.nan if score is None else score
 
     def _at(self, epoch: int) -> tuple[Segment | None, int]:
         """The segment of an epoch and the epoch's place in it; None behind the last."""
@@ -221,13 +212,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         if segment is None:
             place, count = epoch - self.epochs, int(self.params["epochs"]) - self.epochs
         rate = (self.rates or (0.0, 0.0))[not pulled]
-        self.model.optimizer.learning_rate = rate / 2 * (1 + math.cos(math.pi * place / count))
-
-    def _make_judge(self) -> Judge | None:
-        if self.validation is None:
-            return None
-        validation = self.validation.for_model(self._student).with_outputs_of(self._student)
-        return Judge.of(self._student, validation, self.tolerance or 0.0)
+        self.model.optimizer.learning_rate = cosine(rate, place, count)
 
     def _check(self) -> None:
         """Refuse settings that do not go together."""
@@ -253,39 +238,20 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
                 f"{len(self.segments)} segments of {self.admm_epochs} + {self.retrain_epochs} epochs take "
                 f"{self.epochs}. Received: fit(epochs={given}). Use fit(epochs=callback.epochs)."
             )
-        if self.rates is None:
-            return
-        try:
-            self._set_rate(0)
-        except (TypeError, ValueError) as error:  # Keras says so of a schedule
-            raise ValueError(
-                f"The optimizer has a schedule of its own. Received: rates={self.rates} too. Leave them out, or "
-                "compile with a number."
-            ) from error
+        if self.rates is not None:
+            check_settable(self._set_rate, f"rates={self.rates}")
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
-        if self._states is None or self._joined:
+        if self._resuming is None or self._resuming.joined or (state := self._resuming.join(epoch)) is None:
             return
-        self._joined = True
-        release_backup(self.model)
-        self._check_backup(epoch)
-        if epoch:
-            state = self._states.read(epoch)
-            self._run = Partials.from_state(state, self._student.get_weights())
-            self._distance = float(state.values["distance"])
-            present = self._student.get_weights()
-            self._student.set_weights(self._run.given.weights)  # scores, and outputs for targets, are the given model's
-            self._judge = self._make_judge()
-            self._student.set_weights(present)
-            logging.info("ADMM goes on with epoch %d, from %s.", epoch, self._states.path)
-
-    def _check_backup(self, epoch: int) -> None:
-        """Refuse a model that is not the one with which an epoch began."""
-        told = self._found
-        if self._states is not None and epoch:
-            told = state_for(self._states, epoch).values["model"]
-        check_held(told, self._masked, self.model, epoch)
+        self._run = Partials.from_state(state, self._student.get_weights())
+        self._distance = float(state.values["distance"])
+        present = self._student.get_weights()
+        self._student.set_weights(self._run.given.weights)  # scores, and outputs for targets, are the given model's
+        self._judge = judge_of(self._student, self.validation, self.tolerance)
+        self._student.set_weights(present)
+        logging.info("ADMM goes on with epoch %d, from %s.", epoch, self._resuming.path)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""

@@ -2,20 +2,20 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import keras
 from absl import logging
 
-from tf_structprune.callbacks._backup import guard_backup, release_backup
 from tf_structprune.callbacks._partial import Model
+from tf_structprune.callbacks._phases import check_settable, cosine, judge_of, judged
+from tf_structprune.callbacks._resuming import Resuming
 from tf_structprune.callbacks._rounds import RoundReport, Rounds, Weights, sparsities_of
-from tf_structprune.callbacks._run import check_held, data_digest, held, state_for
+from tf_structprune.callbacks._run import data_digest
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import MaskedModel, agree_on_weights, fresh_weights, renew_copies, reset_optimizer
 from tf_structprune.masks import Granularity, Weight, as_granularity, check_sparsity
-from tf_structprune.resume import StateFolder, identity, wiring
+from tf_structprune.resume import identity, wiring
 from tf_structprune.stages import Judge, check_at_least, magnitude_masks
 from tf_structprune.task import as_score, check_validation
 
@@ -111,9 +111,7 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self._masked: MaskedModel | None = None
         self._run: Rounds | None = None
         self._judge: Judge | None = None
-        self._states: StateFolder | None = None
-        self._joined = False
-        self._found: dict[str, Any] = {}
+        self._resuming: Resuming | None = None
 
     @property
     def epochs(self) -> int:
@@ -131,17 +129,14 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self._begin(Rounds(self._masked.sparsity))
         self._check_epochs(int((self.params or {}).get("epochs") or 0))
         magnitude_masks(self._masked, self.granularity, self.sparsity)  # what is out of reach is told now
-        self._joined, self._judge = False, None
+        self._judge = None
         if self.rewind == "weights" and self.rewind_epoch == 0:
             self._state.origin = self._whole.get_weights()
         if self.dense_epochs == 0:
             self._take_dense()
-        self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
-        if self._states:
-            if epochs := self._states.epochs():
-                self._states.read(epochs[-1])  # another run's is refused before anything is done
-            self._found = held(self._masked, self.model)
-            guard_backup(self.model, self._check_backup)
+        self._resuming = None
+        if self.state_dir is not None:
+            self._resuming = Resuming(self.state_dir, self._fingerprint(), self._masked, self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Cut and rewind where a round begins; set the rate."""
@@ -167,9 +162,9 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             score = self._close()
         if logs is not None:
             logs |= {"iterative_sparsity": self._handle.sparsity, "iterative_score": score}
-        if self._states is not None:
+        if self._resuming is not None:
             seeds = [keras.ops.convert_to_numpy(seed) for seed in self._seeds()]
-            self._states.write(epoch + 1, self._state.to_state({"model": held(self._handle, self.model)}, seeds))
+            self._resuming.write(epoch + 1, self._state.to_state(seeds))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Leave the sparsest model that is accepted, and no files."""
@@ -177,8 +172,8 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self._join(epochs)  # the process was killed when no epoch was left
         if self.reports and epochs == self.epochs:
             self._leave_best()
-        if self._states is not None:
-            self._states.clear()
+        if self._resuming is not None:
+            self._resuming.clear()
 
     def _begin(self, run: Rounds) -> None:
         self._run, self.sparsities = run, sparsities_of(run.present, self.sparsity, self.share)
@@ -201,19 +196,16 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def _close(self) -> float:
         """Score what a round left, and keep it."""
-        score, accepted = 0.0, True
-        if self._judge is not None:
-            found = self._judge.judge(self._handle.model)
-            score, accepted = found.score, self.tolerance is None or found.accepted
-        sparsity, told = self._handle.sparsity, None if self._judge is None else score
-        report = RoundReport(sparsity, told, accepted)
+        score, accepted = judged(self._handle.model, self._judge, self.tolerance)
+        sparsity = self._handle.sparsity
+        report = RoundReport(sparsity, score, accepted)
         logging.info("%s", report)
-        self._state.take(Model(sparsity, score, accepted, self._whole.get_weights()), report)
-        return math.nan if told is None else told
+        self._state.take(Model(sparsity, score or 0.0, accepted, self._whole.get_weights()), report)
+        return math.nan if score is None else score
 
     def _take_dense(self) -> None:
         """Keep the model before the first cut, which the others are judged by."""
-        self._judge = self._make_judge()
+        self._judge = judge_of(self._handle.model, self.validation, self.tolerance)
         given = 0.0 if self._judge is None else self._judge.given
         self._state.dense = Model(self._handle.sparsity, given, True, self._whole.get_weights())
 
@@ -241,13 +233,7 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             place, count = epoch, self.dense_epochs
         elif index is None:
             place, count = epoch - self.epochs, int(self.params["epochs"]) - self.epochs
-        self.model.optimizer.learning_rate = (self.rate or 0.0) / 2 * (1 + math.cos(math.pi * place / count))
-
-    def _make_judge(self) -> Judge | None:
-        if self.validation is None:
-            return None
-        network = self._handle.model
-        return Judge.of(network, self.validation.for_model(network).with_outputs_of(network), self.tolerance or 0.0)
+        self.model.optimizer.learning_rate = cosine(self.rate or 0.0, place, count)
 
     def _check(self) -> None:
         """Refuse settings that do not go together."""
@@ -277,41 +263,22 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
                 f"{len(self.sparsities)} rounds of {self.round_epochs} epochs, and {self.dense_epochs} before them, "
                 f"take {self.epochs}. Received: fit(epochs={given}). Use fit(epochs=callback.epochs)."
             )
-        if self.rate is None:
-            return
-        try:
-            self._set_rate(0)
-        except (TypeError, ValueError) as error:  # Keras says so of a schedule
-            raise ValueError(
-                f"The optimizer has a schedule of its own. Received: rate={self.rate} too. Leave it out, or compile "
-                "with a number."
-            ) from error
+        if self.rate is not None:
+            check_settable(self._set_rate, f"rate={self.rate}")
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
-        if self._states is None or self._joined:
+        if self._resuming is None or self._resuming.joined or (state := self._resuming.join(epoch)) is None:
             return
-        self._joined = True
-        release_backup(self.model)
-        self._check_backup(epoch)
-        if not epoch:
-            return
-        state, present = self._states.read(epoch), self._whole.get_weights()
+        present = self._whole.get_weights()
         self._begin(run := Rounds.from_state(state, present))
         for at, seed in enumerate(self._seeds()):
             seed.assign(state.arrays[f"seed {at}"])
         if run.dense is not None and self.validation is not None:
             self._put(run.dense.weights)  # scores, and outputs for targets, are those of the model before the first cut
-            self._judge = self._make_judge()
+            self._judge = judge_of(self._handle.model, self.validation, self.tolerance)
             self._put(present)
-        logging.info("IterativePruning goes on with epoch %d, from %s.", epoch, self._states.path)
-
-    def _check_backup(self, epoch: int) -> None:
-        """Refuse a model that is not the one with which an epoch began."""
-        told = self._found
-        if self._states is not None and epoch:
-            told = state_for(self._states, epoch).values["model"]
-        check_held(told, self._handle, self.model, epoch)
+        logging.info("IterativePruning goes on with epoch %d, from %s.", epoch, self._resuming.path)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""

@@ -1,6 +1,6 @@
 """Where a run of iterative pruning stands, as an object and as a state that can be kept in a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -68,11 +68,10 @@ class Rounds:
         if made.accepted:
             self.reached = made
 
-    def to_state(self, values: Mapping[str, Any], seeds: Weights) -> State:
-        """What a later process needs to go on, with some values of its own.
+    def to_state(self, seeds: Weights) -> State:
+        """What a later process needs to go on.
 
         Args:
-            values: further values.
             seeds: states of the network's random numbers.
         """
         told: dict[str, Any] = {"present": self.present, "reports": [asdict(report) for report in self.reports]}
@@ -82,7 +81,7 @@ class Rounds:
             told[name] = {"sparsity": each.sparsity, "score": each.score} if isinstance(each, Model) else bool(each)
             weights = each.weights if isinstance(each, Model) else each or ()
             arrays |= {f"{name} {at}": weight for at, weight in enumerate(weights)}
-        return State(dict(values) | told, arrays)
+        return State(told, arrays)
 
     @classmethod
     def from_state(cls, state: State, like: Weights) -> Self:

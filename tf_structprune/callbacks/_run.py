@@ -6,8 +6,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from tf_structprune.layers import MaskedModel
-from tf_structprune.resume import State, StateFolder, digest
+from tf_structprune.resume import State, digest
 from tf_structprune.stages import Goal, Judge, Ledger, StageReport
 from tf_structprune.task import Interval, Validation
 
@@ -35,19 +34,13 @@ class Run:
         """Says what is accepted."""
         return self.ledger.judge
 
-    def to_state(self, masked: MaskedModel, trained: keras.Model) -> State:
-        """What a later process needs to go on.
-
-        Args:
-            masked: the model as it is now.
-            trained: the model whose `fit` trains it, itself or a `Distiller`.
-        """
+    def to_state(self) -> State:
+        """What a later process needs to go on."""
         ledger = self.ledger
         values = {name: getattr(self, name) for name in _COUNTERS} | {
             "baseline": self.judge.given,
             "open": None if ledger.open is None else asdict(ledger.open),
             "reports": [asdict(report) for report in ledger.reports],
-            "model": held(masked, trained),
         }
         targets = keras.tree.flatten(self.judge.validation.y) if self.unlabelled else []
         arrays = {str(index): weight for index, weight in enumerate(ledger.kept)}
@@ -92,56 +85,9 @@ def _report(values: dict[str, Any]) -> StageReport:
     return StageReport(**values | {"interval": None if interval is None else Interval(**interval)})
 
 
-def state_for(states: StateFolder, epoch: int) -> State:
-    """The state with which an epoch begins.
-
-    Raises:
-        ValueError: there is none, or it is damaged or belongs to another run.
-    """
-    epochs = states.epochs()
-    if epoch not in epochs:
-        told = f"states for the epochs {', '.join(map(str, epochs))}" if epochs else "no state at all"
-        raise ValueError(
-            f"{states.path} has no state for epoch {epoch}, with which training begins. Received: {told}. Put "
-            "the pruning callback before BackupAndRestore in the list of callbacks, or delete both folders to begin "
-            "anew."
-        )
-    return states.read(epoch)
-
-
-def check_held(told: dict[str, Any], masked: MaskedModel, trained: keras.Model, epoch: int) -> None:
-    """Refuse a model that is not the one with which the epoch began.
-
-    Args:
-        told: what `held` gave then.
-        model: as it is now.
-        epoch: the epoch.
-
-    Raises:
-        ValueError: it has other masks, or was trained for more or fewer steps.
-    """
-    found = held(masked, trained)
-    if told == found:
-        return
-    masks = "other masks" if told["masks"] != found["masks"] else "the same masks"
-    raise ValueError(
-        f"Model '{masked.model.name}' is not as it was when epoch {epoch} began. Received: {masks}, {found['steps']} "
-        f"training steps instead of {told['steps']}. Put BackupAndRestore behind the pruning callback and leave its "
-        "save_freq at 'epoch'; if the process was killed while the backup was written, delete both to begin anew."
-    )
-
-
 def data_digest(validation: Validation) -> str:
     """What tells validation samples, with their targets if they have any, from others."""
     return digest(validation.x, [] if validation.y is None else validation.y)
-
-
-def held(masked: MaskedModel, trained: keras.Model) -> dict[str, Any]:
-    """What tells the model of one epoch from that of another."""
-    optimizer = getattr(trained, "optimizer", None)
-    steps = 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations))
-    masks = masked.masks.to_arrays()
-    return {"masks": digest([masks[name] for name in sorted(masks)]), "steps": steps}
 
 
 def _in_order(state: State, prefix: str) -> list[Any]:

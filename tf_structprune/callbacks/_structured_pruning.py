@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,13 +9,13 @@ import numpy as np
 from absl import logging
 
 from tf_structprune.allocation import Allocation
-from tf_structprune.callbacks._backup import guard_backup, release_backup
-from tf_structprune.callbacks._run import Run, check_held, data_digest, held, state_for
+from tf_structprune.callbacks._resuming import Resuming
+from tf_structprune.callbacks._run import Run, data_digest
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.cluster import LOCAL, as_executor
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Demands, Granularity, as_granularity, kept_space
-from tf_structprune.resume import StateFolder, digest, identity, wiring
+from tf_structprune.resume import digest, identity, wiring
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
 from tf_structprune.search import BestOfN, Search
 from tf_structprune.stages import (
@@ -152,24 +151,18 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self._score = identity(score)
         self._masked: MaskedModel | None = None
         self._run: Run | None = None
-        self._states: StateFolder | None = None
-        self._joined = False
-        self._found: dict[str, Any] = {}
+        self._resuming: Resuming | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
         self._masked = MaskedModel(self._student)
         self.validation = self.validation.for_model(self._student)
-        self._run, self._joined = None, False
-        self._states = None if self.state_dir is None else StateFolder(Path(self.state_dir), self._fingerprint())
-        epochs = self._states.epochs() if self._states else []
-        if self._states and epochs:
-            self._states.read(epochs[-1])  # another run's is refused before anything is done
-        else:
+        self._run = self._resuming = None
+        if self.state_dir is not None:
+            fingerprint = self._fingerprint()
+            self._resuming = Resuming(self.state_dir, fingerprint, self._masked, self.model, from_first=True)
+        if self._resuming is None or not self._resuming.epochs:
             self._begin()
-        if self._states:
-            self._found = held(self._masked, self.model)
-            guard_backup(self.model, self._check_backup)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Search and set masks where the schedule asks for more sparsity."""
@@ -236,8 +229,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         """Leave an accepted state, and no files."""
         self._join(int(self.params["epochs"]))  # the process was killed when no epoch was left
         self._finish(self._state())
-        if self._states is not None:
-            self._states.clear()
+        if self._resuming is not None:
+            self._resuming.clear()
 
     def _finish(self, run: Run) -> None:
         found = run.judge.judge(self._student)
@@ -256,35 +249,23 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def _join(self, epoch: int) -> None:
         """Take up the state with which the first epoch of this `fit` begins."""
-        if self._states is None or self._joined:
+        if self._resuming is None or self._resuming.joined:
             return
-        self._joined = True
-        release_backup(self.model)
-        self._check_backup(epoch)
-        if epoch == 0:  # nothing was done yet
-            if self._states.epochs():
+        if (state := self._resuming.join(epoch)) is None:  # nothing was done yet
+            if self._resuming.epochs:
                 self._begin()
             else:
                 self._write(epoch)
             return
-        state = self._states.read(epoch)
         goals = goals_of(self.demands, self.sparsity, float(state.values["present"]))
         judge = Judge(self.validation, 0.0, self.tolerance)  # the state knows what was given
         self._run = Run.from_state(state, goals, judge, self._student)
-        logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._states.path)
-
-    def _check_backup(self, epoch: int) -> None:
-        """Refuse a model that is not the one with which an epoch began."""
-        told = self._found
-        if self._states is not None and (epoch or self._states.epochs()):
-            state = state_for(self._states, epoch)
-            told = state.values["model"] if epoch else told  # at epoch 0 nothing may have been brought back
-        check_held(told, self._handle, self.model, epoch)
+        logging.info("Pruning goes on with epoch %d, from %s.", epoch, self._resuming.path)
 
     def _write(self, epoch: int) -> None:
         """Keep the state with which an epoch begins."""
-        if self._states is not None:
-            self._states.write(epoch, self._state().to_state(self._handle, self.model))
+        if self._resuming is not None:
+            self._resuming.write(epoch, self._state().to_state())
 
     def _fingerprint(self) -> dict[str, Any]:
         """What the run depends on, by name."""

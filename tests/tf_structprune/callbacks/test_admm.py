@@ -8,6 +8,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tests.tf_structprune.callbacks.stops import Killed, Stop
 from tf_structprune.callbacks import ADMMReport
 from tf_structprune.callbacks._partial import GIVEN, Model, Partials, segments_of
 from tf_structprune.fixed_point import WeightGrid
@@ -126,25 +127,6 @@ def test_further_epochs_retrain_with_the_masks(data):
     callback = sp.ADMM(0.5, **QUICK)
     masked, history = fitted(callback, data, epochs=5)
     assert len(history["loss"]) == 5 and MaskedModel(masked).sparsity == pytest.approx(0.5, abs=0.02)
-
-
-class Killed(BaseException):
-    """In place of the signal, within one process."""
-
-
-class Stop(keras.callbacks.Callback):
-    """Stops in an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch, self.present = epoch, -1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.present = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.present, batch) == (self.epoch, 1):
-            raise Killed
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 5, 9, 11])

@@ -8,6 +8,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tests.tf_structprune.callbacks.stops import Killed, Stop
 from tf_structprune import pretext
 from tf_structprune.callbacks._rounds import sparsities_of
 from tf_structprune.layers import MaskedModel
@@ -213,25 +214,6 @@ def test_network_in_a_pretext_task_is_pruned_without_labels(data, rewind):
     assert all(same[-1:]) is (rewind == "weights")  # the task's own layer
 
 
-class Killed(BaseException):
-    """In place of the signal, within one process."""
-
-
-class Stop(keras.callbacks.Callback):
-    """Stops in an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch, self.present = epoch, -1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.present = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.present, batch) == (self.epoch, 0):
-            raise Killed
-
-
 def run_in(folder, data, rewind, *others):
     """A whole run with a network that draws numbers, or one that is stopped."""
     keras.utils.set_random_seed(0)
@@ -248,7 +230,7 @@ def test_killed_run_ends_as_the_whole_one(data, tmp_path, rewind, epochs):
     for epoch in epochs:
         folder = tmp_path / str(epoch)
         with pytest.raises(Killed):
-            run_in(folder, data, rewind, Stop(epoch))
+            run_in(folder, data, rewind, Stop(epoch, batch=0))
         found, again = run_in(folder, data, rewind)
         assert found.reports == wanted.reports and len(found.reports) == 2
         for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
@@ -278,13 +260,13 @@ def test_killed_pretext_ends_as_the_whole_one(data, tmp_path):
     for at, make in enumerate(tasks):
         whole, folder = run(make, tmp_path / f"whole{at}"), tmp_path / f"killed{at}"
         with pytest.raises(Killed):
-            run(make, folder, Stop(3))
+            run(make, folder, Stop(3, batch=0))
         for one, other in zip(whole.get_weights(), run(make, folder).get_weights(), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_state_of_another_run_is_refused(data, tmp_path):
-    both = [keras.callbacks.BackupAndRestore(tmp_path / "backup"), Stop(2)]
+    both = [keras.callbacks.BackupAndRestore(tmp_path / "backup"), Stop(2, batch=0)]
     with pytest.raises(Killed):
         fitted(sp.IterativePruning(0.5, state_dir=tmp_path / "state", **QUICK), data, others=both)
     with pytest.raises(ValueError, match="another sparsity"):

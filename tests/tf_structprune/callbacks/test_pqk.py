@@ -6,6 +6,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tests.tf_structprune.callbacks.stops import Killed, Stop
 from tf_structprune.layers import MaskedModel, quantized_layers
 from tf_structprune.masks import WEIGHT
 from tf_structprune.stages import magnitude_masks
@@ -273,25 +274,6 @@ def test_several_outputs_are_taught_each_with_its_loss(data):
 def sp_soft(teacher, student):
     soft = [np.exp(each / 3) / np.exp(each / 3).sum(1, keepdims=True) for each in (teacher, student)]
     return 9 * float((soft[0] * np.log(soft[0] / soft[1])).sum(1).mean())
-
-
-class Killed(BaseException):
-    """In place of the signal, within one process."""
-
-
-class Stop(keras.callbacks.Callback):
-    """Stops in an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch, self.present = epoch, -1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.present = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.present, batch) == (self.epoch, 1):
-            raise Killed
 
 
 KILLS = {"phase 1, in words": (2, 1, WORDS), "between": (1, 1, None), "phase 2": (1, 2, None)}

@@ -6,6 +6,7 @@ import pytest
 
 import tf_structprune as sp
 from tests import zoo
+from tests.tf_structprune.callbacks.stops import Killed, Stop
 from tf_structprune.allocation import OutOfReachError
 from tf_structprune.fuse import shortcuts_of
 
@@ -76,20 +77,6 @@ def test_which_are_off_is_saved(tmp_path):
     fit(model, sp.RemoveLayers(epoch=0, below=0.2), epochs=1)
     model.save(tmp_path / "m.keras")
     assert is_on(keras.models.load_model(tmp_path / "m.keras")) == {"a", "c"}
-
-
-class Killed(BaseException):
-    """A process that dies."""
-
-
-class Stop(keras.callbacks.Callback):
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise Killed
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
