@@ -1,4 +1,4 @@
-"""Batches of images for trainings of many epochs, the same ones again after a kill."""
+"""CIFAR-10 for trainings of many epochs: its images, batches that are the same again after a kill, accuracy."""
 
 import math
 from typing import Any
@@ -7,6 +7,21 @@ import keras
 import numpy as np
 
 SHIFT = 4  # pixels
+Part = tuple[np.ndarray, np.ndarray]
+"""Images from -1 to 1, and labels."""
+
+
+def images(path: str, part: str, most: int | None = None) -> Part:
+    """The first images of a part, "train" or "test", of CIFAR-10 as load.py writes it; None or 0 for all."""
+    with np.load(path) as file:
+        count = most or len(file[f"y_{part}"])
+        return file[f"x_{part}"][:count] / np.float32(127.5) - 1, file[f"y_{part}"].reshape(-1)[:count]
+
+
+def accuracy(model: keras.Model, part: Part) -> float:
+    """Share of images whose class is found."""
+    x, y = part
+    return float((np.argmax(model.predict(x, batch_size=1_000, verbose=0), axis=1) == y).mean())
 
 
 class Batches(keras.utils.PyDataset):

@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
-from benchmarks._batches import Batches
+from benchmarks._batches import Batches, Part, accuracy, images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "CIFAR-10 as load.py writes it.", required=True)
@@ -58,43 +58,32 @@ def trained(model: keras.Model, batches: Batches, *callbacks: keras.callbacks.Ca
     return model
 
 
-def row(seed: int, normalized: bool, data: dict[str, Any]) -> dict[str, Any]:
+def row(seed: int, normalized: bool, data: dict[str, Part]) -> dict[str, Any]:
     """What the three of a seed reach."""
-    batches, (x, y) = Batches(*data["train"], BATCH, seed), data["test"]
+    batches, test = Batches(*data["train"], BATCH, seed), data["test"]
 
     def built(l1: float | None) -> keras.Model:
         keras.utils.set_random_seed(seed)
         model = network(normalized=normalized)
         return model if l1 is None else sp.residual_convolutions(model, l1=l1, carry=1.0)
 
-    def accuracy(model: keras.Model) -> float:
-        return float((np.argmax(model.predict(x, batch_size=1_000, verbose=0), axis=1) == y).mean())
-
     plain = trained(built(None), batches)
     deep = trained(built(0.0), batches)
     cut = sp.RemoveLayers(epoch=FLAGS.epochs * 2 // 3, budget=FLAGS.budget)
     thin = sp.fuse_shortcuts(trained(built(FLAGS.l1), batches, cut))
     fused = sp.fuse_shortcuts(deep)
-    difference = np.abs(deep.predict(x[:1_000], verbose=0) - fused.predict(x[:1_000], verbose=0)).max()
+    few = test[0][:1_000]
+    difference = np.abs(deep.predict(few, verbose=0) - fused.predict(few, verbose=0)).max()
     return {
         "seed": seed,
         "normalized": normalized,
-        "plain": accuracy(plain),
-        "fused": accuracy(fused),
+        "plain": accuracy(plain, test),
+        "fused": accuracy(fused, test),
         "largest_difference": float(difference),
-        "thin": accuracy(thin),
+        "thin": accuracy(thin, test),
         "removed": list(cut.removed),
         "macs": [sp.trace(model).macs for model in (plain, fused, thin)],
     }
-
-
-def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images from -1 to 1, and labels, by part."""
-    with np.load(FLAGS.data) as file:
-        return {
-            part: (file[f"x_{part}"][:count] / np.float32(127.5) - 1, file[f"y_{part}"].reshape(-1)[:count])
-            for part, count in (("train", FLAGS.images), ("test", 10_000))
-        }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -120,7 +109,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main(_: list[str]) -> None:
     """Train all, and write the results after each."""
-    out, data, rows = pathlib.Path(FLAGS.out), images(), []
+    out, rows = pathlib.Path(FLAGS.out), list[dict[str, Any]]()
+    data = {part: images(FLAGS.data, part, most) for part, most in (("train", FLAGS.images), ("test", None))}
     out.mkdir(parents=True, exist_ok=True)
     for normalized in (True, False):
         for seed in range(FLAGS.seeds):

@@ -8,7 +8,6 @@ what `compress` hands over, in float and in int8 on the test part, beside the co
 trained from scratch for as many epochs as both took together, with the same data, changes and rate, no teacher.
 """
 
-import json
 import pathlib
 import tempfile
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from absl import app, flags
 
 import tflite_export as te
+from benchmarks._by_seed import by_seed
 from benchmarks.networks import ds_cnn
 from benchmarks.speech import images_of
 from tflite_export.compress import Batches
@@ -117,26 +117,19 @@ def _line(name: str, seed: str, row: dict[str, Any]) -> str:
     )
 
 
-def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
-    """Both results."""
-    out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+def page(rows: list[dict[str, Any]]) -> str:
+    """The results for people."""
     note = (
         f"Test part of 300 clips at the last epoch, every seed; {FLAGS.epochs} epochs of training and as many of "
         "retraining, the control for both together."
     )
     text = f"# DS-CNN of 64 filters on spoken digits\n\n`python -m benchmarks.keyword_spotting`\n\n{note}\n\n"
-    out.with_suffix(".md").write_text(f"{text}{table(rows)}\n")
+    return f"{text}{table(rows)}\n"
 
 
 def main(_: list[str]) -> None:
-    """Measure and write after each seed; those that stand in the results already are not run again."""
-    out = pathlib.Path(FLAGS.out)
-    found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else []
-    rows = [row for row in found if row["epochs"] == FLAGS.epochs]
-    for seed in map(int, FLAGS.seeds):
-        if all(row["seed"] != seed for row in rows):
-            rows += rows_of(seed)
-            write(rows, out)
+    """Measure and write after each seed."""
+    by_seed(pathlib.Path(FLAGS.out), map(int, FLAGS.seeds), {"epochs": FLAGS.epochs}, rows_of, page)
 
 
 if __name__ == "__main__":

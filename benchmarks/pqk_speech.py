@@ -9,7 +9,6 @@ second half. Single weights of the pointwise convolutions go. Accuracy on the te
 the seeds with 95 % intervals of Student's t, and the same of the paired differences, which are what tells.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from absl import app, flags
 from scipy import stats
 
 import tf_structprune as sp
+from benchmarks._by_seed import by_seed
 from benchmarks.networks import ds_cnn
 from benchmarks.speech import images_of
 from tflite_export.compress import Batches
@@ -130,27 +130,26 @@ def tables(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
-    """Both results."""
-    out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+def page(rows: list[dict[str, Any]]) -> str:
+    """The results for people."""
     note = (
         f"DS-CNN of {FLAGS.filters} filters, {len({row['seed'] for row in rows})} seeds, {FLAGS.epochs} epochs of the "
         "dense network and as many of each other one, of which PQK's teacher is there in the second half. 300 test "
         "clips at the last epoch; 95 % intervals over the seeds. Zeros are those of masked layers, rounded ones too."
     )
     text = f"# PQK and its parts on spoken digits\n\n`python -m benchmarks.pqk_speech`\n\n{note}\n\n"
-    out.with_suffix(".md").write_text(f"{text}{tables(rows)}\n")
+    return f"{text}{tables(rows)}\n"
 
 
 def main(_: list[str]) -> None:
-    """Measure and write after each seed; those that stand in the results already are not run again."""
-    out = pathlib.Path(FLAGS.out)
-    found = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else []
-    rows = [row for row in found if (row["epochs"], row["filters"]) == (FLAGS.epochs, FLAGS.filters)]
-    for seed in map(int, FLAGS.seeds):
-        if all(row["seed"] != seed for row in rows):
-            rows += rows_of(seed)
-            write(rows, out)
+    """Measure and write after each seed."""
+    by_seed(
+        pathlib.Path(FLAGS.out),
+        map(int, FLAGS.seeds),
+        {"epochs": FLAGS.epochs, "filters": FLAGS.filters},
+        rows_of,
+        page,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
-from benchmarks._batches import Batches
+from benchmarks._batches import Batches, images
 from tf_structprune import pretext
 from tf_structprune.layers import MaskedModel, fresh_weights
 
@@ -87,14 +87,12 @@ def network(name: str, data: Data) -> keras.Model:
 
 def read() -> Data:
     """Images from -1 to 1 and labels."""
-    with np.load(FLAGS.data) as file:
-        data = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
+    data = {}
     for part in ("train", "test"):
-        count = FLAGS.images or len(data[f"y_{part}"])
-        x = data[f"x_{part}"][:count].astype(np.float32) / 127.5 - 1
+        x, y = images(FLAGS.data, part, FLAGS.images)
         if FLAGS.half:
             x = x.reshape(len(x), 16, 2, 16, 2, 3).mean(axis=(2, 4))
-        data[f"x_{part}"], data[f"y_{part}"] = x, data[f"y_{part}"].reshape(-1)[:count].astype(np.int64)
+        data |= {f"x_{part}": x, f"y_{part}": y.astype(np.int64)}
     return data
 
 
@@ -102,7 +100,7 @@ def fit(model: keras.Model, data: Data, epochs: int, seed: int, *callbacks: kera
     """Batches that are flipped and shifted; whatever the process did before, they are the same."""
     batches = Batches(data["x_train"], data["y_train"], BATCH, seed)
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=batches.begin)
-    model.fit(batches, epochs=epochs, verbose=2, callbacks=[begin, *callbacks])
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=2, callbacks=[begin, *callbacks])
 
 
 class Rounds(keras.callbacks.Callback):

@@ -25,7 +25,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
-from benchmarks._batches import Batches
+from benchmarks._batches import Batches, Part, accuracy, images
 from benchmarks.networks import cifar10_large, cifar10_small, resnet_cifar
 from tf_structprune.masks import FEATURE_MAP
 from tf_structprune.search import LeastSquares
@@ -65,14 +65,10 @@ JOBS = {
 flags.DEFINE_list("networks", list(JOBS), "Which of them.")
 
 
-def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images from -1 to 1, and labels, by part."""
-    parts = {}
-    with np.load(FLAGS.data) as file:
-        for part in ("train", "test"):
-            count = max(BATCH, round(FLAGS.share * len(file[f"y_{part}"])))
-            parts[part] = (file[f"x_{part}"][:count] / np.float32(127.5) - 1, file[f"y_{part}"].reshape(-1)[:count])
-    return parts
+def parts() -> dict[str, Part]:
+    """Images and labels by part, as many as the share asks for, a batch at the least."""
+    sizes = {"train": 50_000, "test": 10_000}
+    return {part: images(FLAGS.data, part, max(BATCH, round(FLAGS.share * size))) for part, size in sizes.items()}
 
 
 def fit(model: keras.Model, batches: Batches, epochs: int, teacher: keras.Model | None = None) -> float:
@@ -98,12 +94,6 @@ def epochs_in(seconds: float, build: Callable[[], keras.Model], batches: Batches
     fit(model, batches, 1)
     taken = fit(model, batches, 1)
     return int(np.clip((seconds - 3 * taken) / (EPOCHS * taken), 1, MOST))
-
-
-def accuracy(model: keras.Model, part: tuple[np.ndarray, np.ndarray]) -> float:
-    """Share of images whose class is found."""
-    x, y = part
-    return float((np.argmax(model.predict(x, batch_size=1_000, verbose=0), axis=1) == y).mean())
 
 
 def halved(dense: keras.Model, data: dict[str, Any]) -> keras.Model:
@@ -153,7 +143,7 @@ def row(name: str, job: Job, data: dict[str, Any], out: pathlib.Path) -> dict[st
 
 def main(_: list[str]) -> None:
     """Train one network after the other, and write each row."""
-    out, data, rows = pathlib.Path(FLAGS.out), images(), []
+    out, data, rows = pathlib.Path(FLAGS.out), parts(), []
     out.mkdir(parents=True, exist_ok=True)
     for name in FLAGS.networks:
         rows.append(row(name, JOBS[name], data, out))

@@ -71,6 +71,7 @@ REST = {
 }
 STAGE = {
     "interval": dict,
+    "layers": type(None),
     "granularity": str,
     "demands": dict,
     "search": str,
