@@ -22,6 +22,8 @@ from absl import app, flags, logging
 import tf_structprune as sp
 import tflite_export as te
 from tests import applications
+from tflite_export.quantize import convert
+from tflite_export.runtime import run_litert
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", "benchmarks/results/applications", "Results without suffix.")
@@ -74,7 +76,9 @@ def use(name: str, small: keras.Model, x: Any) -> dict:
     """Convert, train, save and reload a shrunk network."""
     result: dict[str, Any] = {}
     if name in applications.FAMILIES:
-        result["tflite_difference"] = applications.tflite_difference(small, x)
+        result["tflite_difference"] = applications.difference(
+            applications.logits(small, x), run_litert(convert(small), x)
+        )
     result["loss"] = applications.train_one_step(small, x)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "small.keras"

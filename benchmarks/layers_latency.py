@@ -17,7 +17,6 @@ import numpy as np
 from absl import app, flags, logging
 
 import tf_structprune as sp
-import tflite_export as te
 from benchmarks.networks import randomize, resnet_cifar
 from tf_structprune.allocation import Budget
 from tf_structprune.fuse import find_removable
@@ -25,6 +24,7 @@ from tf_structprune.masks import FEATURE_MAP, kept_space
 from tf_structprune.shrink import shrink
 from tflite_export.bench import HOST
 from tflite_export.file import TFLiteFile
+from tflite_export.quantize import convert
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "Folder of the results.", required=True)
@@ -76,7 +76,7 @@ def rows(name: str) -> list[dict[str, Any]]:
     x = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
     found = []
     for quantize in QUANTIZED:
-        files = [TFLiteFile(te.convert(model, quantize=quantize, representative_data=x)) for model in models.values()]
+        files = [TFLiteFile(convert(model, quantize=quantize, representative_data=x)) for model in models.values()]
         times = np.stack([np.median(HOST.latencies_us(files, runs=FLAGS.runs), axis=1) for _ in range(FLAGS.rounds)])
         ratios = times[:, :1] / times
         for index, ((kind, share), model) in enumerate(models.items()):

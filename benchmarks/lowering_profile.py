@@ -9,6 +9,7 @@ difference of two medians. A table a method is appended to OUT.md. LiteRT's Pyth
 
 import argparse
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def main(options: argparse.Namespace) -> None:
         file.write("\n".join(lines) + "\n")
 
 
-def profile(dense: object, lowered: object, options: argparse.Namespace) -> tuple[list[str], list[float], list[float]]:
+def profile(dense: Any, lowered: Any, options: argparse.Namespace) -> tuple[list[str], list[float], list[float]]:
     """Names of the layers behind which both are cut, and what each stretch takes in either, in microseconds."""
     import keras
 

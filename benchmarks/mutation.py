@@ -212,8 +212,8 @@ class Mutation:
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """Instead of running the tests once."""
-        place = pathlib.Path(ROOMS[self.options.room][0])
-        files = [place] if place.is_file() else sorted(file for file in place.glob("*.py") if file.stem != "__init__")
+        room = pathlib.Path(ROOMS[self.options.room][0])
+        files = [room] if room.is_file() else sorted(file for file in room.glob("*.py") if file.stem != "__init__")
         measured = json.loads(in_child(lambda: json.dumps(self._measured(session.items, files)), 900) or "[]")
         quick = sorted((cost, index) for index, (cost, _) in enumerate(measured) if cost <= self.options.longest)
         places = all_places(files)

@@ -15,6 +15,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
@@ -121,7 +122,13 @@ def measured(shape: tuple[int, int]) -> list[dict]:
         matrix = matrix_of(shape, p, values)
         timed = [name for name in TIMED if shape == SHAPES[0] or name not in SLOW]
         stored = {name: FORMATS[name].encode(matrix) for name in timed}
-        row = {"shape": shape, "p": p, "values": values, "sizes": sizes_of(matrix), "mb_s": decoding(matrix, stored)}
+        row: dict[str, Any] = {
+            "shape": shape,
+            "p": p,
+            "values": values,
+            "sizes": sizes_of(matrix),
+            "mb_s": decoding(matrix, stored),
+        }
         for batch in BATCHES:
             for cold in (False, True):
                 name = f"{'cold' if cold else 'warm'}, batch {batch}"
