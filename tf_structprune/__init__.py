@@ -41,6 +41,7 @@ else:
     from tf_structprune.callbacks import RemoveLayers as RemoveLayers
     from tf_structprune.callbacks import SelfTaught as SelfTaught
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+    from tf_structprune.callbacks import TaylorPruning as TaylorPruning
     from tf_structprune.cluster import RayExecutor as RayExecutor
     from tf_structprune.cluster import score as score
     from tf_structprune.fuse import fuse_shortcuts as fuse_shortcuts

@@ -10,4 +10,5 @@ from tf_structprune.measure._magnitude import l2 as l2
 from tf_structprune.measure._magnitude import normalization_scale as normalization_scale
 from tf_structprune.measure._magnitude import sum_of_units as sum_of_units
 from tf_structprune.measure._measures import MEASURES as MEASURES
+from tf_structprune.measure._taylor import SparseTaylor as SparseTaylor
 from tf_structprune.measure._taylor import taylor as taylor
