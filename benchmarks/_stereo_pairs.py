@@ -7,6 +7,8 @@ disparities are a coarse random grid, spread linearly. What the network reads is
 mean absolute difference to the right view, moved by each whole disparity.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -81,9 +83,16 @@ def held_out(path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs(images(path, "test", 2 * count)[0], np.random.default_rng(0))
 
 
-def _conv(x: object, maps: int, name: str, strides: int = 1) -> object:
+def _conv(x: Any, maps: int, name: str, strides: int = 1) -> Any:
     x = _L.Conv2D(maps, 3, strides, padding="same", use_bias=False, name=name)(x)
     return _L.ReLU()(_L.BatchNormalization(name=f"{name}_norm")(x))
+
+
+def _twice(x: Any) -> Any:
+    """Each pixel four times, as `UpSampling2D` has it, by layers that have a form in fixed point."""
+    _, height, width, maps = x.shape
+    x = _L.Reshape((height, 2 * width * maps))(_L.Concatenate()([x, x]))
+    return _L.Reshape((2 * height, 2 * width, maps))(_L.Concatenate()([x, x]))
 
 
 def hourglass() -> keras.Model:
@@ -92,8 +101,8 @@ def hourglass() -> keras.Model:
     whole = _conv(inputs, 8, "whole")
     half = _conv(whole, 24, "half", 2)
     x = _conv(_conv(half, 48, "quarter", 2), 48, "middle")
-    x = _L.Add()([_L.UpSampling2D()(_conv(x, 24, "up_half")), half])
-    x = _L.UpSampling2D()(_conv(_conv(x, 24, "mixed"), 8, "up_whole"))
+    x = _L.Add()([_twice(_conv(x, 24, "up_half")), half])
+    x = _twice(_conv(_conv(x, 24, "mixed"), 8, "up_whole"))
     x = _L.Add()([x, whole])
     return keras.Model(inputs, _L.Conv2D(1, 3, padding="same", name="disparity")(x), name="hourglass")
 

@@ -79,8 +79,6 @@ def role_of(call: LayerCall) -> Role:
     elif kind is _L.ReLU:
         plain = not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
         role = Role.RECTIFIER if plain else None
-    elif kind is _L.UpSampling2D:
-        role = Role.PASS if layer.interpolation == "nearest" else None  # others mix values
     elif covers_map(call):
         role = Role.OWN
     else:

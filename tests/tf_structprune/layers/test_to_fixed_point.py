@@ -228,7 +228,7 @@ def test_wrong_settings_are_refused(make_it, message):
 @pytest.mark.parametrize(
     "layer",
     [
-        lambda: _L.UpSampling2D(2, interpolation="bilinear"),
+        lambda: _L.UpSampling2D(2),
         lambda: _L.Conv2DTranspose(4, 3),
         lambda: _L.ReLU(negative_slope=0.1),
         lambda: _L.Activation("silu"),

@@ -66,13 +66,6 @@ def pad_and_crop(x):
     return zoo._head(zoo.conv(x, 4))
 
 
-def upsampled(x):
-    """An hourglass: nearest pixels are the same words in more places."""
-    wide = zoo.conv(x, 4, activation=None)
-    deep = _L.UpSampling2D(2)(zoo.conv(zoo.conv(wide, 5, strides=2), 4, activation=None, name="deep"))
-    return zoo._head(zoo.conv(_L.Add()([wide, deep]), 4, name="after"))
-
-
 def rows(x):
     x = _L.Conv1D(6, 3, dilation_rate=2, padding="causal", activation="relu", name="causal")(_L.Reshape((16, 8))(x))
     x = _L.Conv1D(4, 3, strides=2, padding="same", groups=2, name="grouped")(x)
@@ -80,7 +73,7 @@ def rows(x):
     return _L.Dense(3, activation="softmax", name="classifier")(_L.Flatten()(x))
 
 
-OWN = {build.__name__: build for build in (concatenation, separable, depthwise, pad_and_crop, upsampled, rows)}
+OWN = {build.__name__: build for build in (concatenation, separable, depthwise, pad_and_crop, rows)}
 
 
 def build(name):
