@@ -100,10 +100,10 @@ def hardware_cost(model: keras.Model) -> HardwareCost:
     Raises:
         TypeError, ValueError: see `trace`.
     """
-    layers = named_layers(model)
+    graph, layers = trace(model), named_layers(model)
     signals = {each.name: each for each in signal_quantizers(model).values()}
     costs, kernels = [], set()
-    for traced in trace(model).layers:
+    for traced in graph.layers:
         layer = layers[traced.name]
         quantizer = quantizer_of(layer)
         kernel = np.asarray(keras.ops.convert_to_numpy(kernel_of(layer)))
