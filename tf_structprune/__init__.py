@@ -41,6 +41,7 @@ else:
     from tf_structprune.callbacks import RemoveLayers as RemoveLayers
     from tf_structprune.callbacks import SelfTaught as SelfTaught
     from tf_structprune.callbacks import StructuredPruning as StructuredPruning
+    from tf_structprune.callbacks import TaylorPruning as TaylorPruning
     from tf_structprune.cluster import RayExecutor as RayExecutor
     from tf_structprune.cluster import score as score
     from tf_structprune.fuse import fuse_shortcuts as fuse_shortcuts
@@ -60,6 +61,8 @@ else:
     from tf_structprune.layers import unwrap as unwrap
     from tf_structprune.layers import wrap as wrap
     from tf_structprune.legacy import from_legacy as from_legacy
+    from tf_structprune.measure import HardwareCost as HardwareCost
+    from tf_structprune.measure import hardware_cost as hardware_cost
     from tf_structprune.scoring import Scores as Scores
     from tf_structprune.sensitivity import Measurement as Measurement
     from tf_structprune.sensitivity import SensitivityReport as SensitivityReport

@@ -10,3 +10,4 @@ from tf_structprune.callbacks._rounds import RoundReport as RoundReport
 from tf_structprune.callbacks._self_taught import SelfTaught as SelfTaught
 from tf_structprune.callbacks._structured_pruning import StructuredPruning as StructuredPruning
 from tf_structprune.callbacks._student import student_of as student_of
+from tf_structprune.callbacks._taylor_pruning import TaylorPruning as TaylorPruning

@@ -13,6 +13,7 @@ from tf_structprune.layers._handle import MaskedModel as MaskedModel
 from tf_structprune.layers._inference import for_inference as for_inference
 from tf_structprune.layers._masked_layer import MaskedLayer as MaskedLayer
 from tf_structprune.layers._masked_normalization import MaskedNormalization as MaskedNormalization
+from tf_structprune.layers._pruned_learn import let_pruned_learn as let_pruned_learn
 from tf_structprune.layers._quantized_layer import QuantizedLayer as QuantizedLayer
 from tf_structprune.layers._quantized_layer import quantized_like as quantized_like
 from tf_structprune.layers._quantized_layer import quantizer_of as quantizer_of

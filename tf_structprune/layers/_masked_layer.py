@@ -10,6 +10,7 @@ from keras import ops
 from tf_structprune.channels import ChannelLimits, input_of_kernel
 from tf_structprune.graph import KernelView, TransparentWrapper, core_layer, kernel_variable, kernel_view
 from tf_structprune.layers._pull import Pull
+from tf_structprune.layers._rounding import straight_through
 from tf_structprune.masks import (
     FEATURE_MAP,
     INTRA_KERNEL,
@@ -38,11 +39,15 @@ class MaskedLayer(TransparentWrapper):
         limits: (round_to, min_channels, channel_block), see `graph.ChannelLimits`.
         pulled: whether its kernel can be pulled towards a target, as ADMM does, see `Pull`.
 
+    Attributes:
+        pruned_learn: whether pruned weights keep their gradients, see `let_pruned_learn`; it is not saved.
+
     Raises:
         ValueError: an unknown granularity or polarity.
     """
 
     limits: ChannelLimits
+    pruned_learn: bool = False
 
     def __init__(
         self,
@@ -115,7 +120,8 @@ class MaskedLayer(TransparentWrapper):
             return kernel
         view = self._view()
         full = view.restore(ops.broadcast_to(mask, view.view_shape), ops)
-        return ops.where(full, kernel, ops.zeros_like(kernel))
+        kept = ops.where(full, kernel, ops.zeros_like(kernel))
+        return straight_through(kernel, kept, on=True) if self.pruned_learn else kept
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

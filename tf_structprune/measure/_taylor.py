@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from tf_structprune.channels import PrunableGraph
 from tf_structprune.graph import kernel_variable, kernel_view, named_layers
-from tf_structprune.layers import rebuild
+from tf_structprune.layers import copy_model, let_pruned_learn, rebuild, renew_copies
 from tf_structprune.masks import Importance
 from tf_structprune.measure._magnitude import sum_of_units
-from tf_structprune.task import Samples, Task, output_names, predict, targets_by_output, task_of
+from tf_structprune.task import Samples, Task, compile_arguments, output_names, predict, targets_by_output, task_of
 
 _SAMPLES = 1000  # more change the order of the units hardly
 _BATCH = 32
@@ -41,23 +41,53 @@ def taylor(model: keras.Model, graph: PrunableGraph, granularity: str, x: Any, y
         ValueError: no targets, those that the model gives already, or a loss that follows neither from the compiled
             model nor from its outputs and the targets.
     """
-    samples, targets, task = _labelled(model, x, y)
-    copy = rebuild(model, {})
-    layers = named_layers(copy)
-    kernels = {layer.name: kernel_variable(layers[layer.name]) for layer in graph.layers}
-    _train_alone(copy, kernels)
+    gradients = _Gradients(rebuild(model, {}), graph, *_labelled(model, x, y))
     total: dict[str, Floats] = {}
     batches = 0
-    for gradients in _gradients(copy, task, samples, targets):
-        share = {}
-        for name, kernel in kernels.items():
-            view = kernel_view(layers[name], graph.channels[name].positions)
-            product = keras.ops.convert_to_numpy(kernel).astype(np.float64) * gradients[id(kernel)]
-            share[name] = view.view(product, np)
+    for share in gradients.products():
         for name, units in sum_of_units(graph, granularity, share).items():
             total[name] = total.get(name, 0) + units**2
         batches += 1
     return {name: units / batches for name, units in total.items()}
+
+
+class SparseTaylor:
+    """What the loss of a masked model changes by when a unit goes, or comes back, to first order.
+
+    The gradient is taken at the sparse network and for all of its weights, also for those that masks remove: gradient x
+    weight of a removed one is what the loss changes by when it comes back as it is. A unit's score is the sum over
+    batches of the absolute value of the sum over its weights. A copy with its own gradients is kept and compiled once.
+
+    Args:
+        masked: the masked model, which may be in fixed point; it stays as it is.
+        graph: its graph.
+        x: samples as `taylor` takes them.
+        y: their targets.
+
+    Raises:
+        ValueError: see `taylor`.
+    """
+
+    def __init__(self, masked: keras.Model, graph: PrunableGraph, x: Any, y: Any) -> None:
+        self._masked, self._graph, self._copy = masked, graph, copy_model(masked)
+        let_pruned_learn(self._copy, on=True)
+        self._gradients = _Gradients(self._copy, graph, *_labelled(masked, x, y))
+
+    def __call__(self, granularity: str) -> Importance:
+        """The scores with the weights and masks that the model holds now, in the shapes of `l1`.
+
+        In fixed point kernels are divided by a number of each layer, and gradients multiplied by it: scores are not.
+
+        Args:
+            granularity: what a unit is; of feature maps only those that are kept have a score that says something.
+        """
+        self._copy.set_weights(self._masked.get_weights())
+        renew_copies(self._copy)
+        total: dict[str, Floats] = {}
+        for share in self._gradients.products():
+            for name, units in sum_of_units(self._graph, granularity, share).items():
+                total[name] = total.get(name, 0) + np.abs(units)
+        return total
 
 
 def _labelled(model: keras.Model, x: Any, y: Any) -> tuple[Samples, list[NDArray[Any]], Task]:
@@ -93,24 +123,64 @@ def _train_alone(model: keras.Model, kernels: Mapping[str, Any]) -> None:
         variable.regularizer = None
 
 
-def _gradients(
-    model: keras.Model, task: Task, samples: Samples, targets: Sequence[NDArray[Any]]
-) -> Iterator[dict[int, Floats]]:
-    """Gradients of the loss by the identity of the variable, batch by batch of the same size; the rest is left out."""
-    size = min(_BATCH, len(samples))
-    several = len(output_names(model)) > 1
-    optimizer, trained = _Noted(), _Inference(model)
-    trained(_on_device(samples[:1].for_model(model)))
-    variables = trained.trainable_variables
-    optimizer.build(variables)
-    weights = list(task.weights) or None
-    trained.compile(optimizer, task.loss, loss_weights=weights if several else None, auto_scale_loss=False)
-    for start in range(0, len(samples) - size + 1, size):
-        part = slice(start, start + size)
-        wanted = [each[part] for each in targets]
-        trained.train_on_batch(samples[part].for_model(model), wanted if several else wanted[0])
-        found = [keras.ops.convert_to_numpy(each).astype(np.float64) for each in optimizer.noted]
-        yield {id(variable): gradient for variable, gradient in zip(variables, found, strict=True)}
+class _Gradients:
+    """Gradients of the loss of a model, which is trained by nothing else from now on.
+
+    Args:
+        model: the model.
+        graph: says which kernels they are of.
+        samples: what they are taken on.
+        targets: theirs, in the order of the outputs.
+        task: has the loss.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        graph: PrunableGraph,
+        samples: Samples,
+        targets: Sequence[NDArray[Any]],
+        task: Task,
+    ) -> None:
+        self._layers, self._graph = named_layers(model), graph
+        self._kernels = {layer.name: kernel_variable(self._layers[layer.name]) for layer in graph.layers}
+        _train_alone(model, self._kernels)
+        self._samples, self._targets, self._size = samples, targets, min(_BATCH, len(samples))
+        self._several = len(output_names(model)) > 1
+        self._optimizer, self._trained = _Noted(), _Inference(model)
+        self._trained(_on_device(samples[:1].for_model(model)))
+        self._model, self._variables = model, self._trained.trainable_variables
+        self._optimizer.build(self._variables)
+        given = compile_arguments(model)
+        self._trained.compile(
+            self._optimizer,
+            task.loss,
+            loss_weights=(list(task.weights) or None) if self._several else None,
+            auto_scale_loss=False,
+            run_eagerly=given.get("run_eagerly", False),
+            jit_compile=given.get("jit_compile", "auto"),
+        )
+
+    def products(self) -> Iterator[dict[str, Floats]]:
+        """Gradient x weight by layer, shape (positions, inputs / groups, outputs), batch by batch of the same size.
+
+        The rest of the samples is left out.
+        """
+        for start in range(0, len(self._samples) - self._size + 1, self._size):
+            part = slice(start, start + self._size)
+            wanted = [each[part] for each in self._targets]
+            x = self._samples[part].for_model(self._model)
+            self._trained.train_on_batch(x, wanted if self._several else wanted[0])
+            noted = zip(self._variables, self._optimizer.noted, strict=True)
+            gradients = {id(variable): keras.ops.convert_to_numpy(each) for variable, each in noted}
+            yield {name: self._view(name, gradients[id(kernel)]) for name, kernel in self._kernels.items()}
+
+    def _view(self, name: str, gradient: NDArray[Any]) -> Floats:
+        kernel = keras.ops.convert_to_numpy(self._kernels[name]).astype(np.float64)
+        found: Floats = kernel_view(self._layers[name], self._graph.channels[name].positions).view(
+            kernel * gradient, np
+        )
+        return found
 
 
 def _on_device(x: Any) -> Any:

@@ -28,6 +28,9 @@ from tf_structprune.stages._ledger import Stage as Stage
 from tf_structprune.stages._ledger import run_stages as run_stages
 from tf_structprune.stages._magnitude import magnitude_masks as magnitude_masks
 from tf_structprune.stages._magnitude import random_after_zeros as random_after_zeros
+from tf_structprune.stages._ranked_masks import RankedBy as RankedBy
+from tf_structprune.stages._ranked_masks import RankedMasks as RankedMasks
+from tf_structprune.stages._ranked_masks import check_ranking as check_ranking
 from tf_structprune.stages._reconstruct import RECONSTRUCTIONS as RECONSTRUCTIONS
 from tf_structprune.stages._reconstruct import Reconstruct as Reconstruct
 from tf_structprune.stages._reconstruct import check_reconstruct as check_reconstruct

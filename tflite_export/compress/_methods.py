@@ -6,9 +6,9 @@ from tf_structprune.stages import Stage
 from tflite_export.compress._admm_stage import ADMMStage
 from tflite_export.compress._job import Job
 from tflite_export.compress._layer_stage import RemoveLayers
-from tflite_export.compress._pqk_stage import PQKStage
 from tflite_export.compress._prune_stage import PruneStage
 from tflite_export.compress._settings import LAYER
+from tflite_export.compress._stepwise_stage import StepwiseStage
 
 
 def prune_stages(job: Job) -> tuple[Stage, ...]:
@@ -31,6 +31,6 @@ def _stage(job: Job, index: int, kind: str, share: float, total: int) -> Stage:
         return RemoveLayers(*of, settings.budgets)
     if settings.method == "admm":
         return ADMMStage(*of, settings.budgets)
-    if settings.method == "pqk" and index == len(settings.granularity):
-        return PQKStage(*of)  # one network that is its own teacher at the end, after what a search took out
+    if settings.method in ("pqk", "joint") and index == len(settings.granularity):
+        return StepwiseStage(*of)  # one network that trains with its words and masks, after what a search took out
     return PruneStage(*of, settings.budgets)

@@ -81,7 +81,9 @@ class CompressSettings:
         method: "search": a selector finds what goes, before the retraining; "admm": weights are pulled to the nearest
             with so many zeros for three fifths of the epochs, then the smallest go and the rest is retrained; "pqk":
             of the last granularity the smallest go step by step in half of the epochs, in fixed point from the start if
-            there is one, then the network with all weights back teaches the pruned one; those before are searched.
+            there is one, then the network with all weights back teaches the pruned one; those before are searched;
+            "joint": likewise, but by Taylor scores at the pruned network and with removed weights that may return, and
+            then the masks stay; "model" among `weights` ranks all layers together, as the paper has it.
         rho: weight of that pull, see `callbacks.ADMM`.
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
@@ -149,7 +151,7 @@ class CompressSettings:
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
     weights: str = "layer"
-    method: Literal["search", "admm", "pqk"] = "search"
+    method: Literal["search", "admm", "pqk", "joint"] = "search"
     rho: float = 1e-3
     search: str = "least_squares"
     candidates: int = 50
@@ -199,9 +201,9 @@ class CompressSettings:
         check_count("patterns", self.patterns, least=1)
         check_strides(self.strides)
         weight_demands(self.weights)
-        check_choice("method", (self.method,), ("search", "admm", "pqk"))
+        check_choice("method", (self.method,), ("search", "admm", "pqk", "joint"))
         self._check_admm()
-        self._check_pqk()
+        self._check_stepwise()
         check_choice("search", (self.search,), tuple(SEARCHES))
         check_choice("reconstruct", (self.reconstruct,), RECONSTRUCTIONS)
         check_augment(self.augment)
@@ -318,6 +320,11 @@ class CompressSettings:
                 "The last granularity is PQK's, which finds what goes and is its own teacher: there --search, "
                 "--early-end and --distill can do nothing."
             )
+        if self.method == "joint" and (self.search != CompressSettings.search or self.early_end):
+            told.append(
+                "The last granularity goes by Taylor scores, to the last epoch: there --search and --early-end can do "
+                "nothing."
+            )
         if self.executor == "ray" and self.reconstruct == "full":
             told.append(
                 "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "
@@ -336,13 +343,22 @@ class CompressSettings:
                 "method='search'."
             )
 
-    def _check_pqk(self) -> None:
-        """Refuse what PQK cannot do."""
-        if self.method == "pqk" and (self.smallest or self.budgets or self.epochs in (0, 1)):
+    def _check_stepwise(self) -> None:
+        """Refuse what PQK and joint pruning cannot do."""
+        if self.method not in ("pqk", "joint"):
+            return
+        told = {"pqk": "PQK", "joint": "Joint pruning"}[self.method]
+        if self.smallest or self.budgets or self.epochs in (0, 1):
             asked = "a budget" if self.budgets else f"smallest={self.smallest}"
             raise ValueError(
-                f"PQK prunes to a sparsity, in two epochs or more. Received: method='pqk' with {asked} and epochs="
-                f"{self.epochs}. Use a sparsity and epochs=10, or method='search'."
+                f"{told} prunes to a sparsity, in two epochs or more. Received: method='{self.method}' with {asked} "
+                f"and epochs={self.epochs}. Use a sparsity and epochs=10, or method='search'."
+            )
+        if self.method == "joint" and self.granularity[-1] == FEATURE_MAP:
+            raise ValueError(
+                "Joint pruning lets removed weights return, which feature maps cannot. Received: method='joint' with "
+                f"granularity='{','.join(self.granularity)}'. Use granularity='feature_map,weight', or "
+                "method='search'."
             )
 
     def _check_kind(self, kind: str) -> None:

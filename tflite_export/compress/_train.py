@@ -56,7 +56,7 @@ def retrain(
     trained = _in_training(model, teacher, task, settings, callbacks)
     # XLA is slower than TensorFlow's own kernels for convolutions on a CPU (3.5 times on the
     # networks of the benchmarks).
-    compiled = {**_compiled(model, task), "jit_compile": False}
+    compiled = {**compiled_for(model, task), "jit_compile": False}
     optimizer = optimizer_of(settings.optimizer, model)
     rate = _rate(settings, files, more, partial(range_test, trained, batches, optimizer, **compiled))
     falling = keras.optimizers.schedules.CosineDecay(rate, max(1, more) * length.steps)
@@ -140,7 +140,7 @@ def _learned(loss: keras.distillation.DistillationLoss, teacher: keras.Model, x:
     return loss.compute_loss(teacher(x, training=False), outputs)
 
 
-def _compiled(model: keras.Model, task: Task) -> dict[str, Any]:
+def compiled_for(model: keras.Model, task: Task) -> dict[str, Any]:
     """What a model is compiled with for a task, in the structure of its outputs."""
     if not isinstance(task.loss, list):
         return {"loss": task.loss, "metrics": list(task.metrics)}

@@ -15,8 +15,8 @@ from tf_structprune.layers import is_fixed_point, quantized_layers
 from tf_structprune.resume import StateFolder
 from tflite_export.compress import CompressSettings, Job, compress, retrain
 from tflite_export.compress._epochs import EpochFiles
-from tflite_export.compress._pqk_stage import PQKStage
 from tflite_export.compress._prune_stage import Present
+from tflite_export.compress._stepwise_stage import StepwiseStage
 from tflite_export.file import open_file
 
 pytestmark = pytest.mark.usefixtures("given_once")
@@ -75,7 +75,7 @@ def test_killed_retraining_ends_as_the_whole_one(tmp_path, monkeypatch):
     """In phase 2, with statistics of the teacher's own: batch normalizations are there without fixed point."""
 
     def trained(states=None):
-        stage = PQKStage(Job.of(tiny.trained(), tiny.data(), LONGER), "stage_1", "weight", 0.6, TOTAL)
+        stage = StepwiseStage(Job.of(tiny.trained(), tiny.data(), LONGER), "stage_1", "weight", 0.6, TOTAL)
         model = stage.begin(Present.of(tiny.trained())).model
         files = EpochFiles(states)
         retrain(model, tiny.trained(), tiny.data(), LONGER, task=tiny.task(), callbacks=stage.callbacks(), files=files)
@@ -104,7 +104,7 @@ def test_normalization_in_front_is_not_taken_for_the_first_convolution():
         x = keras.layers.Conv2D(4, 3, activation="relu", name=name)(x)
     outputs = keras.layers.Dense(3, name="classifier")(keras.layers.Flatten()(x))
     settings = dataclasses.replace(SETTINGS, fixed_point=WORDS)
-    stage = PQKStage(Job.of(keras.Model(inputs, outputs), tiny.data(), settings), "stage_1", "weight", 0.5, 144)
+    stage = StepwiseStage(Job.of(keras.Model(inputs, outputs), tiny.data(), settings), "stage_1", "weight", 0.5, 144)
     begun = stage.begin(Present.of(stage.job.dense))
     assert list(sp.get_masks(begun.model).weight) == ["a"]
     assert begun.report.sparsity == pytest.approx(0.5)

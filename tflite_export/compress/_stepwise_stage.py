@@ -1,27 +1,34 @@
-"""The stage that prunes, quantizes and lets a model teach itself."""
+"""The stage that prunes step by step while it trains, in fixed point at once where that is asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
+import numpy as np
 
-from tf_structprune.callbacks import PQK, FixedPointTraining
+from tf_structprune.callbacks import PQK, FixedPointTraining, TaylorPruning
 from tf_structprune.graph import trace
 from tf_structprune.layers import MaskedModel, to_fixed_point, wrap
-from tf_structprune.masks import Granularity, Weight
+from tf_structprune.masks import Granularity, MaskSet, Weight
 from tf_structprune.schedule import OneShot
 from tf_structprune.shrink import ShrunkModel
 from tf_structprune.stages import Begun, StageReport
+from tf_structprune.task import take
 from tflite_export.compress._fixed_point_stage import calibration_samples
 from tflite_export.compress._job import Job
 from tflite_export.compress._prune_stage import Present, demanded, wrapped
+from tflite_export.compress._train import compiled_for
 
 _PRUNED = 1 / 2  # of the epochs
+_SCORED = 1_000  # samples of Taylor scores
 
 
 @dataclass
-class PQKStage:
-    """Prunes one granularity and puts the model in fixed point at once, where that is asked for; see `callbacks.PQK`.
+class StepwiseStage:
+    """Prunes one granularity and puts the model in fixed point at once, where that is asked for.
+
+    By the method of the settings: "pqk", see `callbacks.PQK`; "joint", see `callbacks.TaylorPruning`.
 
     Attributes:
         job: the run.
@@ -36,7 +43,7 @@ class PQKStage:
     granularity: str
     share: float
     total: int
-    _goal: tuple[Granularity, float] | None = field(default=None, init=False)  # found when it begins
+    _goal: tuple[Granularity, float, MaskSet] | None = field(default=None, init=False)  # found when it begins
 
     def begin(self, present: Present) -> Begun:
         """The model with masks, and with quantizers where there are to be any; no mask is new yet.
@@ -49,11 +56,14 @@ class PQKStage:
         before = self.job.judge.score(present.small.model)
         masked = wrapped(present.small, settings) if settings.fixed_point is None else self._in_words(present.small)
         keep = present.goal * (1 - self.share) * self.total
-        demands, sparsity = self._goal = demanded(masked, self.granularity, keep, settings)
+        demands, sparsity = demanded(masked, self.granularity, keep, settings)
+        self._goal = (demands, sparsity, masked.masks)
+        # Taylor scores follow the loss that it is compiled with, also where it is trained in a model with a teacher.
+        masked.model.compile("sgd", **compiled_for(masked.model, self.job.task), jit_compile=False)
         gone = 1 - (1 - sparsity) * masked.graph.prunable_weights / self.total
         report = StageReport(
             self.granularity,
-            "pqk",
+            settings.method,
             gone,
             before,
             before,
@@ -64,17 +74,10 @@ class PQKStage:
         return Begun(masked.model, report)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
-        """What prunes and rounds, and brings the teacher in for the rest of the epochs."""
-        if self._goal is None:
-            raise RuntimeError(f"Stage {self.name} has not begun. Call begin first.")
-        demands, sparsity = self._goal
+        """What prunes and rounds, and for PQK brings the teacher in for the rest of the epochs."""
         epochs = self.job.settings.retraining(self.job.data.samples).epochs
         pruned = min(max(1, round(_PRUNED * epochs)), epochs - 1)
-        # Masks of n:m have one sparsity, and none on the way.
-        schedule = OneShot() if isinstance(demands, Weight) and demands.n is not None else None
-        found: list[keras.callbacks.Callback] = [
-            PQK(sparsity, granularity=demands, prune_epochs=pruned, schedule=schedule)
-        ]
+        found = [self._pruning(pruned)]
         if self.job.settings.fixed_point is not None:
             samples = calibration_samples(self.job)
             found.append(FixedPointTraining(calibration_data=samples, signal_epoch=1, refit_epochs=pruned))
@@ -83,6 +86,26 @@ class PQKStage:
     def end(self, present: Present, model: keras.Model) -> Present:
         """The shrunk model, in fixed point if it is."""
         return present.pruned(model, self.share, self.total)
+
+    def _pruning(self, epochs: int) -> keras.callbacks.Callback:
+        """What chooses masks at the beginnings of so many epochs."""
+        if self._goal is None:
+            raise RuntimeError(f"Stage {self.name} has not begun. Call begin first.")
+        demands, sparsity, given = self._goal
+        if self.job.settings.method == "joint":
+            samples = self._labelled()
+            return TaylorPruning(sparsity, samples=samples, prune_epochs=epochs, granularity=demands, given=given)
+        # Masks of n:m have one sparsity, and none on the way.
+        schedule = OneShot() if isinstance(demands, Weight) and demands.n is not None else None
+        return PQK(sparsity, granularity=demands, prune_epochs=epochs, schedule=schedule)
+
+    def _labelled(self) -> tuple[Any, Any]:
+        """Training samples with their targets, drawn by the seed."""
+        data = self.job.data
+        chosen = np.random.default_rng(self.job.settings.seed).choice(
+            data.samples, min(data.samples, _SCORED), replace=False
+        )
+        return take(data.x_train, np.sort(chosen)), take(data.y_train, np.sort(chosen))
 
     def _in_words(self, small: ShrunkModel) -> MaskedModel:
         """A model in fixed point with masks on what may be pruned of the float one.
