@@ -83,7 +83,9 @@ class CompressSettings:
             of the last granularity the smallest go step by step in half of the epochs, in fixed point from the start if
             there is one, then the network with all weights back teaches the pruned one; those before are searched;
             "joint": likewise, but by Taylor scores at the pruned network and with removed weights that may return, and
-            then the masks stay; "model" among `weights` ranks all layers together, as the paper has it.
+            then the masks stay; "model" among `weights` ranks all layers together, as the paper has it; "imp": a fifth
+            of what is left goes in each round, by magnitude, and a retraining follows; a round that is taken back is
+            the last one.
         rho: weight of that pull, see `callbacks.ADMM`.
         search: name of the selector: best_of_n, particle_filter, evolutionary, activation_vote, magnitude,
             squared_magnitude, geometric_median, normalization_scale, least_squares, taylor or random.
@@ -99,8 +101,9 @@ class CompressSettings:
             scored by what that cannot make up for; "statistics": those of batch normalizations are measured anew;
             "none".
         min_validation: least number of validation samples; fewer do not tell such a tolerance.
-        epochs: epochs of retraining after each granularity; if not given 10, or on small data as many as make 500
-            steps; 0 for none: what is kept makes up for what is removed, in minutes and without labels.
+        epochs: epochs of retraining after each granularity, of "imp" after each round; if not given 10, or on small
+            data as many as make 500 steps; 0 for none: what is kept makes up for what is removed, in minutes and
+            without labels.
         finetune_batch: samples of a retraining batch; if not given 128, or on small data as few, down to 16, as make
             500 steps.
         optimizer: what retrains: adam, or muon, which updates kernels of convolutions as matrices and takes a higher
@@ -151,7 +154,7 @@ class CompressSettings:
     strides: tuple[int, ...] | Literal["columns", "auto", "any"] = "auto"
     patterns: int | Literal["auto", "any"] = "auto"
     weights: str = "layer"
-    method: Literal["search", "admm", "pqk", "joint"] = "search"
+    method: Literal["search", "admm", "pqk", "joint", "imp"] = "search"
     rho: float = 1e-3
     search: str = "least_squares"
     candidates: int = 50
@@ -201,7 +204,7 @@ class CompressSettings:
         check_count("patterns", self.patterns, least=1)
         check_strides(self.strides)
         weight_demands(self.weights)
-        check_choice("method", (self.method,), ("search", "admm", "pqk", "joint"))
+        check_choice("method", (self.method,), ("search", "admm", "pqk", "joint", "imp"))
         self._check_admm()
         self._check_stepwise()
         check_choice("search", (self.search,), tuple(SEARCHES))
@@ -325,6 +328,8 @@ class CompressSettings:
                 "The last granularity goes by Taylor scores, to the last epoch: there --search and --early-end can do "
                 "nothing."
             )
+        if self.method == "imp" and self.search not in (CompressSettings.search, "magnitude"):
+            told.append("Rounds go by magnitude: --search can do nothing.")
         if self.executor == "ray" and self.reconstruct == "full":
             told.append(
                 "Before a full reconstruction candidates are scored by prediction, in this process: --executor ray can "
@@ -344,7 +349,13 @@ class CompressSettings:
             )
 
     def _check_stepwise(self) -> None:
-        """Refuse what PQK and joint pruning cannot do."""
+        """Refuse what PQK, joint and iterative pruning cannot do."""
+        if self.method == "imp" and (self.smallest or self.budgets):
+            asked = "a budget" if self.budgets else f"smallest={self.smallest}"
+            raise ValueError(
+                f"Rounds of iterative pruning lead to a sparsity. Received: method='imp' with {asked}. Use a sparsity, "
+                "or method='search'."
+            )
         if self.method not in ("pqk", "joint"):
             return
         told = {"pqk": "PQK", "joint": "Joint pruning"}[self.method]

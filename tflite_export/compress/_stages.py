@@ -97,7 +97,7 @@ def run_job(job: Job) -> Done:
     """
     ledger, training = Ledger(job.judge, Present.of(job.dense), tell=job.progress.line), _Training(job)
     smallest = Smallest(job, training.trained)
-    run_stages(ledger, smallest.stages(ledger) if job.settings.smallest else prune_stages(job), training)
+    run_stages(ledger, smallest.stages(ledger) if job.settings.smallest else prune_stages(job, ledger), training)
     accepted = [report.score_after for report in ledger.reports if report.accepted]
     if ledger.reports and not accepted:
         raise _refusal(ledger, training)
