@@ -1,7 +1,7 @@
 """Joint pruning and quantization of a stereo network: what scores, orders and returning weights are worth.
 
     python ../shared/data/load.py cifar10 cifar10.npz
-    python -m benchmarks.stereo --data cifar10.npz --work DIR [--seeds 0,1,2] [--epochs 10] [--tasks stereo]
+    python -m benchmarks.stereo --data cifar10.npz --work DIR [--seeds 0,1,2] [--epochs 8] [--tasks stereo]
     python -m benchmarks.stereo --data cifar10.npz --work DIR --tasks resnet8 --resnet8 resnet8_cifar10.keras
 
 After Yu et al., arXiv 2010.01892, of which only the abstract was to be had: a small hourglass on generated pairs (see
@@ -36,7 +36,7 @@ flags.DEFINE_string("work", None, "Folder of the dense networks.", required=True
 flags.DEFINE_string("out", "benchmarks/results/stereo", "Results, without the ending.")
 flags.DEFINE_list("seeds", ["0"], "Seeds of the networks, the data and their order.")
 flags.DEFINE_list("tasks", ["stereo"], "stereo, resnet8.")
-flags.DEFINE_integer("epochs", 10, "Epochs of the dense hourglass, and of all that is made of a dense network.")
+flags.DEFINE_integer("epochs", 8, "Epochs of the dense hourglass, and of all that is made of a dense network.")
 flags.DEFINE_integer("count", 2048, "Pairs, or images, of an epoch.")
 flags.DEFINE_integer("held_out", 1000, "Pairs, or images, that figures are of.")
 flags.DEFINE_list("words", ["8:0.92", "4:0.85"], "Bits of a weight, and the share of the weights that goes with them.")

@@ -146,23 +146,23 @@ def test_score_adds_up_over_batches(data):
 
 def test_sparsity_rises_and_stays(data):
     masked = compiled(masked_model())
-    history = fitted(masked, data, pruning(data, prune_epochs=3), epochs=5)
+    history = fitted(masked, data, pruning(data, prune_epochs=3), epochs=4)
     first, second, *rest = history["taylor_sparsity"]
     assert 0 < first < second < rest[0] and len(set(rest)) == 1
     assert rest[0] == pytest.approx(0.6, abs=0.01)
-    assert history["taylor_returned"][3:] == [0, 0]
+    assert history["taylor_returned"][3] == 0
 
 
 @pytest.mark.parametrize("score", ["taylor", "magnitude"])
 def test_weights_may_return_until_masks_are_final(data, score):
     masked, seen = compiled(masked_model(), keras.optimizers.Adam(0.05)), []
-    history = fitted(masked, data, pruning(data, prune_epochs=4, score=score), watching(masked, seen), epochs=6)
+    history = fitted(masked, data, pruning(data, prune_epochs=3, score=score), watching(masked, seen), epochs=4)
     back = [(later & ~former).mean() for former, later in zip(seen, seen[1:], strict=False)]
-    assert max(back[:3]) > 0 and back[3:] == [0, 0]
+    assert max(back[:2]) > 0 == back[2]
     np.testing.assert_allclose(history["taylor_returned"][1:], back)
 
 
-@pytest.mark.parametrize("score", ["taylor", "magnitude", "random"])
+@pytest.mark.parametrize("score", ["taylor", "magnitude"])
 def test_none_returns_where_none_may(data, score):
     masked, seen = compiled(masked_model(), keras.optimizers.Adam(0.05)), []
     fitted(masked, data, pruning(data, prune_epochs=3, again=False, score=score), watching(masked, seen), epochs=3)
@@ -216,7 +216,7 @@ def test_maps_go_before(data):
 @pytest.mark.parametrize("granularity", ["kernel", "intra_kernel", sp.Weight(n=2, m=4)], ids=str)
 def test_other_granularities_return_too(data, granularity):
     masked = compiled(masked_model(getattr(granularity, "name", granularity)))
-    fitted(masked, data, pruning(data, 0.4 if isinstance(granularity, str) else 0.5, granularity=granularity))
+    fitted(masked, data, pruning(data, 0.4 if isinstance(granularity, str) else 0.5, granularity=granularity), epochs=2)
     assert MaskedModel(masked).sparsity == pytest.approx(0.45, abs=0.08)
     assert zoo.largest_difference(masked, sp.unwrap(masked), data[0]) < 1e-5
 
@@ -279,7 +279,7 @@ def run_of(kind, data, folder, *others):
     return masked
 
 
-@pytest.mark.parametrize("kind, epoch", [("P", 1), ("joint", 1), ("QP", 1), ("P", 2)], ids=str)
+@pytest.mark.parametrize("kind, epoch", [("joint", 1), ("QP", 1), ("P", 2)], ids=str)
 def test_killed_run_ends_as_the_whole_one(data, tmp_path, kind, epoch):
     """Weights, masks, and the weights behind them."""
     whole = run_of(kind, data, tmp_path / "whole")

@@ -82,5 +82,5 @@ def test_depthwise_part_of_a_separable_convolution_is_counted():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(TypeError, match="Received: str"):
+    with pytest.raises(TypeError, match=r"Received: builtins\.str"):
         sp.hardware_cost("model")
