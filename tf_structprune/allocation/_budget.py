@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -139,7 +139,7 @@ def as_budgets(given: "Budget | str | Sequence[Budget | str]") -> tuple[Budget, 
         TypeError: something else.
         ValueError: none, or two of a kind.
     """
-    several = (given,) if isinstance(given, Budget | str) else tuple(given)
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     budgets = tuple(Budget.parse(each) if isinstance(each, str) else each for each in several)
     for each in budgets:
         if not isinstance(each, Budget):

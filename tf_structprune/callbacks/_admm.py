@@ -18,7 +18,7 @@ from tf_structprune.fixed_point import Grid
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
 from tf_structprune.resume import identity, wiring
-from tf_structprune.stages import Constraint, Judge, Pulls, check_at_least
+from tf_structprune.stages import Constraint, Judge, Pulls, check_at_least, check_whole
 from tf_structprune.task import as_score, check_validation
 
 _FORMAT = 1  # of the states
@@ -94,10 +94,10 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
             sparsity = [sparsity]
         self.sparsities = (sparsity,) if isinstance(sparsity, Allocation) else _rising(sparsity)
         self.granularity = as_granularity(granularity)
-        self.admm_epochs = int(check_at_least("admm_epochs", admm_epochs, 1))
-        self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 0))
+        self.admm_epochs = check_whole("admm_epochs", admm_epochs, 1)
+        self.retrain_epochs = check_whole("retrain_epochs", retrain_epochs, 0)
         self.rho, self.grid, self.rates = rho, grid, rates
-        self.partials = int(check_at_least("partials", partials, 1))
+        self.partials = check_whole("partials", partials, 1)
         self.validation = (
             None if validation_data is None else check_validation(validation_data, as_score(score), batch_size)
         )

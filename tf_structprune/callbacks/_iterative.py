@@ -16,7 +16,7 @@ from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import MaskedModel, agree_on_weights, fresh_weights, renew_copies, reset_optimizer
 from tf_structprune.masks import Granularity, Weight, as_granularity, check_sparsity
 from tf_structprune.resume import identity, wiring
-from tf_structprune.stages import Judge, check_at_least, magnitude_masks
+from tf_structprune.stages import Judge, check_at_least, check_whole, magnitude_masks
 from tf_structprune.task import as_score, check_validation
 
 Rewind = Literal["weights", "random", "none"]
@@ -94,9 +94,9 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         super().__init__()
         self.sparsity = check_sparsity(sparsity, "IterativePruning: ")
         self.share = share
-        self.round_epochs = int(check_at_least("round_epochs", round_epochs, 1))
+        self.round_epochs = check_whole("round_epochs", round_epochs, 1)
         dense = round_epochs if dense_epochs is None else dense_epochs
-        self.dense_epochs = int(check_at_least("dense_epochs", dense, 0))
+        self.dense_epochs = check_whole("dense_epochs", dense, 0)
         self.rewind, self.rewind_epoch = rewind, rewind_epoch
         self.granularity = Weight(across="model") if granularity is None else as_granularity(granularity)
         self.rate, self.seed = rate, seed

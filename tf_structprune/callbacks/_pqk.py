@@ -9,7 +9,7 @@ from tf_structprune.callbacks._self_taught import SelfTaught
 from tf_structprune.layers import MaskedModel, agree_on_weights
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
 from tf_structprune.schedule import Gradual, as_schedule
-from tf_structprune.stages import check_at_least, magnitude_masks
+from tf_structprune.stages import check_whole, magnitude_masks
 
 
 class PQK(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -48,7 +48,7 @@ class PQK(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         super().__init__()
         self.sparsity = check_sparsity(sparsity, "PQK: ")
         self.granularity = as_granularity(granularity)
-        self.prune_epochs = int(check_at_least("prune_epochs", prune_epochs, 1))
+        self.prune_epochs = check_whole("prune_epochs", prune_epochs, 1)
         self.schedule = Gradual(self.prune_epochs) if schedule is None else as_schedule(schedule)
         if (last := self._wanted(self.prune_epochs - 1)) != self.sparsity:
             raise ValueError(

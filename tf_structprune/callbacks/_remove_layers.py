@@ -9,7 +9,7 @@ from absl import logging
 from tf_structprune.allocation import MEASURED, Budget, OutOfReachError, as_budgets
 from tf_structprune.callbacks._student import check_regularized, student_of
 from tf_structprune.fuse import Shortcut, fuse_shortcuts, shortcuts_of
-from tf_structprune.stages import counted_cost
+from tf_structprune.stages import check_at_least, check_whole, counted_cost
 
 
 class RemoveLayers(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -25,7 +25,8 @@ class RemoveLayers(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is 
     Figure in `logs`: `layers_removed`.
 
     Args:
-        epoch: epoch, from 0, at whose beginning they go.
+        epoch: epoch, from 0, at whose beginning they go; a `fit` that begins behind it with all of them on removes them
+            then.
         below: those of a smaller |scale|.
         budget: or the weakest, as few as meet it: a `Budget` or a text such as "macs=0.6", of MACs, parameters or
             bytes, of what the model with all layers costs once it is fused.
@@ -35,8 +36,8 @@ class RemoveLayers(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is 
 
     Raises:
         TypeError: both, or neither.
-        ValueError: an epoch or a threshold below 0, a budget that has to be measured; in `fit`, a model without
-            shortcuts, or a budget that is not met without all of their layers.
+        ValueError: an epoch that is no whole number, one or a threshold below 0, a budget that has to be measured; in
+            `fit`, a model without shortcuts, or a budget that is not met without all of their layers.
     """
 
     def __init__(self, *, epoch: int, below: float | None = None, budget: Budget | str | None = None) -> None:
@@ -46,11 +47,8 @@ class RemoveLayers(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is 
                 f"Layers go below a scale or to a budget. Received: below={below!r} and budget={budget!r}. Give one of "
                 "them."
             )
-        if epoch < 0:
-            raise ValueError(f"epoch must be 0 or more. Received: epoch={epoch}. Use e.g. half of all epochs.")
-        if below is not None and not below >= 0:
-            raise ValueError(f"below must be 0 or more. Received: below={below}. Use e.g. 0.05.")
-        self.epoch, self.below = epoch, below
+        self.epoch = check_whole("epoch", epoch, 0)
+        self.below = None if below is None else check_at_least("below", below, 0)
         self.budget = None if budget is None else as_budgets(budget)[0]
         if self.budget is not None and self.budget.kind in MEASURED:
             raise ValueError(
@@ -75,10 +73,12 @@ class RemoveLayers(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is 
             self._chosen(shortcuts)  # an impossible budget is refused before the first epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take layers off when it is time."""
-        if epoch == self.epoch:
-            self._take_off()
-        self._done = self._done or epoch > self.epoch  # restored behind that epoch
+        """Take layers off when it is time, or was in a `fit` that did not come there."""
+        if not self._done and epoch >= self.epoch:
+            self.removed = self._off()
+            if epoch == self.epoch or not self.removed:  # else restored behind that epoch
+                self._take_off()
+            self._done = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Put the figure in `logs`."""

@@ -48,6 +48,11 @@ class SelfTaught(keras.Model):  # type: ignore[misc]  # Keras is untyped
         for name, value in (("weight", weight), ("teacher_weight", teacher_weight)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be 0 or more. Received: {name}={value}. Use e.g. 1.0.")
+        if loss is not None and not isinstance(loss, keras.distillation.DistillationLoss):
+            raise ValueError(
+                f"loss must be a keras.distillation.DistillationLoss. Received: loss={loss!r}. Use e.g. "
+                "keras.distillation.LogitsDistillation(temperature=3.0), or None."
+            )
         super().__init__(name="self_taught")
         self.student, self.weight, self.teacher_weight = student, weight, teacher_weight
         self.given = get_masks(student)

@@ -29,6 +29,7 @@ from tf_structprune.stages import (
     check_at_least,
     check_reconstruct,
     check_sparsities,
+    check_whole,
     find_masks,
     goals_of,
     reconstruct,
@@ -139,8 +140,8 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
         self.schedule: Schedule = OneShot() if schedule is None else as_schedule(schedule)
         self.sparsity = check_sparsities(sparsity, self.granularity, self.schedule)
         self.tolerance = check_at_least("tolerance", tolerance, 0)
-        self.patience = int(check_at_least("patience", patience, 1))
-        self.retrain_epochs = int(check_at_least("retrain_epochs", retrain_epochs, 1))
+        self.patience = check_whole("patience", patience, 1)
+        self.retrain_epochs = check_whole("retrain_epochs", retrain_epochs, 1)
         self.seed = seed
         self.racing, self.early_stop = racing, early_stop
         self.executor = as_executor(executor)

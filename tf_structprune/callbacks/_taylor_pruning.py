@@ -9,7 +9,7 @@ from tf_structprune.callbacks._student import student_of
 from tf_structprune.layers import MaskedModel, agree_on_weights, let_pruned_learn
 from tf_structprune.masks import Granularity, MaskSet, Weight, check_sparsity, masks_by_layer
 from tf_structprune.schedule import Gradual, OneShot, as_schedule
-from tf_structprune.stages import RankedBy, RankedMasks, check_at_least, check_ranking
+from tf_structprune.stages import RankedBy, RankedMasks, check_ranking, check_whole
 
 
 class TaylorPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -77,7 +77,7 @@ class TaylorPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
         self.sparsity = check_sparsity(sparsity, "TaylorPruning: ")
         self.granularity = check_ranking(score, granularity, samples)
         self.samples, self.again, self.score, self.seed = samples, again, score, seed
-        self.prune_epochs = int(check_at_least("prune_epochs", prune_epochs, 1))
+        self.prune_epochs = check_whole("prune_epochs", prune_epochs, 1)
         at_once = isinstance(self.granularity, Weight) and self.granularity.n is not None
         usual = OneShot() if at_once else Gradual(self.prune_epochs)
         self.schedule = usual if schedule is None else as_schedule(schedule)

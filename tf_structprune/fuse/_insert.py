@@ -1,5 +1,7 @@
 """Put shortcuts around the convolutions of a model."""
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,15 +41,18 @@ def residual_convolutions(
         raise ValueError(
             f"Model '{model.name}' has shortcuts already. Received: {len(shortcuts_of(model))}. Use fuse_shortcuts."
         )
-    if not l1 >= 0:
-        raise ValueError(f"l1 must be 0 or more. Received: l1={l1}. Use e.g. 1e-3.")
+    if not isinstance(l1, numbers.Real) or not 0 <= l1 < math.inf:
+        raise ValueError(f"l1 must be 0 or more. Received: l1={l1!r}. Use e.g. 1e-3.")
+    if not isinstance(carry, numbers.Real) or not math.isfinite(carry):
+        raise ValueError(f"carry must be a number. Received: carry={carry!r}. Use 1.0, or 0.0 for a trained model.")
     model = as_functional(model)
     sites, skipped = find_sites(model)
     chosen = tuple(sites) if around is None else check_named(sites, skipped, around, "around")
     if not chosen:
-        told = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        told = "; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no convolution"
+        told = told if around is None else "around=[]"
         raise ValueError(
-            f"Model '{model.name}' has no convolution that a shortcut may lead around. Received: {told or 'none'}. Use "
+            f"Model '{model.name}' gets no shortcut around a convolution. Received: {told}. Use "
             "a model with convolutions of stride 1, padding 'same' and as many channels out as in."
         )
     ends = {sites[name].end: sites[name] for name in chosen}

@@ -38,8 +38,8 @@ class Site:
 def find_sites(model: keras.Model) -> tuple[dict[str, Site], dict[str, str]]:
     """The convolutions of a model that a shortcut may lead around.
 
-    A convolution keeps the shape: stride 1, padding "same", kernels of odd sides (so that one weight lies on the pixel
-    itself), as many channels out as in, the channels last, called once, in a functional model.
+    A convolution keeps the shape: stride 1, padding "same" or a kernel of one pixel, kernels of odd sides (so that one
+    weight lies on the pixel itself), as many channels out as in, the channels last, called once, in a functional model.
 
     Returns:
         Sites by path, and the reason by path of every other convolution.
@@ -70,7 +70,7 @@ def _why_not(call: LayerCall) -> str:
         return f"its stride is {'x'.join(map(str, layer.strides))}"
     if after is None or before[-1] != after[-1]:
         return "it has another number of channels out than in"
-    if layer.padding != "same":
+    if layer.padding != "same" and max(layer.kernel_size) > 1:
         return f"its padding is '{layer.padding}'"
     if any(side % 2 == 0 for side in layer.kernel_size):
         return f"its kernel of {'x'.join(map(str, layer.kernel_size))} has no middle"
@@ -96,7 +96,8 @@ def check_named(sites: Mapping[str, object], skipped: Mapping[str, str], names: 
         ValueError: one that is no site, with the reason.
     """
     if isinstance(names, str) or not hasattr(names, "__iter__"):
-        raise TypeError(f"{what} must be a list of names. Received: {what}={names!r}. Use e.g. [{names!r}].")
+        example = [names] if isinstance(names, str) else [*sites][:1]
+        raise TypeError(f"{what} must be a list of names. Received: {what}={names!r}. Use e.g. {example}.")
     chosen = tuple(names)
     for name in chosen:
         if name not in sites:

@@ -110,8 +110,10 @@ def named_in_keep(model_name: str, names: Sequence[str], keep: Sequence[str]) ->
     """The layers of a model that names or patterns (`fnmatch`) mean.
 
     Raises:
-        ValueError: one that means none.
+        ValueError: one that means none, or one in the place of a list.
     """
+    if isinstance(keep, str):
+        raise ValueError(f"keep must be a list of names. Received: keep={keep!r}. Use [{keep!r}].")
     found = []
     for pattern in keep:
         matches = fnmatch.filter(names, pattern)

@@ -1,5 +1,6 @@
 """One complete set of masks: the papers' candidate."""
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -38,7 +39,7 @@ def check_sparsity(sparsity: float, where: str = "") -> float:
     Raises:
         ValueError: it is not a number in [0, 1).
     """
-    if not 0 <= sparsity < 1:  # also refuses NaN
+    if not isinstance(sparsity, numbers.Real) or not 0 <= sparsity < 1:  # also refuses NaN
         raise ValueError(
             f"{where}sparsity must be in [0, 1). Received: sparsity={sparsity}. "
             "It is the fraction of the prunable weights that goes; something has to stay."

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_structprune.pretext._features import pooled
@@ -82,7 +83,16 @@ class InstanceDiscrimination(Pretext):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Similarities to the bank, which is renewed while training."""
+        """Similarities to the bank, which is renewed while training.
+
+        Raises:
+            ValueError: images without indices.
+        """
+        if not isinstance(inputs, list | tuple) or len(inputs) != 2:
+            raise ValueError(
+                "InstanceDiscrimination reads images and the index of each. Received: images alone. Use fit((x, "
+                "np.arange(len(x))))."
+            )
         images, indices = inputs
         indices = ops.cast(ops.reshape(indices, (-1,)), "int32")
         vectors = ops.normalize(self.head(pooled(self.features(images, training=training))), axis=-1)
@@ -99,6 +109,21 @@ class InstanceDiscrimination(Pretext):
         if self.proximal:
             self.add_loss(self.proximal * ops.mean(ops.sum(ops.square(vectors - own), axis=1)))
         return found
+
+    def fit(self, x: Any = None, *args: Any, **settings: Any) -> Any:
+        """As `keras.Model.fit`.
+
+        Raises:
+            ValueError: arrays with an index that no vector of the bank is of.
+        """
+        if isinstance(x, list | tuple) and len(x) == 2 and (indices := np.asarray(x[1])).size:
+            least, largest = indices.min(), indices.max()
+            if least < 0 or largest >= self.samples:
+                raise ValueError(
+                    f"The bank has a vector for each of {self.samples} images. Received: indices from {least} to "
+                    f"{largest}. Use samples={largest + 1} and indices from 0."
+                )
+        return super().fit(x, *args, **settings)
 
     def losses_of(self, x: Any, y_pred: Any) -> Any:
         """The loss of each image."""

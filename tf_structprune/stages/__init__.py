@@ -17,6 +17,7 @@ from tf_structprune.stages._goals import Goal as Goal
 from tf_structprune.stages._goals import Sparsity as Sparsity
 from tf_structprune.stages._goals import check_at_least as check_at_least
 from tf_structprune.stages._goals import check_sparsities as check_sparsities
+from tf_structprune.stages._goals import check_whole as check_whole
 from tf_structprune.stages._goals import goals_of as goals_of
 from tf_structprune.stages._judge import Judge as Judge
 from tf_structprune.stages._judge import Judgement as Judgement

@@ -113,7 +113,15 @@ def check_finite(x: Any) -> None:
     Raises:
         ValueError: none, or values that are not finite.
     """
-    arrays = keras.tree.flatten(x.arrays if isinstance(x, Samples) else as_arrays(x))
+    try:
+        arrays = keras.tree.flatten(x.arrays if isinstance(x, Samples) else as_arrays(x))
+    except ValueError:  # NumPy's, of things of several lengths
+        arrays = [np.asarray(None)]
+    if any(array.dtype.kind in "OUSMm" for array in arrays):
+        raise ValueError(
+            f"The data must be arrays of numbers. Received: {type(x).__name__}. Pass some hundred training samples as "
+            "an array, or a list or dictionary of arrays, without labels."
+        )
     if not all(array.ndim and len(array) and np.isfinite(array).all() for array in arrays):
         told = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(

@@ -1,7 +1,9 @@
 """What a callback was asked to prune, stage by stage, checked."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tf_structprune.allocation import Allocation
 from tf_structprune.masks import Demands, check_sparsity, stage_shares
@@ -92,12 +94,25 @@ def _check_share(share: float | Allocation, granularity: str, schedule: Schedule
     return share
 
 
+def check_whole(name: str, value: Any, least: int) -> int:
+    """The value itself, a count such as of epochs.
+
+    Raises:
+        ValueError: it is smaller, or not a whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number. Received: {name}={value!r}. Use e.g. {max(least, 1)}.")
+    return int(check_at_least(name, int(value), least))
+
+
 def check_at_least(name: str, value: float, least: float) -> float:
     """The value itself.
 
     Raises:
         ValueError: it is smaller, or not a number.
     """
+    if not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number. Received: {name}={value!r}. Use e.g. {max(least, 1)}.")
     if not value >= least:
         raise ValueError(f"{name} must be at least {least}. Received: {name}={value}. Use e.g. {max(least, 1)}.")
     return value

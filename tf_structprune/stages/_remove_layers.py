@@ -22,6 +22,7 @@ from tf_structprune.stages._reconstructing import Reconstructing
 from tf_structprune.task import Samples
 
 _BATCH = 256
+_FEWEST = 4  # samples, of which half are measured on
 _LEAST = 1e-9  # of an error: what is removed for nothing still costs less the more it saves
 
 
@@ -53,8 +54,9 @@ def remove_layers(
             `reconstruct` refuses.
     """
     _check_plain(model)
+    check_reconstruct(mode)
     hollow = hollowed(model, names)
-    if samples is not None and check_reconstruct(mode) != "none" and trace(hollow).layers:
+    if samples is not None and mode != "none" and trace(hollow).layers:
         hollow = _made_up(model, hollow, check_samples(model, samples), mode=mode, ridge=ridge, seed=seed)
     return without_passed(hollow)
 
@@ -107,7 +109,8 @@ def find_layers(
     Args:
         model: a built Sequential or functional model, without masks and quantizers; it is not changed.
         fits: whether a model, without layers and with any weights, is small enough.
-        samples: as the model takes them, without labels; on half of them weights are solved, on half errors measured.
+        samples: as the model takes them, without labels, 4 or more; on half of them weights are solved, on half errors
+            measured.
         price: what a model costs, of which a layer saves a part; MACs if not given.
         keep: names or patterns of layers that stay.
         mode: how the rest makes up for what goes, see `reconstruct`.
@@ -116,8 +119,8 @@ def find_layers(
 
     Raises:
         TypeError: not a Keras model.
-        ValueError: no layer that may go; a name to keep that is none; masks, quantizers, or samples that are not the
-            model's.
+        ValueError: no layer that may go; a name to keep that is none; masks, quantizers, samples that are not the
+            model's, too few, or of which it says the same; or a price that is no number, or that no layer lowers.
         OutOfReachError: it does not fit without all of them.
     """
     _check_plain(model)
@@ -130,7 +133,7 @@ def find_layers(
             f"Model '{model.name}' has no layer that may go whole. Received: {told or 'none'}. Use a model with "
             "residual blocks, or with convolutions that keep the shape; or granularity='feature_map'."
         )
-    search = _Search(model, units, check_samples(model, samples), price or _macs, mode, seed, tell)
+    search = _Search(model, units, _enough(check_samples(model, samples)), price or _macs, mode, seed, tell)
     chosen = search.until(fits)
     return LayerChoice(chosen, search.error(chosen), tuple(n for n in units if n not in chosen), skipped)
 
@@ -169,7 +172,13 @@ class _Search:
                 return names[index]
             if (found := self._loss(chosen, names[index])) is not None:
                 heapq.heappush(known, (found, index, len(chosen)))
-        raise self._out_of_reach()  # what is measured, as a latency, may fit once and not again
+        if set(self.units) == set(chosen):
+            raise self._out_of_reach()  # what is measured, as a latency, may fit once and not again
+        raise ValueError(
+            f"No further layer lowers the price of model '{self.model.name}', which does not fit yet. Received: a "
+            f"price of {self._price(chosen):g} without {', '.join(chosen) or 'any removal'}. Use a price that falls "
+            "with what is removed, such as MACs."
+        )
 
     def _out_of_reach(self) -> OutOfReachError:
         return OutOfReachError(
@@ -187,7 +196,12 @@ class _Search:
     def _price(self, names: tuple[str, ...]) -> float:
         key = frozenset(names)
         if key not in self._prices:
-            self._prices[key] = self.price(self.without(names))
+            self._prices[key] = float(self.price(self.without(names)))
+            if not np.isfinite(self._prices[key]):
+                raise ValueError(
+                    f"The price of a model must be a finite number. Received: {self._prices[key]} for "
+                    f"'{self.model.name}' without {', '.join(names) or 'any removal'}. Use e.g. its MACs."
+                )
         return self._prices[key]
 
     def _needed(self, chosen: tuple[str, ...], fits: Callable[[keras.Model], bool]) -> tuple[str, ...]:
@@ -216,7 +230,17 @@ class _Search:
     def _halves(self) -> tuple[Samples, Samples]:
         """Samples to solve on, and to measure on; the same ones where there is but one."""
         half = len(self.samples) // 2
-        return self.samples[half:], self.samples[:half] if half else self.samples
+        return self.samples[half:], self.samples[:half]
+
+
+def _enough(samples: Samples) -> Samples:
+    """The samples, refused where halves of them tell nothing."""
+    if len(samples) < _FEWEST:
+        raise ValueError(
+            f"find_layers solves weights on half of the samples and measures errors on the others. Received: "
+            f"{len(samples)}. Use {_FEWEST} or more, e.g. x_train[:256]."
+        )
+    return samples
 
 
 def _outputs(model: keras.Model, x: Samples) -> list[NDArray[np.float64]]:
@@ -236,7 +260,12 @@ def _error(wanted: list[NDArray[np.float64]], found: list[NDArray[np.float64]]) 
     shares = []
     for want, find in zip(wanted, found, strict=True):
         spread = ((want - want.mean(axis=0)) ** 2).sum()
-        shares.append(((want - find) ** 2).sum() / max(spread, np.finfo(np.float64).tiny))
+        if not spread > 0:
+            raise ValueError(
+                f"The model says the same of all samples that errors are measured on. Received: {len(want)} of them. "
+                "Use other samples, e.g. x_train[:256]."
+            )
+        shares.append(((want - find) ** 2).sum() / spread)
     error = float(np.mean(shares))
     return error if np.isfinite(error) else np.inf
 

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.allocation import Budget
+from tf_structprune.allocation import Budget, OutOfReachError
 from tf_structprune.graph import trace
+from tf_structprune.layers import rebuild
 from tf_structprune.masks import MaskSet
 from tf_structprune.resume import State
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel
@@ -17,7 +18,7 @@ from tf_structprune.task import take
 from tflite_export.compress._allocate import MEASURED_SAMPLES, flash_bytes, integer_file, packed_arena_bytes
 from tflite_export.compress._early_end import EarlyEnd
 from tflite_export.compress._job import Job
-from tflite_export.compress._prune_stage import Present, solving_samples, wrapped
+from tflite_export.compress._prune_stage import Present, solving_samples
 from tflite_export.compress._work import of_model
 from tflite_export.file import TFLiteFile
 
@@ -56,27 +57,31 @@ class RemoveLayers:
         names = self._chosen(model)
         samples = None if settings.reconstruct == "none" else solving_samples(self.job)
         small = remove_layers(model, names, samples=samples, mode=settings.reconstruct, seed=settings.seed)
-        masked = wrapped(ShrunkModel(small, MaskSet(), ShrinkPlan({})), settings)
-        before = self.job.judge.score(masked.model)
+        before = self.job.judge.score(small)
         keras.utils.set_random_seed(settings.seed)
         report = StageReport(
             self.granularity,
             settings.reconstruct,
-            1 - masked.kept / self.total,
+            self._gone(small),
             before,
             before,
             accepted=False,
             layers=names,
         )
-        return Begun(masked.model, report)
+        return Begun(small, report)
 
     def callbacks(self) -> Sequence[keras.callbacks.Callback]:
         """What ends the retraining early."""
         return (EarlyEnd(self.job.judge),) if self.job.settings.early_end else ()
 
     def end(self, present: Present, model: keras.Model) -> Present:
-        """The model without its masks, which remove nothing."""
-        return present.pruned(model, self.share, self.total)
+        """The model as it was trained."""
+        small = ShrunkModel(rebuild(model, {}), MaskSet(), ShrinkPlan({}))
+        return Present(small, present.goal * (1 - self.share), self._gone(model))
+
+    def _gone(self, model: keras.Model) -> float:
+        """The share of the prunable weights that a model lacks; there may be none left."""
+        return 1 - trace(model, **self.job.settings.demands).prunable_weights / self.total
 
     def _chosen(self, model: keras.Model) -> tuple[str, ...]:
         """The layers that go; they are kept, and not searched again."""
@@ -94,16 +99,20 @@ class RemoveLayers:
         def weights(small: keras.Model) -> float:
             return float(trace(small, **settings.demands).prunable_weights)
 
-        return find_layers(
-            model,
-            LayerCosts(job, self.budgets, model).meet if self.budgets else lambda small: weights(small) <= least,
-            solving_samples(job, _SCORED),
-            price=None if self.budgets else weights,
-            keep=settings.keep,
-            mode=settings.reconstruct,
-            seed=settings.seed,
-            tell=lambda text: job.progress.doing(f"{self.name}: {text}"),
-        )
+        costs = LayerCosts(job, self.budgets, model) if self.budgets else None
+        try:
+            return find_layers(
+                model,
+                (lambda small: weights(small) <= least) if costs is None else costs.meet,
+                solving_samples(job, _SCORED),
+                price=weights if costs is None else None,
+                keep=settings.keep,
+                mode=settings.reconstruct,
+                seed=settings.seed,
+                tell=lambda text: job.progress.doing(f"{self.name}: {text}"),
+            )
+        except OutOfReachError as error:
+            raise OutOfReachError(f"{error}{'' if costs is None else costs.least}") from error
 
 
 class LayerCosts:
@@ -121,10 +130,26 @@ class LayerCosts:
         self._whole = whole
         self._timed: tuple[TFLiteFile, float] | None = None
         self._most = {budget: budget.most(self._cost(whole, budget)) for budget in budgets}
+        self._least: dict[Budget, float] = {}
 
     def meet(self, model: keras.Model) -> bool:
         """Whether a model meets all of them."""
-        return all(self._cost(model, budget) <= most for budget, most in self._most.items())
+        return all(self._costs_at_most(model, budget, most) for budget, most in self._most.items())
+
+    @property
+    def least(self) -> str:
+        """The least that was seen of what is not met, in a sentence for people behind another one."""
+        told = [
+            f"{budget.text(least)} instead of {budget.text(self._most[budget])}"
+            for budget, least in self._least.items()
+            if least > self._most[budget]
+        ]
+        return f" The least that was reached: {', '.join(told)}." if told else ""
+
+    def _costs_at_most(self, model: keras.Model, budget: Budget, most: float) -> bool:
+        cost = self._cost(model, budget)
+        self._least[budget] = min(cost, self._least.get(budget, cost))
+        return cost <= most
 
     def _cost(self, model: keras.Model, budget: Budget) -> float:
         job = self._job

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 from tf_structprune.allocation import METHODS, Budget, as_budgets, check_floor
 from tf_structprune.cluster import RayExecutor
 from tf_structprune.fixed_point import FixedPoint
-from tf_structprune.masks import FEATURE_MAP, WEIGHT, check_granularity, check_sparsity
+from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, WEIGHT, check_sparsity
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import RECONSTRUCTIONS, check_tolerance
 from tflite_export.compress._augment import check_augment
@@ -342,28 +342,28 @@ class CompressSettings:
         if not 0 < self.rho < math.inf:
             raise ValueError(f"rho must be a number above 0. Received: rho={self.rho}. Use e.g. 0.001.")
         if self.method == "admm" and (self.smallest or self.epochs in (0, 1)):
+            given = "smallest=True" if self.smallest else f"epochs={self.epochs}"
             raise ValueError(
                 f"ADMM trains towards what goes, in two epochs or more, and not step by step. Received: method='admm' "
-                f"with smallest={self.smallest} and epochs={self.epochs}. Use a sparsity or a budget and epochs=10, or "
-                "method='search'."
+                f"with {given}. Use a sparsity or a budget and epochs=10, or method='search'."
             )
 
     def _check_stepwise(self) -> None:
         """Refuse what PQK, joint and iterative pruning cannot do."""
         if self.method == "imp" and (self.smallest or self.budgets):
-            asked = "a budget" if self.budgets else f"smallest={self.smallest}"
+            given = "a budget" if self.budgets else "smallest=True"
             raise ValueError(
-                f"Rounds of iterative pruning lead to a sparsity. Received: method='imp' with {asked}. Use a sparsity, "
+                f"Rounds of iterative pruning lead to a sparsity. Received: method='imp' with {given}. Use a sparsity, "
                 "or method='search'."
             )
         if self.method not in ("pqk", "joint"):
             return
         told = {"pqk": "PQK", "joint": "Joint pruning"}[self.method]
         if self.smallest or self.budgets or self.epochs in (0, 1):
-            asked = "a budget" if self.budgets else f"smallest={self.smallest}"
+            given = "a budget" if self.budgets else "smallest=True" if self.smallest else f"epochs={self.epochs}"
             raise ValueError(
-                f"{told} prunes to a sparsity, in two epochs or more. Received: method='{self.method}' with {asked} "
-                f"and epochs={self.epochs}. Use a sparsity and epochs=10, or method='search'."
+                f"{told} prunes to a sparsity, in two epochs or more. Received: method='{self.method}' with {given}. "
+                "Use a sparsity and epochs=10, or method='search'."
             )
         if self.method == "joint" and self.granularity[-1] == FEATURE_MAP:
             raise ValueError(
@@ -373,12 +373,16 @@ class CompressSettings:
             )
 
     def _check_kind(self, kind: str) -> None:
+        if kind == LAYER and self.granularity[:1] == (LAYER,):
+            raise ValueError(
+                f"granularity names each kind once. Received: {','.join(self.granularity)!r}. Use e.g. layer."
+            )
         if kind == LAYER:
             raise ValueError(
                 f"Layers go before anything else does. Received: granularity={','.join(self.granularity)!r}. Put layer "
                 "first."
             )
-        check_granularity(kind)
+        check_choice("granularity", (kind,), (LAYER, *GRANULARITIES))
 
     def _check_allocated(self) -> None:
         """Refuse budgets and steps of what they are not spent on, and an arena that nothing measures."""
@@ -395,7 +399,8 @@ class CompressSettings:
             )
         if self.granularity == (LAYER,) and self.method != "search":
             raise ValueError(
-                f"Layers go by what the rest can make up for, whatever the method. {told} with method='{self.method}'. "
+                f"Layers go by what the rest can make up for, whatever the method. {told[:-1]} with "
+                f"method='{self.method}'. "
                 f"Use method='search', or {self.method} with granularity='layer,feature_map'."
             )
         if self.micro == "none" and any(budget.kind == "arena" for budget in self.budgets):

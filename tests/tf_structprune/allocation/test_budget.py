@@ -84,6 +84,7 @@ def test_budgets_come_alone_or_together_as_texts_or_values():
             r"contradict: each kind .* Received: macs of at most 50 % and 6,000,000 MACs",
         ),
         ([], ValueError, r"There must be a budget\. Received: none\."),
+        (0.5, TypeError, r"A budget is a Budget or a text\. Received: 0\.5\. Use e\.g\. Budget"),
         ([0.5], TypeError, r"A budget is a Budget or a text\. Received: 0\.5\. Use e\.g\. Budget"),
     ],
 )

@@ -300,6 +300,15 @@ def test_killed_run_ends_as_the_whole_one(data, tmp_path, case):
 REFUSED = {
     "sparsity of 1": (lambda: sp.PQK(1.0), r"PQK: sparsity must be in \[0, 1\)"),
     "no epochs": (lambda: sp.PQK(0.5, prune_epochs=0), "prune_epochs must be at least 1. Received: prune_epochs=0"),
+    "half epochs": (
+        lambda: sp.PQK(0.5, prune_epochs=1.5),
+        "prune_epochs must be a whole number. Received: prune_epochs=1",
+    ),
+    "text": (lambda: sp.PQK("0.5"), r"PQK: sparsity must be in \[0, 1\). Received: sparsity=0.5"),
+    "loss": (
+        lambda: sp.SelfTaught(masked_model(), loss="mse"),
+        r"loss must be a keras.distillation.DistillationLoss. Received: loss='mse'",
+    ),
     "slow schedule": (
         lambda: sp.PQK(0.5, prune_epochs=2, schedule=sp.schedule.Gradual(4)),
         r"must be reached within prune_epochs=2\. Received: 0\.4\d+ instead of 0\.5",

@@ -29,10 +29,11 @@ def deep(l1=1e-2):
     return model
 
 
-def fit(model, *callbacks, epochs=3):
+def fit(model, *callbacks, epochs=3, initial_epoch=0):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(32, 6, 6, 2)).astype(np.float32), rng.integers(0, 3, 32)
-    history = model.fit(x, y, batch_size=16, epochs=epochs, shuffle=False, callbacks=list(callbacks), verbose=0)
+    settings = {"epochs": epochs, "initial_epoch": initial_epoch, "shuffle": False, "verbose": 0}
+    history = model.fit(x, y, batch_size=16, callbacks=list(callbacks), **settings)
     return history.history, x
 
 
@@ -97,6 +98,14 @@ def test_killed_run_ends_as_the_whole_one(tmp_path, epoch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_fit_that_begins_behind_the_epoch_takes_them_off_at_once():
+    model, callback = deep(), sp.RemoveLayers(epoch=1, below=0.2)
+    history, _ = fit(model, callback, epochs=4, initial_epoch=2)
+    assert history["layers_removed"] == [1, 1]
+    assert is_on(model) == {"a", "c"}
+    assert callback.removed == ("b",)
+
+
 def test_training_that_ends_before_it_takes_them_off_and_says_so(caplog):
     model = deep()
     with caplog.at_level("WARNING"):
@@ -108,8 +117,17 @@ def test_training_that_ends_before_it_takes_them_off_and_says_so(caplog):
 REFUSED = {
     "neither": (lambda: sp.RemoveLayers(epoch=1), TypeError, "Layers go below a scale or to a budget"),
     "both": (lambda: sp.RemoveLayers(epoch=1, below=0.1, budget="macs=0.5"), TypeError, "Give one of them"),
-    "epoch": (lambda: sp.RemoveLayers(epoch=-1, below=0.1), ValueError, "epoch must be 0 or more. Received: epoch=-1"),
-    "nan": (lambda: sp.RemoveLayers(epoch=1, below=np.nan), ValueError, "below must be 0 or more. Received: below=nan"),
+    "epoch": (lambda: sp.RemoveLayers(epoch=-1, below=0.1), ValueError, "epoch must be at least 0. Received: epoch=-1"),
+    "half": (
+        lambda: sp.RemoveLayers(epoch=0.5, below=1),
+        ValueError,
+        "epoch must be a whole number. Received: epoch=0.5",
+    ),
+    "nan": (
+        lambda: sp.RemoveLayers(epoch=1, below=np.nan),
+        ValueError,
+        "below must be at least 0. Received: below=nan",
+    ),
     "measured": (
         lambda: sp.RemoveLayers(epoch=1, budget="latency=0.5"),
         ValueError,

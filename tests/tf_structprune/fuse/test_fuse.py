@@ -21,7 +21,7 @@ def deep(x):
     x = zoo.conv(x, 4, name="grouped", groups=2, activation="tanh")
     x = _L.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
     x = zoo.conv(x, 4, 2, name="even")
-    x = zoo.conv(x, 4, 1, name="point", activation=None)
+    x = zoo.conv(x, 4, 1, name="point", activation=None, padding="valid")  # as Keras has it unless told otherwise
     short = zoo.conv(x, 4, name="strided", strides=2)
     y = zoo.conv(short, 4, name="inner", activation=None)
     return zoo._head(_L.ReLU()(_L.Add()([short, y])))
@@ -153,7 +153,11 @@ def test_nested_models_have_shortcuts_too():
 
 REFUSED = {
     "no model": (TypeError, lambda: sp.residual_convolutions(3), "model must be a keras.Model. Received: int"),
-    "no place": (ValueError, lambda: sp.residual_convolutions(zoo.build("two_outputs")), "no convolution that a short"),
+    "no place": (
+        ValueError,
+        lambda: sp.residual_convolutions(zoo.build("two_outputs")),
+        "gets no shortcut around a convolution. Received: ",
+    ),
     "twice": (ValueError, lambda: sp.residual_convolutions(drawn(net())), "Model 'deep' has shortcuts already"),
     "strided": (ValueError, lambda: sp.residual_convolutions(net(), around=["strided"]), "around: its stride is 2x2"),
     "unknown": (
@@ -163,6 +167,16 @@ REFUSED = {
     ),
     "a name": (TypeError, lambda: sp.residual_convolutions(net(), around="inner"), r"Use e\.g\. \['inner'\]"),
     "negative": (ValueError, lambda: sp.residual_convolutions(net(), l1=-1), "l1 must be 0 or more. Received: l1=-1"),
+    "carry": (
+        ValueError,
+        lambda: sp.residual_convolutions(net(), carry=float("nan")),
+        "carry must be a number. Received: carry=nan",
+    ),
+    "none": (
+        ValueError,
+        lambda: sp.residual_convolutions(net(), around=[]),
+        r"gets no shortcut.*Received: around=\[\]",
+    ),
     "plain": (ValueError, lambda: sp.fuse_shortcuts(net()), "has no shortcuts. Received: a plain model"),
     "remove": (
         ValueError,

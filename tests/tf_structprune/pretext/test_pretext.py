@@ -238,6 +238,23 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (lambda x: x, r"reads images and the index of each\. Received: images alone\. Use fit\(\(x, np\.arange"),
+        (
+            lambda x: (x, np.arange(len(x)) + 1),
+            r"has a vector for each of 6 images\. Received: indices from 1 to 6\. Use samples=7",
+        ),
+    ],
+)
+def test_images_without_an_index_of_the_bank_are_refused(x, message):
+    task = pretext.InstanceDiscrimination(features(), samples=6)
+    task.compile("sgd", jit_compile=False)
+    with pytest.raises(ValueError, match=message):
+        task.fit(x(zoo.batch(6)), verbose=0)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_makes_no_sense_is_refused(case):
     make, message = REFUSED[case]

@@ -138,6 +138,12 @@ def test_model_that_needs_no_removal_loses_nothing():
 
 
 PLAIN = keras.Sequential([keras.Input((6, 6, 2)), _L.Conv2D(3, 3, name="only"), _L.Flatten()], name="plain")
+
+
+def smaller(small):
+    return sp.trace(small).macs < sp.trace(chain(blocks=1)).macs
+
+
 REFUSED = {
     "none may go": (
         lambda: find_layers(PLAIN, lambda small: False, samples()),
@@ -158,7 +164,28 @@ REFUSED = {
     ),
     "samples": (lambda: sp.remove_layers(chain(), ["b0"], samples=samples()[:, :4]), "chain"),
     "nan": (lambda: sp.remove_layers(chain(), ["b0"], samples=samples() * np.nan), "not finite|finite"),
-    "mode": (lambda: sp.remove_layers(chain(), ["b0"], samples=samples(), mode="all"), "Unknown reconstruction"),
+    "mode": (lambda: sp.remove_layers(chain(), ["b0"], mode="all"), "Unknown reconstruction"),
+    "text": (
+        lambda: sp.remove_layers(chain(), ["b0"], samples="x.npz"),
+        "The data must be arrays of numbers. Received: str",
+    ),
+    "a name to keep": (
+        lambda: find_layers(chain(), lambda small: True, samples(), keep="b0"),
+        r"keep must be a list of names. Received: keep='b0'. Use \['b0'\]",
+    ),
+    "few samples": (lambda: find_layers(chain(), smaller, samples(3)), "Received: 3. Use 4 or more"),
+    "equal samples": (
+        lambda: find_layers(chain(), smaller, np.ones_like(samples(8))),
+        "says the same of all samples that errors are measured on. Received: 4 of them",
+    ),
+    "price of nothing": (
+        lambda: find_layers(chain(blocks=1), smaller, samples(8), price=lambda small: 1.0),
+        "No further layer lowers the price of model 'chain', which does not fit yet. Received: a price of 1 without",
+    ),
+    "price that is none": (
+        lambda: find_layers(chain(blocks=1), smaller, samples(8), price=lambda small: np.nan),
+        "The price of a model must be a finite number. Received: nan for 'chain' without any removal",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import pytest
 
 import tf_structprune as sp
@@ -56,7 +57,30 @@ def test_other_granularities_come_behind(method):
     assert sp.trace(done.model).macs < 0.8 * sp.trace(tiny.trained()).macs
 
 
+def test_all_that_may_go_goes(tmp_path):
+    """Nothing is left that could be pruned, and that is what was asked for."""
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(inputs)
+    x = layers.GlobalMaxPooling2D()(layers.Conv2D(6, 3, padding="same", activation="relu", name="only")(x))
+    model = keras.Model(inputs, layers.Dense(tiny.CLASSES, activation="softmax", name="classifier")(x))
+    settings = dataclasses.replace(SETTINGS, sparsity=Budget("macs", 0.3), epochs=1, micro="none", lower="none")
+    report = compress(model, tiny.data(), tmp_path / "out", settings=settings, device=ByMacs())
+    assert report.stages[0].layers == ("only",) and report.sparsity == 1
+    assert report.compressed.macs <= 0.3 * report.baseline.macs
+
+
+def test_budget_out_of_reach_says_how_far_it_is():
+    settings = dataclasses.replace(SETTINGS, sparsity=Budget("macs", 0.1))
+    with pytest.raises(
+        ValueError, match=r"does not fit without all layers.* The least that was reached: .*MACs instead"
+    ):
+        tiny.run(tiny.fresh(), tiny.data(), settings)
+
+
 REFUSED = {
+    "twice": ({"granularity": ("layer", "layer")}, "granularity names each kind once. Received: 'layer,layer'"),
+    "unknown": ({"granularity": ("LAYER",)}, "Unknown granularity.*Use one of: layer, feature_map"),
     "behind": (
         {"granularity": ("feature_map", "layer")},
         "Layers go before anything else does. Received: granularity='feature_map,layer'. Put layer first",
