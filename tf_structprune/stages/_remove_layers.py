@@ -172,7 +172,7 @@ class _Search:
                 return names[index]
             if (found := self._loss(chosen, names[index])) is not None:
                 heapq.heappush(known, (found, index, len(chosen)))
-        if set(self.units) == set(chosen):
+        if chosen and self._price(chosen) <= self._price(tuple(self.units)):
             raise self._out_of_reach()  # what is measured, as a latency, may fit once and not again
         raise ValueError(
             f"No further layer lowers the price of model '{self.model.name}', which does not fit yet. Received: a "
