@@ -116,8 +116,8 @@ def check_finite(x: Any) -> None:
     try:
         arrays = keras.tree.flatten(x.arrays if isinstance(x, Samples) else as_arrays(x))
     except ValueError:  # NumPy's, of things of several lengths
-        arrays = [np.asarray(None)]
-    if any(array.dtype.kind in "OUSMm" for array in arrays):
+        arrays = []
+    if not arrays or any(array.dtype.kind in "OUSMm" for array in arrays):
         raise ValueError(
             f"The data must be arrays of numbers. Received: {type(x).__name__}. Pass some hundred training samples as "
             "an array, or a list or dictionary of arrays, without labels."

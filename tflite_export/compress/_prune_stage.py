@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 from absl import logging
+from numpy.typing import NDArray
 
 from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.layers import MaskedModel, wrap
@@ -24,7 +25,7 @@ from tflite_export.compress._settings import LAYER, CompressSettings
 from tflite_export.compress._work import of_model
 
 SEARCH_SAMPLES = 2_000
-_SAMPLES = 1_000  # that weights are solved on; more change them hardly
+_SAMPLES = 1_000  # that weights are solved and scored on; more change them hardly
 _PARTICLES = 10
 _SCORING = ("best_of_n", "particle_filter", "evolutionary")  # selectors whose candidates' scores decide
 
@@ -159,9 +160,19 @@ class PruneStage:
 
 def solving_samples(job: Job, most: int = _SAMPLES) -> Any:
     """Training samples that weights are solved on, as the model takes them."""
+    return take(job.data.x_train, _drawn(job, most))
+
+
+def labelled_samples(job: Job, most: int = _SAMPLES) -> tuple[Any, Any]:
+    """The same ones with their targets."""
+    chosen = _drawn(job, most)
+    return take(job.data.x_train, chosen), take(job.data.y_train, chosen)
+
+
+def _drawn(job: Job, most: int) -> NDArray[np.int64]:
+    """Which training samples, by the seed, in order."""
     size = count_of(job.data.x_train)
-    chosen = np.random.default_rng(job.settings.seed).choice(size, min(size, most), replace=False)
-    return take(job.data.x_train, np.sort(chosen))
+    return np.sort(np.random.default_rng(job.settings.seed).choice(size, min(size, most), replace=False))
 
 
 def wrapped(small: ShrunkModel, settings: CompressSettings, *, admm: bool = False) -> MaskedModel:

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
-import numpy as np
 
 from tf_structprune.callbacks import PQK, FixedPointTraining, TaylorPruning
 from tf_structprune.graph import trace
@@ -14,14 +12,12 @@ from tf_structprune.masks import Granularity, MaskSet, Weight
 from tf_structprune.schedule import OneShot
 from tf_structprune.shrink import ShrunkModel
 from tf_structprune.stages import Begun, StageReport
-from tf_structprune.task import take
 from tflite_export.compress._fixed_point_stage import calibration_samples
 from tflite_export.compress._job import Job
-from tflite_export.compress._prune_stage import Present, demanded, wrapped
+from tflite_export.compress._prune_stage import Present, demanded, labelled_samples, wrapped
 from tflite_export.compress._train import compiled_for
 
 _PRUNED = 1 / 2  # of the epochs
-_SCORED = 1_000  # samples of Taylor scores
 
 
 @dataclass
@@ -58,8 +54,8 @@ class StepwiseStage:
         keep = present.goal * (1 - self.share) * self.total
         demands, sparsity = demanded(masked, self.granularity, keep, settings)
         self._goal = (demands, sparsity, masked.masks)
-        # Taylor scores follow the loss that it is compiled with, also where it is trained in a model with a teacher.
-        masked.model.compile("sgd", **compiled_for(masked.model, self.job.task), jit_compile=False)
+        if settings.method == "joint":  # Taylor scores follow its loss, also where it is trained beside a teacher
+            masked.model.compile("sgd", **compiled_for(masked.model, self.job.task), jit_compile=False)
         gone = 1 - (1 - sparsity) * masked.graph.prunable_weights / self.total
         report = StageReport(
             self.granularity,
@@ -93,19 +89,11 @@ class StepwiseStage:
             raise RuntimeError(f"Stage {self.name} has not begun. Call begin first.")
         demands, sparsity, given = self._goal
         if self.job.settings.method == "joint":
-            samples = self._labelled()
+            samples = labelled_samples(self.job)
             return TaylorPruning(sparsity, samples=samples, prune_epochs=epochs, granularity=demands, given=given)
         # Masks of n:m have one sparsity, and none on the way.
         schedule = OneShot() if isinstance(demands, Weight) and demands.n is not None else None
         return PQK(sparsity, granularity=demands, prune_epochs=epochs, schedule=schedule)
-
-    def _labelled(self) -> tuple[Any, Any]:
-        """Training samples with their targets, drawn by the seed."""
-        data = self.job.data
-        chosen = np.random.default_rng(self.job.settings.seed).choice(
-            data.samples, min(data.samples, _SCORED), replace=False
-        )
-        return take(data.x_train, np.sort(chosen)), take(data.y_train, np.sort(chosen))
 
     def _in_words(self, small: ShrunkModel) -> MaskedModel:
         """A model in fixed point with masks on what may be pruned of the float one.
