@@ -34,6 +34,7 @@ class Measurement:
             cannot tell.
         init_us: microseconds from the bytes to the first inference; None where that was not measured.
         peak_bytes: most memory that the process held for it; None where that was not measured.
+        arena_bytes: what TFLite Micro used of the tensor arena there; None elsewhere.
         instructions: of one inference on an emulated core, which has no clock; None elsewhere.
         notes: what a reader must know, a sentence each: a clock that fell, rounds that were lost.
     """
@@ -42,6 +43,7 @@ class Measurement:
     operators: tuple[OperatorTime, ...] = ()
     init_us: float | None = None
     peak_bytes: int | None = None
+    arena_bytes: int | None = None
     instructions: int | None = None
     notes: tuple[str, ...] = ()
 

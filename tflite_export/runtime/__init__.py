@@ -7,6 +7,7 @@ from tflite_export.runtime._reference import reference_lacks as reference_lacks
 from tflite_export.runtime._reference import run_reference as run_reference
 from tflite_export.runtime._samples import Outputs as Outputs
 from tflite_export.runtime._samples import as_list as as_list
+from tflite_export.runtime._samples import as_outputs as as_outputs
 from tflite_export.runtime._samples import check_ends as check_ends
 from tflite_export.runtime._samples import dequantize as dequantize
 from tflite_export.runtime._samples import describe as describe

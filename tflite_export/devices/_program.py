@@ -1,0 +1,198 @@
+"""A program for a Cortex-M that runs a file: built from the bundle, linked with the user's library."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflite_export.devices._cortex import SOURCES, Board, source
+from tflite_export.file import TFLiteFile
+from tflite_export.write import micro_bundle
+
+_TOOLS = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib"
+_DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"
+_THIRD_PARTIES = ("flatbuffers/include", "gemmlowp", "ruy")  # whose headers TFLM's own include
+_C_FLAGS = ("-O2", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common", "-DTF_LITE_STATIC_MEMORY")
+_CXX_FLAGS = ("-std=gnu++17", "-fno-rtti", "-fno-exceptions", "-fno-threadsafe-statics", "-Wno-psabi")
+_LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,--no-warnings", "-Wl,-T,memory.ld")
+_STACK_BYTES = 64 << 10
+_IN_FLASH = (".text", ".ARM", ".data")
+_CORE_TAGS = ("Tag_CPU_arch", "Tag_FP_arch", "Tag_ABI_VFP_args")
+_LINES = 12
+
+
+@dataclass(frozen=True)
+class ProgramSize:
+    """Bytes of flash of a linked program.
+
+    Attributes:
+        model: the array of the file.
+        operators: what the kernels of its operators add to a program without any.
+        runtime: that program: interpreter, allocator, planner, C library, startup.
+    """
+
+    model: int
+    operators: int
+    runtime: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """All together."""
+        return self.model + self.operators + self.runtime
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What programs are built with.
+
+    Attributes:
+        board: for which they are.
+        library: the archive of TFLite Micro, built for the board's core.
+        include: folders of headers: TFLite Micro's tree, and those of flatbuffers, gemmlowp and ruy where they are not
+            among the tree's own downloads.
+    """
+
+    board: Board
+    library: Path
+    include: tuple[Path, ...]
+
+    def build(self, file: TFLiteFile, folder: Path) -> Path:
+        """Build the program that runs a file.
+
+        Args:
+            file: what it runs.
+            folder: where it is built; what is there is replaced.
+
+        Returns:
+            The program.
+
+        Raises:
+            FileNotFoundError: no compiler, library or headers there.
+            ValueError: TFLite Micro lacks an operator, or the library does, or it is for another core.
+        """
+        self._check()
+        texts = micro_bundle(file, "model", arena_bytes=1)  # the program has an arena of its own
+        units = [name for name in texts if name.endswith((".c", ".cc")) and name != "main.cc"]
+        return self._linked(folder, texts, [*units, "startup.c", "program.cc"], file.name)
+
+    def size(self, file: TFLiteFile, folder: Path) -> ProgramSize:
+        """What the program that runs a file takes of flash; as `build`."""
+        self._check()
+        whole = self._flash(self.build(file, folder / "whole"))
+        model = len(file.data) + -len(file.data) % 4
+        runtime = self._flash(self._empty(folder / "none"))
+        return ProgramSize(model, whole - model - runtime, runtime)
+
+    def _empty(self, folder: Path) -> Path:
+        """The program with a model of a few bytes and no operators: what the linker then keeps runs any model."""
+        texts = {"model_data.h": _NO_DATA_H, "model_data.cc": _NO_DATA, "model_ops.h": _NO_OPERATORS}
+        return self._linked(folder, texts, ["model_data.cc", "startup.c", "program.cc"], "a model without operators")
+
+    def _linked(self, folder: Path, texts: dict[str, str], units: Sequence[str], name: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each, text in (texts | {each: source(each) for each in SOURCES}).items():
+            (folder / each).write_text(text)
+        (folder / "memory.ld").write_text(self.board.linker_script(_STACK_BYTES))
+        for unit in units:
+            self._run(self._compile(unit), folder, name)
+        self._check_core(folder / "startup.c.o", name)
+        objects = [f"{unit}.o" for unit in units]
+        link = ["arm-none-eabi-g++", *self.board.flags, "-mthumb", *objects, str(self.library.resolve()), *_LINK_FLAGS]
+        self._run([*link, "-o", "program.elf"], folder, name)
+        return folder / "program.elf"
+
+    def _compile(self, unit: str) -> list[str]:
+        compiler = ["arm-none-eabi-gcc", "-std=c11"] if unit.endswith(".c") else ["arm-none-eabi-g++", *_CXX_FLAGS]
+        headers = [f"-I{folder}" for folder in (".", *self._headers())]
+        return [*compiler, *self.board.flags, *_C_FLAGS, *headers, "-c", unit, "-o", f"{unit}.o"]
+
+    def _headers(self) -> list[Path]:
+        """The folders of headers, with the downloads of a tree that its makefile has filled."""
+        trees = [folder.resolve() for folder in self.include]
+        known = [tree / _DOWNLOADS / name for tree in trees for name in _THIRD_PARTIES]
+        return [*trees, *(folder for folder in known if folder.is_dir())]
+
+    def _run(self, command: Sequence[str], folder: Path, name: str) -> None:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            raise ValueError(self._told(done.stderr, name))
+
+    def _told(self, errors: str, name: str) -> str:
+        """What the compiler or the linker means."""
+        core = " ".join(self.board.flags)
+        lacks = sorted(set(re.findall(r"undefined reference to `(?:tflite::)?(\w+)", errors)))
+        if lacks:
+            return (
+                f"{name}: the library {self.library} lacks {', '.join(lacks)}. Received: a library without the "
+                "operator, or of another TFLite Micro than the headers. Build both from one tree."
+            )
+        if match := re.search(r"uses VFP register arguments|[Cc]onflicting (CPU|architecture)|incompatible", errors):
+            return (
+                f"{name}: the library {self.library} is for another core. Received: {match[0]!r} from the linker. "
+                f"Build it with {core}."
+            )
+        if match := re.search(r"fatal error: (\S+): No such file", errors):
+            return (
+                f"{name}: no header {match[1]} in {', '.join(map(str, self._headers()))}. Received: --tflm-include "
+                "without it. Give TFLite Micro's tree, and the folders of flatbuffers, gemmlowp and ruy."
+            )
+        if match := re.search(r"region `(\w+)' overflowed by (\d+) bytes", errors):
+            return (
+                f"{name}: the program is {int(match[2]):,} bytes too large for the {match[1]} of {self.board.machine}. "
+                "Received: a model that no such board holds. Compress it further."
+            )
+        lines = [line for line in errors.splitlines() if "error" in line] or errors.splitlines()
+        return f"{name}: arm-none-eabi-g++ refuses the program. Received: {' '.join(lines[:_LINES])}."
+
+    def _check(self) -> None:
+        """Refuse what is not there."""
+        if shutil.which("arm-none-eabi-g++") is None:
+            raise FileNotFoundError(f"No arm-none-eabi-g++ in PATH. Received: no compiler. Install it: {_TOOLS}.")
+        if not self.library.is_file():
+            raise FileNotFoundError(
+                f"No library there. Received: {self.library}. Give the libtensorflow-microlite.a that you built for "
+                f"{' '.join(self.board.flags)} by --tflm-lib."
+            )
+        for folder in self.include:
+            if not folder.is_dir():
+                raise FileNotFoundError(f"No folder of headers there. Received: {folder}. Give TFLite Micro's tree.")
+
+    def _check_core(self, own: Path, name: str) -> None:
+        """Refuse a library with another instruction set or floating-point unit than the board's: it might link."""
+        ours, theirs = _attributes(own), _attributes(self.library.resolve())
+        for tag in _CORE_TAGS:
+            if theirs and theirs.get(tag) != ours.get(tag):
+                raise ValueError(
+                    f"{name}: the library {self.library} is for another core. Received: {tag} "
+                    f"{theirs.get(tag, 'of none')}, where {self.board.machine} has {ours.get(tag, 'none')}. Build it "
+                    f"with {' '.join(self.board.flags)}."
+                )
+
+    def _flash(self, program: Path) -> int:
+        """Bytes of a program's sections that lie in flash."""
+        told = subprocess.run(
+            ["arm-none-eabi-size", "-A", program], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        rows = [line.split() for line in told]
+        return sum(int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(_IN_FLASH))
+
+
+def _attributes(file: Path) -> dict[str, str]:
+    """What the first object of an archive says of its core."""
+    told = subprocess.run(["arm-none-eabi-readelf", "-A", file], capture_output=True, text=True, check=False).stdout
+    first = told.split("Attribute Section", 2)
+    return dict(re.findall(r"(Tag_\w+): (.+)", first[1])) if len(first) > 1 else {}
+
+
+_NO_DATA_H = (
+    "extern const unsigned char model_data[16];\n"  # not seen by who reads it, or the compiler draws conclusions
+)
+_NO_DATA = '#include "model_data.h"\n\nconst unsigned char model_data[16] = {1};\n'
+_NO_OPERATORS = """\
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+
+using model_ops_resolver = tflite::MicroMutableOpResolver<1>;
+inline TfLiteStatus model_ops_register(model_ops_resolver&) { return kTfLiteOk; }
+"""
