@@ -45,6 +45,7 @@ ROOMS = {
         "quantize",
         "write",
         "verify",
+        "sensitivity",
         "bench",
         "lower",
         "export",
