@@ -49,7 +49,7 @@ class Int8Result:
             losses = (told(score - row.score_alone), told(score - row.score_without))
             noise = (f"{row.signal_db:.1f}", f"{row.output_db:.1f}")
             table.add_row(
-                row.layer, *losses, *noise, f"{row.largest_channel:.0f} / {row.median_channel:.3g}", row.remedy
+                row.layer, *losses, *noise, f"{row.largest_channel:.0f} / {row.median_channel:.1f}", row.remedy
             )
         console = plain_console()
         console.print(table)

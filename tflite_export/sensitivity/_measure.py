@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.progress import Progress
 
+from tf_structprune.graph import input_names
 from tf_structprune.layers import is_fixed_point
 from tf_structprune.sensitivity import MeasurementCache, fingerprint, open_cache
 from tf_structprune.task import Agreement, Samples, as_score, check_validation, output_names, readings_of
@@ -70,7 +71,7 @@ def int8_sensitivity(
         TFLiteFile(convert(copy, quantize="int8", representative_data=samples), f"Model '{model.name}'"),
         TFLiteFile(convert(copy)),
     )
-    parts = parts_of(files, marks, output_names(model))
+    parts = parts_of(files, marks, inputs=input_names(model), outputs=output_names(model))
     scorer = Int8Scorer(files, parts, inputs, validation)
     header = fingerprint(model, validation, samples, score=score, power_of_two=False, per_channel=True)
     with open_cache(cache, header | {"kind": "int8 file"}) as known:

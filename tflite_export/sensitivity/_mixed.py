@@ -7,8 +7,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from tflite_export.file import TFLiteFile
-from tflite_export.sensitivity._pair import FilePair, is_rounded
+from tflite_export.file import OperatorDescription, TFLiteFile
+from tflite_export.sensitivity._pair import CHANGES, FilePair, is_rounded
 from tflite_export.sensitivity._parts import Part
 
 _VERSIONS = {schema.BuiltinOperator.QUANTIZE: 1, schema.BuiltinOperator.DEQUANTIZE: 2}
@@ -65,15 +65,23 @@ class _Edit:
         self.model.signatureDefs = []
 
     def _changing(self) -> dict[int, bool]:
-        """Operators that only change the grid, by place: whether the part that reads what they make is rounded."""
-        description = self.pair.int8.description
-        found = {}
-        for place, operator in enumerate(description.operators):
-            if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-                readers = [at for at, other in enumerate(description.operators) if operator.outputs[0] in other.inputs]
-                owners = [self.readers[at] for at in readers if at in self.readers]
-                found[place] = operator.name == "QUANTIZE" and all(each in self.rounded for each in owners)
-        return found
+        """Operators that only change the grid, by place: whether they are done, with the part that asks for it."""
+        operators = self.pair.int8.description.operators
+        return {
+            place: operator.name == "QUANTIZE" and self._part_of(operator) in self.rounded
+            for place, operator in enumerate(operators)
+            if operator.name in CHANGES
+        }
+
+    def _part_of(self, changing: OperatorDescription) -> int:
+        """Signal of the part that reads what an operator puts on another grid, else of the one that it comes from."""
+        operators = self.pair.int8.description.operators
+        readers = (at for at, each in enumerate(operators) if changing.outputs[0] in each.inputs)
+        made = {index: operator.inputs[0] for operator in operators for index in operator.outputs}
+        source = changing.inputs[0]
+        while source not in self.signals and source in made:
+            source = made[source]
+        return next((self.readers[at] for at in readers if at in self.readers), source)
 
     def _in_floats(self, index: int) -> None:
         tensor = self.graph.tensors[index]

@@ -41,19 +41,20 @@ class Part:
     signal: int
 
 
-def parts_of(pair: FilePair, marks: Marks, outputs: Sequence[str]) -> list[Part]:
+def parts_of(pair: FilePair, marks: Marks, *, inputs: Sequence[str], outputs: Sequence[str]) -> list[Part]:
     """All parts of a file, in the order in which they run.
 
     Args:
         pair: the files of a marked model.
         marks: its marks.
+        inputs: names of the inputs of the model, in their order.
         outputs: names of the layers that make the outputs of the model, in their order.
     """
     description = pair.int8.description
     ends = dict(zip(description.output_indices, outputs, strict=True))
     found = [
-        Part(_plain(description.tensors[index].name), INPUT, -1, (), index)
-        for index in description.input_indices
+        Part(name, INPUT, -1, (), index)
+        for name, index in zip(inputs, description.input_indices, strict=True)
         if is_rounded(pair.int8, index)
     ]
     for place, operator in enumerate(description.operators):
@@ -61,7 +62,7 @@ def parts_of(pair: FilePair, marks: Marks, outputs: Sequence[str]) -> list[Part]
         if operator.name not in CHANGES and is_rounded(pair.int8, signal) and not _moves(operator, pair.int8):
             constants = tuple(dict.fromkeys(index for index in operator.inputs if index in pair.rounded))
             texts = [description.tensors[index].name for index in (signal, *constants)]
-            name = marks.owner(texts) or ends.get(signal) or _plain(texts[0])
+            name = marks.owner(texts) or ends.get(signal) or texts[0]
             found.append(Part(name, operator.name, place, constants, signal))
     return _told_apart(found)
 
@@ -81,11 +82,6 @@ def _moves(operator: OperatorDescription, file: TFLiteFile) -> bool:
         if index >= 0 and is_rounded(file, index)
     }
     return operator.name in _MOVING and len(grids) == 1
-
-
-def _plain(name: str) -> str:
-    """The name of a tensor without what TensorFlow puts around it."""
-    return name.removeprefix("serving_default_").removesuffix(":0")
 
 
 def _told_apart(parts: list[Part]) -> list[Part]:
