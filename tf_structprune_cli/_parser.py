@@ -64,12 +64,10 @@ def _add_compress(commands: Any) -> None:
     for field in compress_fields():
         if field.name == "fixed_point":
             _add_fixed_point(compress)
-        elif field.name == "sparsity":
-            amount = compress.add_mutually_exclusive_group()
-            _add_setting(amount, field)
-            _add_budget(amount)
         else:
             _add_setting(compress, field)
+        if field.name == "sparsity":
+            _add_budget(compress)
 
 
 def _add_objective(parser: argparse.ArgumentParser) -> None:
@@ -125,8 +123,8 @@ def _help_of(field: Field) -> str:
     return told if default in (None, "", False) else f"{told} (default: {default})"
 
 
-def _add_budget(amount: Any) -> None:
-    amount.add_argument(
+def _add_budget(compress: argparse.ArgumentParser) -> None:
+    compress.add_argument(
         "--budget",
         action="append",
         default=argparse.SUPPRESS,

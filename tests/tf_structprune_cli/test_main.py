@@ -181,6 +181,14 @@ CONTRADICTIONS = {
         ("--budget=macs=0.5", "--granularity=kernel"),
         "A budget is allocated to feature maps, or to layers",
     ),
+    "budget and sparsity": (
+        ("--budget=macs=0.5", "--sparsity=0.5"),
+        "A run has a sparsity or a budget. Received: sparsity=0.5 beside budget=",
+    ),
+    "pull of another method": (
+        ("--rho=0.01",),
+        "rho is read by method='admm' alone. Received: rho=0.01 with method='search'. Use method='admm', or leave",
+    ),
 }
 
 
@@ -188,13 +196,6 @@ CONTRADICTIONS = {
 def test_contradicting_options_are_refused_in_one_line(compress, tmp_path, options, message):
     assert message in refusal(compress(*options))
     assert tiny.entries(tmp_path) == []
-
-
-def test_budget_beside_a_sparsity_is_a_usage_error(compress, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        compress("--budget=macs=0.5", "--sparsity=0.5")
-    assert exit_.value.code == 2
-    assert "argument --sparsity: not allowed with argument --budget" in capsys.readouterr().err
 
 
 INPUTS = {
