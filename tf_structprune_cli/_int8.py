@@ -41,16 +41,14 @@ class Int8Result:
         """Print the layers, those that lose most first, and the outcome in sentences."""
         table = Table(title="What each layer loses in int8")
         table.add_column("layer", overflow="fold")
-        for column in ("alone", "all but it", "signal dB", "output dB", "widest / median channel"):
+        for column in ("alone", "all but it", "signal dB", "output dB", "widest channel, of the median"):
             table.add_column(column, justify="right")
         table.add_column("remedy")
         told, score = self.report.metric.signed, self.report.score
         for row in self.report.ranked:
             losses = (told(score - row.score_alone), told(score - row.score_without))
             noise = (f"{row.signal_db:.1f}", f"{row.output_db:.1f}")
-            table.add_row(
-                row.layer, *losses, *noise, f"{row.largest_channel:.0f} / {row.median_channel:.1f}", row.remedy
-            )
+            table.add_row(row.layer, *losses, *noise, f"{row.channel_spread:.1f}", row.remedy)
         console = plain_console()
         console.print(table)
         for line in self.report.summary():

@@ -198,6 +198,18 @@ def test_contradicting_options_are_refused_in_one_line(compress, tmp_path, optio
     assert tiny.entries(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", ["compress", "sensitivity", "demo", "pack", "unpack"])
+def test_out_without_a_name_is_refused_in_one_line(files, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    model, data = [str(files / "good.keras")], ["--data", str(files / "good.npz")]
+    given = {"demo": [], "pack": model, "unpack": model}.get(command, model + data)
+    assert main([command, *given, "--out", ""]) == 1
+    told = "tf-structprune: --out has no name. Received: --out ''. Give the path of what is to be made.\n"
+    assert capsys.readouterr() == ("", told)
+    assert tiny.entries(tmp_path) == []
+
+
 INPUTS = {
     "model missing": ({"model": "none.keras"}, "No model file there. Received: "),
     "model truncated": ({"model": "broken.keras"}, "broken.keras is damaged or no Keras 3 model file. Received: 2000"),

@@ -50,7 +50,7 @@ def remedy_for(row: Int8Layer) -> Remedy:
     Args:
         row: the layer as it was measured.
     """
-    if row.largest_channel >= _SPREAD * row.median_channel > 0:
+    if row.channel_spread >= _SPREAD:
         return "normalize" if row.kind == INPUT else "equalize"
     if len(row.weight_scales) == 1 and row.weight_spread >= _SPREAD and row.kind in _MULTIPLYING:
         return "per channel"

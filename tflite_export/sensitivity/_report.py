@@ -56,6 +56,11 @@ class Int8Layer:
     output_db: float
     remedy: Remedy = ""
 
+    @property
+    def channel_spread(self) -> float:
+        """How many times the steps of the median channel the widest one takes; 1 for a signal that never changes."""
+        return self.largest_channel / self.median_channel if self.median_channel else 1.0
+
     def __post_init__(self) -> None:
         """Checks the remedy and the kinds of the scores."""
         if self.remedy not in REMEDY_NAMES or not all(
