@@ -44,6 +44,8 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.set_verbosity(logging.INFO if arguments.verbose else logging.WARNING)
     received: list[int] = []
     try:
+        if getattr(arguments, "out", None) == "":
+            raise ValueError("--out has no name. Received: --out ''. Give the path of what is to be made.")
         with _interrupted_by_signals(received):
             with contextlib.nullcontext() if arguments.quiet else plain_console(stderr=True).status("Loads TensorFlow"):
                 import_quietly()

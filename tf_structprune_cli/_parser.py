@@ -64,12 +64,10 @@ def _add_compress(commands: Any) -> None:
     for field in compress_fields():
         if field.name == "fixed_point":
             _add_fixed_point(compress)
-        elif field.name == "sparsity":
-            amount = compress.add_mutually_exclusive_group()
-            _add_setting(amount, field)
-            _add_budget(amount)
         else:
             _add_setting(compress, field)
+        if field.name == "sparsity":
+            _add_budget(compress)
 
 
 def _add_objective(parser: argparse.ArgumentParser) -> None:
@@ -125,8 +123,8 @@ def _help_of(field: Field) -> str:
     return told if default in (None, "", False) else f"{told} (default: {default})"
 
 
-def _add_budget(amount: Any) -> None:
-    amount.add_argument(
+def _add_budget(compress: argparse.ArgumentParser) -> None:
+    compress.add_argument(
         "--budget",
         action="append",
         default=argparse.SUPPRESS,
@@ -182,38 +180,29 @@ def _add_inspect(commands: Any) -> None:
 def _add_sensitivity(commands: Any) -> None:
     sensitivity = commands.add_parser(
         "sensitivity",
-        help="how few bits each layer can do with",
+        help="how few bits each layer can do with, or which layer loses what in int8",
         description="Measure the rise of the validation error with one layer of MODEL in fixed point and the rest in "
         "float, for each layer and word length, and choose word lengths: the fewest bits within a tolerance, or the "
         "least loss within a size. The recipe is then measured as a whole. Nothing is retrained. OUT gets "
-        "sensitivity.json, sensitivity.md, sensitivity.png and recipe.json. Scores are kept in OUT.cache.jsonl until "
-        "OUT is complete: after an interruption the same command goes on.",
+        "sensitivity.json, sensitivity.md, sensitivity.png and recipe.json. With --int8 the same for the plain int8 "
+        "file: each layer alone in int8, and all but it, the noise that its rounding makes, how its signal uses the "
+        "255 steps, and what mends it; OUT gets sensitivity_int8.json, .md and .png. Numbers are kept in "
+        "OUT.cache.jsonl until OUT is complete: after an interruption the same command goes on.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = sensitivity.add_argument
     _add_model_and_data(sensitivity)
     _add_out(sensitivity)
-    add("--weight-bits", type=_counts, default="2,3,4,5,6,7,8", metavar="B[,B...]", help="of weights, from 2 to 8")
-    add("--signal-bits", type=_counts, default="3,4,5,6,7,8", metavar="B[,B...]", help="of rectified signals, 3 to 8")
-    steps = sensitivity.add_mutually_exclusive_group()
-    steps.add_argument(
-        "--power-of-two", action="store_true", default=True, help="steps are powers of two: rescaling is a shift"
-    )
-    steps.add_argument(
-        "--free-steps",
-        dest="power_of_two",
-        action="store_false",
-        default=argparse.SUPPRESS,
-        help="steps are any numbers",
-    )
-    add("--per-channel", action="store_true", help="a weight step for each output channel, else one a layer")
+    add("--int8", action="store_true", help="which layers lose what in the plain int8 file, and what mends them")
+    _add_words(sensitivity)
     limit = sensitivity.add_mutually_exclusive_group()
     limit.add_argument(
         "--tolerance",
         type=float,
         default=0.01,
         metavar="T",
-        help="fewest bits whose expected rise of the validation error, a fraction, stays within T",
+        help="fewest bits whose expected rise of the validation error, a fraction, stays within T; with --int8 what "
+        "the file may lose before layers need a remedy",
     )
     limit.add_argument(
         "--size-bytes",
@@ -224,6 +213,23 @@ def _add_sensitivity(commands: Any) -> None:
     )
     add("--samples", type=int, default=2000, metavar="N", help="largest number of validation samples to score on")
     add("--seed", type=int, default=0, help="seed of the split and of the draw of samples")
+
+
+def _add_words(sensitivity: argparse.ArgumentParser) -> None:
+    """The options of fixed point; one that was not given is left out, for --int8 takes none of them."""
+
+    def add(to: Any, flag: str, told: str, **how: Any) -> None:
+        to.add_argument(flag, default=argparse.SUPPRESS, help=told, **how)
+
+    counts = {"type": _counts, "metavar": "B[,B...]"}
+    add(sensitivity, "--weight-bits", "of weights, from 2 to 8 (default: all)", **counts)
+    add(sensitivity, "--signal-bits", "of rectified signals, 3 to 8 (default: all)", **counts)
+    steps = sensitivity.add_mutually_exclusive_group()
+    told = "steps are powers of two: rescaling is a shift (default)"
+    add(steps, "--power-of-two", told, action="store_true")
+    add(steps, "--free-steps", "steps are any numbers", dest="power_of_two", action="store_false")
+    told = "a weight step for each output channel, else one a layer"
+    add(sensitivity, "--per-channel", told, action="store_true")
 
 
 def _add_pack(commands: Any) -> None:

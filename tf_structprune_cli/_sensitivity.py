@@ -1,4 +1,4 @@
-"""The command `sensitivity`: sweep, recipe, measurement of the recipe, files."""
+"""The command `sensitivity`: sweep, recipe, measurement of the recipe, files; or the same of the int8 file."""
 
 import argparse
 import os
@@ -16,9 +16,11 @@ from tf_structprune.fixed_point import weight_bytes
 from tf_structprune.sensitivity import check_matplotlib
 from tf_structprune.task import Task, count_of, take
 from tf_structprune_cli._console import plain_console
+from tf_structprune_cli._int8 import FIXED_POINT_OPTIONS, Int8Result, measured_int8
 from tflite_export.compress import Data, check_data, load_data, load_model
 from tflite_export.write import staged_directory
 
+_WORDS = ("weight_bits", "signal_bits", "power_of_two", "per_channel")
 _CALIBRATION = 512  # training samples that the grids are fitted to
 
 
@@ -55,6 +57,34 @@ class _Result:
             )
         return lines
 
+    def write(self, folder: Path) -> None:
+        """Write the files of a run."""
+        (folder / "sensitivity.json").write_text(self.report.to_json())
+        (folder / "sensitivity.md").write_text("\n\n".join([self.report.table(), *self.summary()]) + "\n")
+        (folder / "recipe.json").write_text(self.recipe.to_json())
+        self.report.plot(folder / "sensitivity.png")
+
+    def show(self) -> None:
+        """Print the recipe and the outcome in sentences."""
+        table = Table(title="The recipe, and what each layer loses alone")
+        table.add_column("layer", overflow="fold")
+        for column in ("weights", "bits", "rise", "signal bits", "rise"):
+            table.add_column(column, justify="right")
+        told = self.report.metric.signed
+        weights = self.report.chosen_losses(self.recipe, "weights")
+        signals = self.report.chosen_losses(self.recipe, "signal")
+        for layers in dict.fromkeys([*weights, *signals]):
+            bits = self.recipe.bits_of(layers[0])
+            row = ["", "", ""]
+            if layers in weights:
+                row = [f"{self.report.weights[layers[0]]:,}", str(bits.weight_bits), told(weights[layers])]
+            row += [str(bits.signal_bits), told(signals[layers])] if layers in signals else ["", ""]
+            table.add_row(", ".join(layers), *row)
+        console = plain_console()
+        console.print(table)
+        for line in self.summary():
+            console.print(line)
+
 
 def run_sensitivity(arguments: argparse.Namespace) -> None:
     """Measure, choose and write.
@@ -75,16 +105,19 @@ def run_sensitivity(arguments: argparse.Namespace) -> None:
         )
         try:
             result = _measured(model, data, task, arguments, cache)
-            _write(folder, result)
+            result.write(folder)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(
                 f"interrupted. The scores so far are in {cache}; the same command goes on from there."
             ) from error
     cache.unlink(missing_ok=True)
-    _print(result, arguments.out)
+    result.show()
+    plain_console().print(f"Written to {arguments.out}")
 
 
-def _measured(model: keras.Model, data: Data, task: Task, arguments: argparse.Namespace, cache: Path) -> _Result:
+def _measured(
+    model: keras.Model, data: Data, task: Task, arguments: argparse.Namespace, cache: Path
+) -> _Result | Int8Result:
     rng = np.random.default_rng(arguments.seed)
     shown, calibration = (
         _drawn(rng, count_of(x), count) for x, count in ((data.x_val, arguments.samples), (data.x_train, _CALIBRATION))
@@ -94,50 +127,23 @@ def _measured(model: keras.Model, data: Data, task: Task, arguments: argparse.Na
         "calibration_data": take(data.x_train, calibration),
         "score": task.score,
     }
+    tolerance, size_bytes = _limits(arguments)
+    if arguments.int8:
+        return measured_int8(
+            model, settings, tolerance=arguments.tolerance, cache=cache, verbose=_shows_progress(arguments)
+        )
     report = sp.measure_sensitivity(
         model,
         **settings,
-        weight_bits=arguments.weight_bits,
-        signal_bits=arguments.signal_bits,
-        power_of_two=arguments.power_of_two,
-        per_channel=arguments.per_channel,
+        **{name: value for name, value in vars(arguments).items() if name in _WORDS},
         cache=cache,
-        verbose=arguments.verbose or (sys.stdout.isatty() and not arguments.quiet),
+        verbose=_shows_progress(arguments),
     )
-    tolerance, size_bytes = _limits(arguments)
     try:
         recipe = report.allocate(tolerance=tolerance, size_bytes=size_bytes)
     except ValueError as error:
         raise ValueError(f"{error} The scores are kept in {cache}, so that another limit takes seconds.") from error
     return _Result(report, recipe, sp.score_recipe(model, recipe, **settings), tolerance)
-
-
-def _write(folder: Path, result: _Result) -> None:
-    (folder / "sensitivity.json").write_text(result.report.to_json())
-    (folder / "sensitivity.md").write_text("\n\n".join([result.report.table(), *result.summary()]) + "\n")
-    (folder / "recipe.json").write_text(result.recipe.to_json())
-    result.report.plot(folder / "sensitivity.png")
-
-
-def _print(result: _Result, out: str) -> None:
-    table = Table(title="The recipe, and what each layer loses alone")
-    table.add_column("layer", overflow="fold")
-    for column in ("weights", "bits", "rise", "signal bits", "rise"):
-        table.add_column(column, justify="right")
-    told = result.report.metric.signed
-    weights = result.report.chosen_losses(result.recipe, "weights")
-    signals = result.report.chosen_losses(result.recipe, "signal")
-    for layers in dict.fromkeys([*weights, *signals]):
-        bits = result.recipe.bits_of(layers[0])
-        row = ["", "", ""]
-        if layers in weights:
-            row = [f"{result.report.weights[layers[0]]:,}", str(bits.weight_bits), told(weights[layers])]
-        row += [str(bits.signal_bits), told(signals[layers])] if layers in signals else ["", ""]
-        table.add_row(", ".join(layers), *row)
-    console = plain_console()
-    console.print(table)
-    for line in (*result.summary(), f"Written to {out}"):
-        console.print(line)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -146,11 +152,20 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError(f"seed must be in [0, 2**32). Received: seed={arguments.seed}. Use e.g. 0.")
     if arguments.samples < 1:
         raise ValueError(f"samples must be at least 1. Received: samples={arguments.samples}. Use e.g. 2000.")
+    if arguments.int8 and (given := [flag for name, flag in FIXED_POINT_OPTIONS.items() if name in arguments]):
+        raise ValueError(
+            f"--int8 measures the file as TensorFlow makes it, without words of fixed point. Received: "
+            f"{', '.join(given)} beside it. Leave out one or the other."
+        )
     tolerance, size_bytes = _limits(arguments)
     if size_bytes is not None and size_bytes < 1:
         raise ValueError(f"size_bytes must be positive. Received: size_bytes={size_bytes}. Use a number of bytes.")
     if tolerance is not None and not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance must be in [0, 1]. Received: tolerance={tolerance}. Use e.g. 0.01 for a point.")
+
+
+def _shows_progress(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.verbose or (sys.stdout.isatty() and not arguments.quiet))
 
 
 def _limits(arguments: argparse.Namespace) -> tuple[float | None, int | None]:

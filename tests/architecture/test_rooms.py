@@ -46,6 +46,7 @@ ROOMS = {
         "write",
         "verify",
         "devices",
+        "sensitivity",
         "bench",
         "lower",
         "export",

@@ -181,6 +181,14 @@ CONTRADICTIONS = {
         ("--budget=macs=0.5", "--granularity=kernel"),
         "A budget is allocated to feature maps, or to layers",
     ),
+    "budget and sparsity": (
+        ("--budget=macs=0.5", "--sparsity=0.5"),
+        "A run has a sparsity or a budget. Received: sparsity=0.5 beside budget=",
+    ),
+    "pull of another method": (
+        ("--rho=0.01",),
+        "rho is read by method='admm' alone. Received: rho=0.01 with method='search'. Use method='admm', or leave",
+    ),
 }
 
 
@@ -190,11 +198,16 @@ def test_contradicting_options_are_refused_in_one_line(compress, tmp_path, optio
     assert tiny.entries(tmp_path) == []
 
 
-def test_budget_beside_a_sparsity_is_a_usage_error(compress, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        compress("--budget=macs=0.5", "--sparsity=0.5")
-    assert exit_.value.code == 2
-    assert "argument --sparsity: not allowed with argument --budget" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["compress", "sensitivity", "demo", "pack", "unpack"])
+def test_out_without_a_name_is_refused_in_one_line(files, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    model, data = [str(files / "good.keras")], ["--data", str(files / "good.npz")]
+    given = {"demo": [], "pack": model, "unpack": model}.get(command, model + data)
+    assert main([command, *given, "--out", ""]) == 1
+    told = "tf-structprune: --out has no name. Received: --out ''. Give the path of what is to be made.\n"
+    assert capsys.readouterr() == ("", told)
+    assert tiny.entries(tmp_path) == []
 
 
 INPUTS = {

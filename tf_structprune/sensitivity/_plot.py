@@ -45,7 +45,16 @@ def plot_losses(
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    figure = draw_losses(panels, unit=unit)
+    write_figure(draw_losses(panels, unit=unit), path)
+
+
+def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure of matplotlib; it appears complete or not at all, and replaces what is there.
+
+    Args:
+        figure: the figure.
+        path: the image, in the format of its suffix.
+    """
     target = Path(path)
     partial = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     try:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from tf_structprune.masks import COLUMNS, IntraKernelStrided, Weight
 
@@ -50,6 +51,16 @@ def check_choice(name: str, values: tuple[str, ...], choices: tuple[str, ...]) -
     for value in values:
         if value not in choices:
             raise ValueError(f"Unknown {name}. Received: {name}={value!r}. Use one of: {', '.join(choices)}.")
+
+
+def check_method_only(name: str, value: Any, default: Any, method: str, methods: tuple[str, ...]) -> None:
+    """A setting that some methods read, and no other; its default may stand beside any."""
+    if value != default and method not in methods:
+        told = " or ".join(f"method={each!r}" for each in methods)
+        raise ValueError(
+            f"{name} is read by {told} alone. Received: {name}={value} with method={method!r}. Use {told}, or leave "
+            f"{name} out."
+        )
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -120,10 +120,10 @@ def check_data(
         )
     inputs = {name: each.for_model(model) for name, each in samples.items()}
     if all(y is None for y in given.values()):
-        if settings and settings.method == "joint":
+        if settings and (told := settings.needs_labels):
             raise ValueError(
-                "Joint pruning follows the gradient of a loss, which is 0 for what the model gives. Received: data "
-                "without labels. Give y_train and the others, or use method='search'."
+                f"{told} the gradient of a loss, which is 0 for what the model gives. Received: data without labels. "
+                "Give y_train and the others, or use method='search' with search='least_squares'."
             )
         task = task_of(model, inputs["x_val"], objective=objective)
         given = {f"y_{part}": _outputs(model, inputs[f"x_{part}"]) for part in PARTS}

@@ -16,6 +16,7 @@ from tflite_export.compress._augment import check_augment
 from tflite_export.compress._checks import (
     check_choice,
     check_count,
+    check_method_only,
     check_range,
     check_rate,
     check_strides,
@@ -48,6 +49,10 @@ class Retraining:
 
     def __str__(self) -> str:
         return f"{self.epochs} epochs of {self.steps} batches of {self.batch}" if self.epochs else "none"
+
+
+_METHOD_ONLY = {"rho": ("admm",)}
+"""Settings that not every method reads, with the methods that do; others refuse any value but the default."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,8 @@ class CompressSettings:
         check_strides(self.strides)
         weight_demands(self.weights)
         check_choice("method", (self.method,), ("search", "admm", "pqk", "joint", "imp"))
+        for name, methods in _METHOD_ONLY.items():
+            check_method_only(name, getattr(self, name), getattr(CompressSettings, name), self.method, methods)
         self._check_admm()
         self._check_stepwise()
         check_choice("search", (self.search,), tuple(SEARCHES))
@@ -305,6 +312,14 @@ class CompressSettings:
         helps += ["more bits"] if self.fixed_point is not None else []
         helps += ["more --epochs", *(() if self.distill else ("--distill 0.5",)), "or a larger --tolerance"]
         return f"Use {', '.join(helps)}."
+
+    @property
+    def needs_labels(self) -> str:
+        """What of the run cannot do without labels, the beginning of a sentence about a gradient; "" for nothing."""
+        if self.method == "joint":
+            return "Joint pruning follows"
+        searched = self.method not in ("admm", "imp") and self.sparsity != 0 or self.smallest
+        return "Taylor scores (search='taylor') are made of" if self.search == "taylor" and searched else ""
 
     @property
     def idle(self) -> str:

@@ -36,7 +36,10 @@ def staged_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         FileExistsError: `path` exists and `overwrite` is False, or it holds files that are not ours.
         NotADirectoryError: `path` or one of its parents is a file.
         PermissionError: the parent cannot be written.
+        ValueError: `path` is empty.
     """
+    if not os.fspath(path):
+        raise ValueError("The output directory has no name. Received: ''. Give the path of a directory to make.")
     target = Path(os.path.realpath(path))  # through a link: the link stays, its target is replaced
     if not _leftovers(target, "old"):
         _check_target(target, path, overwrite)  # before anything is made

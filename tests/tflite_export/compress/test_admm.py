@@ -55,6 +55,12 @@ def test_what_it_cannot_do_is_refused(case):
         dataclasses.replace(SETTINGS, **changes)
 
 
+@pytest.mark.parametrize("method", ["search", "pqk", "imp"])
+def test_pull_is_refused_where_another_method_is_asked_for(method):
+    with pytest.raises(ValueError, match=f"rho is read by method='admm' alone. Received: .* with method='{method}'"):
+        dataclasses.replace(SETTINGS, method=method, rho=0.01)
+
+
 def test_options_that_do_nothing_are_told():
     assert "--search and --early-end can do nothing" in dataclasses.replace(SETTINGS, early_end=True).idle
     assert not SETTINGS.idle

@@ -103,6 +103,19 @@ def test_data_without_labels_are_refused():
         Job.of(tiny.trained(), bare, SETTINGS)
 
 
+@pytest.mark.parametrize("changes", [{}, {"method": "pqk"}, {"smallest": True, "sparsity": 0.0}], ids=str)
+def test_taylor_scores_without_labels_are_refused_at_once(changes):
+    bare = dataclasses.replace(tiny.data(), y_train=None, y_val=None, y_test=None)
+    settings = CompressSettings(search="taylor", **changes)
+    with pytest.raises(ValueError, match="search='taylor'. are made of the gradient .* Received: data without labels"):
+        Job.of(tiny.trained(), bare, settings)
+
+
+@pytest.mark.parametrize("changes", [{"method": "imp"}, {"method": "admm"}, {"sparsity": 0.0}], ids=str)
+def test_method_that_reads_no_search_needs_no_labels_for_it(changes):
+    assert not CompressSettings(search="taylor", **changes).needs_labels
+
+
 def test_options_that_do_nothing_are_told():
     told = dataclasses.replace(SETTINGS, early_end=True).idle
     assert "goes by Taylor scores, to the last epoch: there --search and --early-end can do nothing" in told

@@ -153,6 +153,15 @@ def test_file_at_the_path_is_refused_and_kept(tmp_path, overwrite):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_path_without_a_name_is_refused_and_the_folder_that_one_is_in_kept(tmp_path, monkeypatch, overwrite):
+    (tmp_path / "thesis.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="The output directory has no name. Received: ''. Give the path"):
+        write_export("", overwrite=overwrite)
+    assert tree(tmp_path) == {"thesis.txt": "mine"}
+
+
 def test_file_as_parent_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(NotADirectoryError, match="its parent '.*file' is a file. Choose another"):
