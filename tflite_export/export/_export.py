@@ -13,6 +13,7 @@ from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
 from tf_structprune.task import Samples, output_names
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
+from tflite_export.bundle import micro_bundle
 from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, slim_file, write_integer_files
 from tflite_export.export._settings import ExportSettings
 from tflite_export.export._source import Source, keras_model_of, source_of
@@ -30,7 +31,7 @@ from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import CALIBRATED, Quantize, check_samples, convert, float_form
 from tflite_export.runtime import tflm_available
 from tflite_export.verify import verify
-from tflite_export.write import micro_bundle, staged_directory
+from tflite_export.write import staged_directory
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
 
     The directory receives `NAME.keras`, `NAME_float32.tflite`, `NAME_int8.tflite`, `summary.json` and, for
     a microcontroller, `micro/` with the int8 file (the float file without one) as an array, its operators, its
-    shapes, scales and arena, a program that runs one inference and how to build it, see `write.micro_bundle`.
+    shapes, scales and arena, a program that runs one inference and how to build it, see `bundle.micro_bundle`.
     It appears complete or, on any error, not at all.
 
     In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8; where weights have 4 bits or

@@ -14,7 +14,7 @@ from tflite_export.file import (
     activation_peak_bytes,
     identifiers,
 )
-from tflite_export.write._c_array import check_identifier
+from tflite_export.write import check_identifier
 
 _C_TYPES = {
     "float32": "float",

@@ -3,13 +3,13 @@
 import string
 from collections.abc import Sequence
 
+from tflite_export.bundle._model_settings import End, Ends, model_settings
+from tflite_export.bundle._op_resolver import op_resolver
+from tflite_export.bundle._own_operator import own_parts, own_sources
 from tflite_export.file import TFLM_DECODE, TFLiteModel, open_file
 from tflite_export.pack import CODE_SIZES
 from tflite_export.runtime import check_ends
-from tflite_export.write._c_array import c_array
-from tflite_export.write._model_settings import End, Ends, model_settings
-from tflite_export.write._op_resolver import op_resolver
-from tflite_export.write._own_operator import own_parts, own_sources
+from tflite_export.write import c_array
 
 _KB = 1000
 

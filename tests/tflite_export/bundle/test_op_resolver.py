@@ -5,8 +5,8 @@ import subprocess
 import pytest
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
+from tflite_export.bundle import _op_resolver, op_resolver
 from tflite_export.file import ModelDescription, OperatorDescription
-from tflite_export.write import _op_resolver, op_resolver
 
 METHODS = _op_resolver._METHODS
 

@@ -2,7 +2,7 @@
 
 from tflite_export.file import ModelDescription
 from tflite_export.micro import OPERATOR
-from tflite_export.write._c_array import check_identifier
+from tflite_export.write import check_identifier
 
 # Methods of TFLM's MicroMutableOpResolver (tensorflow/lite/micro/micro_mutable_op_resolver.h, August 2026).
 _BUILTIN_METHODS = {

@@ -5,13 +5,14 @@ import subprocess
 import keras
 import pytest
 
+from tests.tflite_export.bundle import tflm_stub
 from tests.tflite_export.pack.files import drawn
-from tests.tflite_export.write import tflm_stub
+from tflite_export.bundle import arena_margin_bytes, micro_bundle, model_settings, op_resolver
 from tflite_export.file import open_file
 from tflite_export.micro import sources
 from tflite_export.pack import pack
 from tflite_export.quantize import convert
-from tflite_export.write import arena_margin_bytes, c_array, micro_bundle, model_settings, op_resolver
+from tflite_export.write import c_array
 
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.")
