@@ -1,12 +1,18 @@
 """All that firmware needs to run a model in TFLite Micro, with a program that does it and how to build it."""
 
-import string
 from collections.abc import Sequence
+from typing import Any
 
-from tflite_export.bundle._model_settings import End, Ends, model_settings
+from tflite_export.bundle._ecosystems import ECOSYSTEMS, project
+from tflite_export.bundle._libraries import LIBRARIES, check_bundles, library_notes
+from tflite_export.bundle._model_settings import Ends, model_settings
 from tflite_export.bundle._op_resolver import op_resolver
 from tflite_export.bundle._own_operator import own_parts, own_sources
-from tflite_export.file import TFLM_DECODE, TFLiteModel, open_file
+from tflite_export.bundle._program import Entry, macro_of, program
+from tflite_export.bundle._self_test import Recorded, self_test
+from tflite_export.bundle._texts import filled
+from tflite_export.bundle._told import memory_rows, operator_rows
+from tflite_export.file import TFLM_DECODE, TFLiteFile, TFLiteModel, open_file
 from tflite_export.pack import CODE_SIZES
 from tflite_export.runtime import check_ends
 from tflite_export.write import c_array
@@ -22,12 +28,16 @@ def micro_bundle(
     tflm_version: str | None = None,
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    recorded: Recorded | None = None,
+    bundles: Sequence[str] = (),
 ) -> dict[str, str]:
     """Writes the sources of a firmware that runs a model.
 
     `NAME_data.cc` and `NAME_data.h`: the file as an array (`c_array`). `NAME_ops.h`: its operators
     (`op_resolver`). `model_settings.h`: shapes, scales, zero points, arena (`model_settings`). `main.cc`: a
-    program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro.
+    program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro. With
+    recorded samples also `NAME_self_test.cc` and `NAME_self_test.h`, which `main.cc` runs first where
+    `NAME_SELF_TEST` is defined.
 
     Args:
         model: a `.tflite` file with inputs of batch 1.
@@ -37,254 +47,81 @@ def micro_bundle(
         tflm_version: version of the TFLite Micro that measured it.
         inputs: names of several inputs, in the order of the file, which has none; they are numbered without.
         outputs: names of several outputs.
+        recorded: samples for a self test, from `record`.
+        bundles: ecosystems, see `Bundle`: for each a folder of its name with all of this as a project for it.
 
     Returns:
         Texts by file name; the same arguments give the same texts.
 
     Raises:
         ValueError: `name` is no C++ identifier, a damaged file, no input or output, types that C++ has no
-            name for here, names for another number of ends, or an operator that TFLite Micro lacks.
+            name for here, names for another number of ends, an operator that TFLite Micro lacks, or an unknown
+            ecosystem, or one without recorded samples.
     """
+    check_bundles(bundles)
     file = open_file(model)
     array = c_array(file.data, f"{name}_data")
     description = file.description
     check_ends(description)
     ends = Ends.of(description, inputs, outputs)
-    names = {
-        "name": name,
-        "macro": f"{name.upper().rstrip('_')}_ARENA_BYTES",
-        "samples": "\n".join(_filled(_SAMPLE, end) for end in ends.inputs),
-        "prints": "\n".join(_filled(_PRINT, end) for end in ends.outputs),
-        "takes": "".join(_filled(_TAKE, end) for end in ends.inputs),
-        "gives": "".join(_filled(_GIVE, end) for end in ends.outputs),
-        "missing": " || ".join(f"{end.variable} == nullptr" for end in (*ends.inputs, *ends.outputs)),
-        "fills": "".join(_filled(_FILL, end) for end in ends.inputs),
-        "shows": "".join(_filled(_SHOW, end) for end in ends.outputs),
-    }
-    for place, part in {"memory": _APART, "gives_memory": _GIVE_APART, "packed": _PACKED}.items():
-        names[place] = _about_packed(part, name) if TFLM_DECODE in description.operator_names else ""
-    names |= own_parts(description, name)
-    return own_sources(description) | {
+    sources = own_sources(description) | {
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
         f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
         "model_settings.h": model_settings(
             description, name, arena_bytes=arena_bytes, tflm_version=tflm_version, ends=ends
         ),
-        "main.cc": string.Template(_MAIN).substitute(names),
-        "README.md": string.Template(_README).substitute(names),
+    }
+    if recorded is not None:
+        sources |= self_test(recorded, name, ends)
+    main = program(description, name, ends, entry=Entry(), self_test=recorded is not None)
+    files = sources | {"main.cc": main, "README.md": _readme(file, name, recorded, bundles)}
+    for bundle in bundles:
+        told = _told(file, name, bundle, arena_bytes, recorded)
+        main = program(description, name, ends, entry=ECOSYSTEMS[bundle].entry, self_test=True)
+        made = project(bundle, name, sources, main, told)
+        files |= {f"{bundle}/{path}": text for path, text in made.items()}
+    return files
+
+
+def _readme(file: TFLiteFile, name: str, recorded: Recorded | None, bundles: Sequence[str]) -> str:
+    description, macro = file.description, macro_of(name)
+    names = {"name": name, "macro": macro}
+    folders = [f"| `{bundle}/` | all of this as {ECOSYSTEMS[bundle].told}, see its README.md |" for bundle in bundles]
+    places = {
+        **names,
+        "folders": "".join(f"{line}\n" for line in folders),
+        "test_files": "" if recorded is None else filled("self_test_files.md", names),
+        "self_test": "" if recorded is None else filled("self_test.md", names),
+        "packed": _packed(names) if TFLM_DECODE in description.operator_names else "",
+    }
+    return filled("README.md", places | own_parts(description, name))
+
+
+def _told(
+    file: TFLiteFile, name: str, bundle: str, arena_bytes: int | None, recorded: Recorded | None
+) -> dict[str, Any]:
+    """What comes into the places of a project's texts."""
+    if recorded is None:
+        raise ValueError(
+            f"A project tests itself with recorded samples. Received: bundles={bundle!r} without them. Use "
+            "recorded=record(file, samples)."
+        )
+    library, notes = LIBRARIES[bundle], library_notes(file.description, bundle)
+    real = any(not end.scales for end in file.description.outputs)
+    return {
+        "name": name,
+        "macro": macro_of(name),
+        "operators": operator_rows(file, sorted(library.lacks)),
+        "library": library.name,
+        "notes": "".join(f"**Warning**: {note}\n\n" for note in notes),
+        "memory": memory_rows(file, arena_bytes, recorded),
+        "float_print": "y" if real else "n",
     }
 
 
-def _about_packed(part: str, name: str) -> str:
-    """A part of the program or its description for packed weights."""
+def _packed(names: dict[str, str]) -> str:
+    """A part of the README for packed weights."""
     code = CODE_SIZES[TFLM_DECODE]
-    return string.Template(part).substitute(
-        name=name,
-        apart=f"{name.upper().rstrip('_')}_DECODE_APART",
-        least=f"{code.least_bytes / _KB:.1f}",
-        most=f"{code.most_bytes / _KB:.1f}",
-    )
-
-
-def _filled(part: str, end: End) -> str:
-    """A part of the program for one input or output."""
-    real = not end.tensor.scales
-    return string.Template(part).substitute(
-        type=f"{end.name}Type",
-        elements=f"k{end.name}Elements",
-        into=f"To{end.name}",
-        of=end.own,
-        variable=end.variable,
-        place=end.place,
-        format="%.9g" if real else "%d",
-        printed="double" if real else "int",
-    )
-
-
-_SAMPLE = """\
-// Your sample goes here: the real number at `index` of the input, row by row as in Keras, prepared as for
-// training. Integers that are quantized already are written into `${variable}` below as they are.
-float Sample${of}(std::size_t index) {
-  static_cast<void>(index);
-  return 0.0f;
-}
-"""
-_PRINT = """\
-void Print${of}(const settings::${type}* output) {
-  std::size_t largest = 0;
-  for (std::size_t i = 0; i < settings::${elements}; ++i) {
-    MicroPrintf("${variable}[%d] = ${format}", static_cast<int>(i), static_cast<${printed}>(output[i]));
-    if (output[i] > output[largest]) largest = i;
-  }
-  MicroPrintf("largest: ${variable}[%d]", static_cast<int>(largest));
-}
-"""
-_TAKE = """\
-  settings::${type}* ${variable} = interpreter.typed_input_tensor<settings::${type}>(${place});
-"""
-_GIVE = """\
-  const settings::${type}* ${variable} = interpreter.typed_output_tensor<settings::${type}>(${place});
-"""
-_FILL = """\
-  for (std::size_t i = 0; i < settings::${elements}; ++i) ${variable}[i] = settings::${into}(Sample${of}(i));
-"""
-_SHOW = """\
-  Print${of}(${variable});
-"""
-_APART = """
-#ifdef ${apart}
-alignas(16) std::uint8_t decoded[settings::kDecodedBytes];
-const tflite::MicroContext::AlternateMemoryRegion decode_memory = {decoded, settings::kDecodedBytes};
-#endif
-"""
-_GIVE_APART = """
-#ifdef ${apart}
-  if (interpreter.SetDecompressionMemory(&decode_memory, 1) != kTfLiteOk) {
-    MicroPrintf("The memory for decoded weights was refused");
-    return 1;
-  }
-#endif
-"""
-_MAIN = """\
-// Runs one inference with TFLite Micro and prints the output; README.md says how to build it.
-#include <cstddef>
-#include <cstdint>
-
-#include "${name}_data.h"
-#include "${name}_ops.h"
-#include "model_settings.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/micro/micro_log.h"
-#include "tensorflow/lite/micro/system_setup.h"
-#include "tensorflow/lite/schema/schema_generated.h"
-
-namespace {
-
-namespace settings = ${name}_settings;
-
-static_assert(settings::kArenaBytes > 0,
-              "The arena was not measured: build with -D${macro}=..., see model_settings.h");
-alignas(16) std::uint8_t arena[settings::kArenaBytes];
-${memory}
-${samples}
-${prints}
-}  // namespace
-
-int main() {
-  tflite::InitializeTarget();
-  const tflite::Model* model = tflite::GetModel(${name}_data);
-  if (model->version() != TFLITE_SCHEMA_VERSION) {
-    MicroPrintf("The model has another schema than this TFLite Micro");
-    return 1;
-  }
-  ${name}_ops_resolver resolver;
-  if (${name}_ops_register(resolver) != kTfLiteOk) {
-    MicroPrintf("An operator could not be registered");
-    return 1;
-  }
-  tflite::MicroInterpreter interpreter(model, resolver, arena, settings::kArenaBytes);${gives_memory}
-  if (interpreter.AllocateTensors() != kTfLiteOk) {
-    MicroPrintf("AllocateTensors failed; for a larger arena build with -D${macro}=...");
-    return 1;
-  }
-  MicroPrintf("arena: %d of %d bytes", static_cast<int>(interpreter.arena_used_bytes()),
-              static_cast<int>(settings::kArenaBytes));
-${takes}${gives}  if (${missing}) {
-    MicroPrintf("model_settings.h belongs to another model");
-    return 1;
-  }
-${fills}  if (interpreter.Invoke() != kTfLiteOk) {
-    MicroPrintf("Invoke failed");
-    return 1;
-  }
-${shows}  return 0;
-}
-"""
-
-_README = """\
-# ${name} for TFLite Micro
-
-| file | what |
-|---|---|
-| `${name}_data.cc`, `${name}_data.h` | the model as an aligned constant array |
-| `${name}_ops.h` | a resolver with exactly its operators |
-| `model_settings.h` | shapes, types, scales and zero points; conversion of real numbers; size of the tensor arena |
-| `main.cc` | one inference; put your samples into its `Sample` functions, build, run |
-${own_files}
-The files need C++11 or later and nothing but TFLite Micro.
-
-## On a PC
-
-You need git, make 3.82 or later, g++ with C++17, curl, wget, unzip, patch, and Python 3 with numpy and pillow (TFLite
-Micro's makefile runs them). Get TFLite Micro and build its library; this takes some minutes:
-
-    git clone https://github.com/tensorflow/tflite-micro
-    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 third_party_downloads
-    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 microlite
-
-Build and run, in this directory:
-
-    TFLM=$$PWD/tflite-micro  # wherever it is
-    DOWNLOADS=$$TFLM/tensorflow/lite/micro/tools/make/downloads
-    LIBRARY=$$(echo $$TFLM/gen/*_$$(uname -m)_default_gcc/lib/libtensorflow-microlite.a)
-    g++ -std=c++17 -O2 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY -I. -I$$TFLM \\
-        -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
-        main.cc ${name}_data.cc${own_units} $$LIBRARY -lm -o ${name}
-    ./${name}
-
-`TF_LITE_STATIC_MEMORY` must be defined as it was for the library: without it the structs have another layout.
-
-## On a microcontroller
-
-Build the library for your core, for example a Cortex-M4 with floating-point unit and CMSIS-NN's kernels; the makefile
-downloads the compiler:
-
-    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 \\
-        TARGET=cortex_m_generic TARGET_ARCH=cortex-m4+fp OPTIMIZED_KERNEL_DIR=cmsis_nn microlite
-
-Compile `main.cc` and `${name}_data.cc` in your firmware's project with that compiler, the flags of your board and, as
-above, `-std=c++17 -fno-rtti -fno-exceptions -DTF_LITE_STATIC_MEMORY` and the four include paths, for example
-
-    arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -Os -ffunction-sections \\
-        -fdata-sections -std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY -I. \\
-        -I$$TFLM -I$$DOWNLOADS/flatbuffers/include -I$$DOWNLOADS/gemmlowp -I$$DOWNLOADS/ruy \\
-        -c main.cc ${name}_data.cc${own_units}
-
-and link them with the library in `tflite-micro/gen/cortex_m_generic_cortex-m4+fp_default_cmsis_nn_gcc/lib/` and
-your startup code and linker script (`-Wl,--gc-sections` drops the kernels that the model does not use). With this
-target, TFLite Micro's log goes where `RegisterDebugLogCallback` of
-`tensorflow/lite/micro/cortex_m_generic/debug_log_callback.h` says; call it first in `main`.
-
-If the arena is too small, `AllocateTensors` fails and says what is missing: build with `-D${macro}=...`. If it
-is large enough, `main.cc` prints what was used.
-
-${packed}${own_packed}## As an example in TFLite Micro's tree
-
-Copy the files into `tflite-micro/tensorflow/lite/micro/examples/${name}/`, put this `Makefile.inc` beside them,
-
-    ${name}_EXAMPLE := $$(TENSORFLOW_ROOT)tensorflow/lite/micro/examples/${name}/
-    $$(eval $$(call microlite_test,${name},\\
-    $$(${name}_EXAMPLE)main.cc $$(${name}_EXAMPLE)${name}_data.cc${own_example_units},\\
-    $$(${name}_EXAMPLE)model_settings.h $$(${name}_EXAMPLE)${name}_data.h${own_example_headers} \\
-    $$(${name}_EXAMPLE)${name}_ops.h,))
-
-and build and run it for a PC, or with `TARGET=` for any target that TFLite Micro knows:
-
-    make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 run_${name}
-"""
-_PACKED = """\
-## Packed weights
-
-The weights are packed, and a TFLM_DECODE operator unpacks those of a layer into the arena right before the layer runs
-(`AddDecode` in `${name}_ops.h`). With -D${apart} `main.cc` gives them memory beside the arena.
-
-TFLite Micro's own tree has the operator, Zephyr's module `tflite-micro`, and Espressif's `esp-tflite-micro` from 1.4.0
-on. Arduino's libraries do not have it, and neither has LiteRT: for these and for phones take the file with the weights
-as they are, which was written beside the packed one.
-
-Its code takes ${most} KB of flash as TFLite Micro's makefile builds kernels (-O2), and ${least} KB with
-`tensorflow/lite/micro/kernels/decode_state_lut.cc` compiled with -Os, which costs speed only where weights are indices
-into tables.
-
-"""
+    least, most = (f"{size / _KB:.1f}" for size in (code.least_bytes, code.most_bytes))
+    return filled("packed.md", {**names, "least": least, "most": most})
