@@ -47,7 +47,7 @@ ECOSYSTEMS: dict[str, Ecosystem] = {
         "",
         "examples/${name}/main.cpp",
         Entry(
-            head="\n// Comment this out once the test passes: its samples take flash.\n#define ${macro}_SELF_TEST\n",
+            head="\n// Comment this out once the test passes: its samples take flash.\n#define ${macro}_SELF_TEST\n\n",
             begin="int ${name}_run() {",
         ),
         cpp=True,

@@ -69,13 +69,13 @@ def check_bundles(bundles: Sequence[str]) -> None:
     """Refuse ecosystems that there is no project for.
 
     Raises:
-        ValueError: a name that is none of `Bundle`, or one twice.
+        ValueError: a name that is none of `Bundle`, one twice, or a single text.
     """
-    unknown = [bundle for bundle in bundles if bundle not in get_args(Bundle)]
-    if unknown or len(set(bundles)) != len(bundles):
+    known, told = get_args(Bundle), [bundles] if isinstance(bundles, str) else list(bundles)
+    if isinstance(bundles, str) or not set(told) <= set(known) or len(set(told)) != len(told):
         raise ValueError(
-            f"bundle names ecosystems, each once. Received: {', '.join(map(repr, bundles))}. Use some of: "
-            f"{', '.join(get_args(Bundle))}."
+            f"bundle names ecosystems in a tuple, each once. Received: {', '.join(map(repr, told))}. Use some of: "
+            f"{', '.join(map(repr, known))}."
         )
 
 

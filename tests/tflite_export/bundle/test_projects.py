@@ -64,10 +64,12 @@ def test_a_project_without_samples_to_test_itself_is_refused(bundle_files):
         micro_bundle(bundle_files["int8"], "net", arena_bytes=1, bundles=["zephyr"])
 
 
-@pytest.mark.parametrize("names", [("arduino", "mbed"), ("cmake", "cmake")], ids=["unknown", "twice"])
+@pytest.mark.parametrize(
+    "names", [("arduino", "mbed"), ("cmake", "cmake"), "zephyr"], ids=["unknown", "twice", "no_tuple"]
+)
 def test_ecosystems_that_there_are_not_are_refused(bundle_files, names):
-    told = ", ".join(map(repr, names))
-    with pytest.raises(ValueError, match=f"each once. Received: {told}. Use some of: cmake, esp-idf, zephyr, arduino"):
+    told = repr(names) if isinstance(names, str) else ", ".join(map(repr, names))
+    with pytest.raises(ValueError, match=f"a tuple, each once. Received: {told}. Use some of: 'cmake', 'esp-idf', "):
         micro_bundle(bundle_files["int8"], "net", arena_bytes=1, recorded=echoed(), bundles=names)
 
 
