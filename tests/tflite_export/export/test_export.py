@@ -250,12 +250,12 @@ BAD = {
     "bundle": (
         {"bundle": ("esp-idf", "mbed")},
         ValueError,
-        "bundle names ecosystems in a tuple, each once. Received: 'e",
+        "bundle names ecosystems in a tuple, each once. Received: ",
     ),
     "bundle as text": (
         {"bundle": "esp-idf"},
         ValueError,
-        "in a tuple, each once. Received: 'esp-idf'. Use some of: 'cma",
+        "in a tuple, each once. Received: 'esp-idf'. Use some of: ",
     ),
     "bundle of no files": (
         {"bundle": ("zephyr",), "micro": "none"},
