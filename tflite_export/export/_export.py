@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +170,8 @@ def write_source(
         reduced = written(stem.with_suffix(".tflite"), file)
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
-    figures, reason = _figures(plain, float_file, files, settings, samples)
+    bundle = partial(write_micro, folder / "micro", model=plain, settings=settings, samples=samples)
+    figures, reason = _figures(float_file, files, settings, bundle)
     second = reduced if files is None else core.int8
     micro = micro and reason is None
     if files is not None and micro and tflm_available():
@@ -217,44 +220,41 @@ def converted_integers(source: Source, settings: ExportSettings, samples: Sample
 
 
 def _figures(
-    model: keras.Model, float_file: Written, files: IntegerFiles | None, settings: ExportSettings, samples: Samples
+    float_file: Written, files: IntegerFiles | None, settings: ExportSettings, bundle: Callable[..., tuple[str, ...]]
 ) -> tuple[dict[str, Any], str | None]:
     """The fields of the summary about each file, with the microcontroller's bundle written; and why there is none."""
     if not settings.runs_micro:
-        return _measured(model, float_file, files, settings, samples, micro=False), "It was not asked for."
+        return _measured(float_file, files, settings, None), "It was not asked for."
     try:
-        return _measured(model, float_file, files, settings, samples, micro=True), None
+        return _measured(float_file, files, settings, bundle), None
     except ValueError as error:
         if settings.micro != "auto":
             raise
         logging.info("There is no bundle for microcontrollers: %s", error)
-        return _measured(model, float_file, files, settings, samples, micro=False), str(error)
+        return _measured(float_file, files, settings, None), str(error)
 
 
 def _measured(
-    model: keras.Model,
     float_file: Written,
     files: IntegerFiles | None,
     settings: ExportSettings,
-    samples: Samples,
-    *,
-    micro: bool,
+    bundle: Callable[..., tuple[str, ...]] | None,
 ) -> dict[str, Any]:
-    """The figures, and with `micro` the bundle of the file that suits a microcontroller best.
+    """The figures, and with `bundle`, which writes it, that of the file that suits a microcontroller best.
 
     Raises:
-        ValueError: with `micro`, TFLite Micro cannot run a file.
+        ValueError: with `bundle`, TFLite Micro cannot run a file.
     """
+    micro = bundle is not None
     float32 = summarize_file(float_file, micro=micro)
     given = (None,) * 4 if files is None else (files.int8, files.int4, files.lut, files.packed)
     int8, int4, lut, packed = (None if each is None else summarize_file(each, micro=micro) for each in given)
     notes: tuple[str, ...] = ()
-    if micro:
+    if bundle is not None:
         asked = packed if settings.pack != "auto" else None
         chosen = float32 if int8 is None else asked or for_micro(int8, int4, lut, packed)
         file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
-        folder = float_file.path.parent / "micro"
-        notes = write_micro(folder, file, model, settings, arena_bytes=chosen.arena_bytes, samples=samples)
+        notes = bundle(file, arena_bytes=chosen.arena_bytes)
     estimate, reason = summarize_npu(None if files is None else files.int8.file, settings.npu)
     return {
         "float32": float32,

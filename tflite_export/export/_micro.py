@@ -15,11 +15,11 @@ from tflite_export.file import TFLiteFile
 def write_micro(
     folder: Path,
     file: TFLiteFile,
+    *,
     model: keras.Model,
     settings: ExportSettings,
-    *,
-    arena_bytes: int | None,
     samples: Samples,
+    arena_bytes: int | None,
 ) -> tuple[str, ...]:
     """Writes a file's bundle, and the projects that are asked for.
 
@@ -28,8 +28,8 @@ def write_micro(
         file: the file that the firmware runs.
         model: the Keras model that names its inputs and outputs.
         settings: how to export.
-        arena_bytes: the measured arena; None where it was not measured.
         samples: real samples, of which some are recorded for the self test of projects.
+        arena_bytes: the measured arena; None where it was not measured.
 
     Returns:
         What the ecosystems' libraries lack, in sentences.
