@@ -109,13 +109,17 @@ def _told(
         )
     library, notes = LIBRARIES[bundle], library_notes(file.description, bundle)
     real = any(not end.scales for end in file.description.outputs)
-    return {
+    figures = {
         "name": name,
-        "macro": macro_of(name),
         "operators": operator_rows(file, sorted(library.lacks)),
         "library": library.name,
         "notes": "".join(f"**Warning**: {note}\n\n" for note in notes),
         "memory": memory_rows(file, arena_bytes, recorded),
+    }
+    return {
+        "name": name,
+        "macro": macro_of(name),
+        "figures": filled("figures.md", figures),
         "float_print": "y" if real else "n",
     }
 

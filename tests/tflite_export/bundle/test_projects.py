@@ -155,6 +155,7 @@ def test_readme_tells_operators_versions_and_what_is_known_of_memory(bundle_file
         assert {name: version for name, _, version in rows}["CONV_2D"] == "3"
         assert f"| flash | the model | {len(bundle_files['int8']):,} |" in readme
         assert "| RAM | tensor arena, measured on the host | 5,000 |" in readme and "Warning" not in readme
+        assert "21.9 KB of its runtime" in readme and "`net_ops.h`" in readme
     unknown = micro_bundle(bundle_files["int8"], "net", arena_bytes=None, recorded=echoed(), bundles=["cmake"])
     assert "| RAM | tensor arena | not measured, see `model_settings.h` |" in unknown["cmake/README.md"]
 
