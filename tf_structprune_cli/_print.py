@@ -35,6 +35,8 @@ def print_report(report: CompressReport, console: Console) -> None:
         console.print(f"Packed weights: {report.packing}")
     if report.micro_reason is not None:
         console.print(f"No files for microcontrollers: {report.micro_reason}")
+    for note in report.bundle_notes:
+        console.print(f"Project for {note}")
     _print_npu(report.npu, console)
     if report.multiplications is not None:
         _print_multiplications(report.multiplications, console)

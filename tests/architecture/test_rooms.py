@@ -44,6 +44,7 @@ ROOMS = {
         "pack",
         "quantize",
         "write",
+        "bundle",
         "verify",
         "devices",
         "sensitivity",

@@ -146,6 +146,7 @@ OPTIONS = {
     "stride zero": ("--strides=0,3", "Intra-kernel strides must be positive. Received: strides=(0, 3)."),
     "no strides": ("--strides=", "Intra-kernel strides must be positive. Received: strides=()."),
     "workers without ray": ("--workers=4", "workers must be at least 1, and are Ray's. Received: workers=4 with"),
+    "ecosystem unknown": ("--bundle=mbed", "bundle names ecosystems in a tuple, each once. Received: 'mbed'. Use some"),
     "target unknown": ("--target=phone", "Unknown target. Received: target='phone'. Use one of: cpu, micro."),
     "rounding to nothing": ("--round-to=0", "round_to must be at least 1. Received: round_to=0."),
     "no channels": ("--min-channels=0", "min_channels must be at least 1. Received: min_channels=0."),
@@ -176,6 +177,10 @@ CONTRADICTIONS = {
     "floor in percent": (("--budget=macs=0.5", "--floor=25"), "floor must be in [0, 1). Received: floor=25.0."),
     "budgets of one kind": (("--budget=macs=0.5", "--budget=macs=6M"), "Budgets contradict: each kind is named once."),
     "smallest of a sparsity": (("--smallest", "--sparsity=0.5"), "The smallest model has the sparsity that the toler"),
+    "project without its files": (
+        ("--bundle=zephyr", "--micro=none"),
+        "Projects are for microcontrollers. Received: b",
+    ),
     "arena that nothing measures": (("--budget=arena=9KiB", "--micro=none"), "The arena is what TFLite Micro uses. Re"),
     "budget of kernels": (
         ("--budget=macs=0.5", "--granularity=kernel"),
@@ -518,6 +523,11 @@ def test_packing_is_told(capsys):
     assert "Packed weights" not in printed(capsys)
 
 
+def test_what_the_libraries_of_projects_lack_is_told(capsys):
+    assert "Project for arduino: it has no [DECODE]" in printed(capsys, bundle_notes=("arduino: it has no [DECODE]",))
+    assert "Project for" not in printed(capsys)
+
+
 def test_multiplications_are_printed_only_where_kernels_were_removed(capsys):
     assert "ultiplications" not in printed(capsys)
     out = printed(capsys, multiplications=reports.MULTIPLICATIONS)
@@ -779,8 +789,8 @@ def test_every_setting_has_an_option():
     several = _main._settings(parsed("--smallest", "--budget=macs=6M", "--budget=arena=30KiB"))
     budgets = Budget("macs", limit=6e6), Budget("arena", limit=30 * 1024)
     assert several == CompressSettings(sparsity=budgets, smallest=True)
-    packed = _main._settings(parsed("--pack=huffman"))
-    assert packed == CompressSettings(pack="huffman")
+    packed = _main._settings(parsed("--pack=huffman", "--bundle=esp-idf,zephyr"))
+    assert packed == CompressSettings(pack="huffman", bundle=("esp-idf", "zephyr"))
     pulled = _main._settings(parsed("--method=admm", "--rho=0.01"))
     assert pulled == CompressSettings(method="admm", rho=0.01)
     asked_for = (settings, budget, several, packed, pulled)

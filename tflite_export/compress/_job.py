@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import keras
 
 from tf_structprune.stages import Judge
 from tf_structprune.task import NO_OBJECTIVE, Objective, Task, Validation
+from tflite_export.bundle import Bundle
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._progress import SILENT, EpochLines, Progress
@@ -81,6 +82,7 @@ class Job:
             micro=asked.micro,
             io=asked.io,
             pack=asked.pack,
+            bundle=cast(tuple[Bundle, ...], asked.bundle),
         )
 
     def retrain(

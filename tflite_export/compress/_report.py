@@ -209,6 +209,7 @@ class CompressReport:
         validation: scores of the validation data.
         memory: flash and RAM of the integer files.
         micro_reason: why there are no files for microcontrollers; None with them.
+        bundle_notes: operators that the libraries of the ecosystems lack which projects were written for, in sentences.
         npu: Vela's estimates of them.
         lowered: what became of each layer with masked-out work, by file, in words.
         steps: to the smallest model, the given model first; none where that was not asked for.
@@ -235,6 +236,7 @@ class CompressReport:
     validation: ValidationFigures
     memory: MemoryFigures
     micro_reason: str | None
+    bundle_notes: tuple[str, ...] = field(default=(), kw_only=True)
     npu: NpuFigures
     lowered: tuple[str, ...]
     steps: tuple[StepFigures, ...] = field(default=(), kw_only=True)

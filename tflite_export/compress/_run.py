@@ -190,6 +190,7 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         validation=_validation(done, before, after, job),
         memory=_memory(baseline, compressed),
         micro_reason=compressed.micro_reason,
+        bundle_notes=compressed.bundle_notes,
         npu=NpuFigures(baseline.npu, compressed.npu, compressed.npu_reason or baseline.npu_reason),
         lowered=compressed.lowered,
         steps=steps,

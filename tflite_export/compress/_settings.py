@@ -12,6 +12,7 @@ from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, WEIGHT, check_sparsity
 from tf_structprune.search import SEARCHES
 from tf_structprune.stages import RECONSTRUCTIONS, check_tolerance
+from tflite_export.bundle import check_bundles
 from tflite_export.compress._augment import check_augment
 from tflite_export.compress._checks import (
     check_choice,
@@ -138,6 +139,8 @@ class CompressSettings:
         pack: "auto": one more file for TFLite Micro, whose weights an operator unpacks, where that file and the
             operator's code together take less flash; "huffman", "bitmap", "lut" (tables) or "own": packed so in any
             case; the integer file is written beside it.
+        bundle: ecosystems, some of cmake, esp-idf, zephyr and arduino: for each there is a project in micro/, which
+            tests itself on the device with recorded samples.
         executor: who scores candidates: this process, or workers of the Ray cluster that RAY_ADDRESS names, of this
             machine without one (extra ray). The scores are the same. With `reconstruct="full"` candidates and
             allocations are scored by what they are predicted to lose, here.
@@ -185,6 +188,7 @@ class CompressSettings:
     io: Literal["int8", "uint8", "float32"] = "int8"
     names: bool = False
     pack: Literal["none", "auto", "huffman", "bitmap", "lut", "own"] = "none"
+    bundle: tuple[str, ...] = ()
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
     fixed_point: FixedPoint | None = None
@@ -226,6 +230,12 @@ class CompressSettings:
         if self.pack != "none" and self.micro == "none":
             raise ValueError(
                 f"Packed weights are for TFLite Micro alone. Received: pack={self.pack!r} with micro='none'. Use "
+                "micro='auto'."
+            )
+        check_bundles(self.bundle)
+        if self.bundle and self.micro == "none":
+            raise ValueError(
+                f"Projects are for microcontrollers. Received: bundle={','.join(self.bundle)} with micro='none'. Use "
                 "micro='auto'."
             )
         check_choice("executor", (self.executor,), ("local", "ray"))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflite_export.bundle import micro_bundle
 from tflite_export.devices._cortex import SOURCES, Board, source
 from tflite_export.file import TFLiteFile
-from tflite_export.write import micro_bundle
 
 _TOOLS = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib"
 _DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"

@@ -2,18 +2,20 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 from absl import logging
 
-from tf_structprune.graph import input_names
 from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
-from tf_structprune.task import Samples, output_names
+from tf_structprune.task import Samples
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
 from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, slim_file, write_integer_files
+from tflite_export.export._micro import write_micro
 from tflite_export.export._settings import ExportSettings
 from tflite_export.export._source import Source, keras_model_of, source_of
 from tflite_export.export._summary import (
@@ -30,7 +32,7 @@ from tflite_export.lower import lower as lower_model
 from tflite_export.quantize import CALIBRATED, Quantize, check_samples, convert, float_form
 from tflite_export.runtime import tflm_available
 from tflite_export.verify import verify
-from tflite_export.write import micro_bundle, staged_directory
+from tflite_export.write import staged_directory
 
 
 def export(
@@ -47,7 +49,7 @@ def export(
 
     The directory receives `NAME.keras`, `NAME_float32.tflite`, `NAME_int8.tflite`, `summary.json` and, for
     a microcontroller, `micro/` with the int8 file (the float file without one) as an array, its operators, its
-    shapes, scales and arena, a program that runs one inference and how to build it, see `write.micro_bundle`.
+    shapes, scales and arena, a program that runs one inference and how to build it, see `bundle.micro_bundle`.
     It appears complete or, on any error, not at all.
 
     In fixed point the integer files are `NAME_fixed.tflite`, with every word in int8; where weights have 4 bits or
@@ -56,6 +58,9 @@ def export(
     least flash and RAM together, the code of what decodes it counted. `NAME_recipe.json` names every layer's word
     lengths. LiteRT's reference kernels, TFLite Micro and the NumPy reference compute these files bit for bit alike, or
     the export fails.
+
+    With `bundle=("esp-idf", "zephyr")` there is a project in `micro/` for each of these ecosystems, which tests itself
+    on the device with recorded samples; what their libraries lack is told in `bundle_notes`.
 
     With `pack=...` there is `NAME_int8_packed.tflite` (or `NAME_fixed_packed.tflite`) too, whose weights TFLite Micro
     decodes as it runs, if it gives the same numbers; LiteRT, on phones, does not run it and takes the other one.
@@ -165,7 +170,8 @@ def write_source(
         reduced = written(stem.with_suffix(".tflite"), file)
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
-    figures, reason = _figures(plain, float_file, files, settings)
+    bundle = partial(write_micro, folder / "micro", model=plain, settings=settings, samples=samples)
+    figures, reason = _figures(float_file, files, settings, bundle)
     second = reduced if files is None else core.int8
     micro = micro and reason is None
     if files is not None and micro and tflm_available():
@@ -214,36 +220,41 @@ def converted_integers(source: Source, settings: ExportSettings, samples: Sample
 
 
 def _figures(
-    model: keras.Model, float_file: Written, files: IntegerFiles | None, settings: ExportSettings
+    float_file: Written, files: IntegerFiles | None, settings: ExportSettings, bundle: Callable[..., tuple[str, ...]]
 ) -> tuple[dict[str, Any], str | None]:
     """The fields of the summary about each file, with the microcontroller's bundle written; and why there is none."""
     if not settings.runs_micro:
-        return _measured(model, float_file, files, settings, micro=False), "It was not asked for."
+        return _measured(float_file, files, settings, None), "It was not asked for."
     try:
-        return _measured(model, float_file, files, settings, micro=True), None
+        return _measured(float_file, files, settings, bundle), None
     except ValueError as error:
         if settings.micro != "auto":
             raise
         logging.info("There is no bundle for microcontrollers: %s", error)
-        return _measured(model, float_file, files, settings, micro=False), str(error)
+        return _measured(float_file, files, settings, None), str(error)
 
 
 def _measured(
-    model: keras.Model, float_file: Written, files: IntegerFiles | None, settings: ExportSettings, *, micro: bool
+    float_file: Written,
+    files: IntegerFiles | None,
+    settings: ExportSettings,
+    bundle: Callable[..., tuple[str, ...]] | None,
 ) -> dict[str, Any]:
-    """The figures, and with `micro` the bundle of the file that suits a microcontroller best.
+    """The figures, and with `bundle`, which writes it, that of the file that suits a microcontroller best.
 
     Raises:
-        ValueError: with `micro`, TFLite Micro cannot run a file.
+        ValueError: with `bundle`, TFLite Micro cannot run a file.
     """
+    micro = bundle is not None
     float32 = summarize_file(float_file, micro=micro)
     given = (None,) * 4 if files is None else (files.int8, files.int4, files.lut, files.packed)
     int8, int4, lut, packed = (None if each is None else summarize_file(each, micro=micro) for each in given)
-    if micro:
+    notes: tuple[str, ...] = ()
+    if bundle is not None:
         asked = packed if settings.pack != "auto" else None
         chosen = float32 if int8 is None else asked or for_micro(int8, int4, lut, packed)
         file = next(each.file for each in (float_file, *given) if each is not None and each.path.name == chosen.file)
-        _write_micro(float_file.path.parent / "micro", file, settings.name, chosen.arena_bytes, model)
+        notes = bundle(file, arena_bytes=chosen.arena_bytes)
     estimate, reason = summarize_npu(None if files is None else files.int8.file, settings.npu)
     return {
         "float32": float32,
@@ -253,6 +264,7 @@ def _measured(
         "lut_reason": "There is no integer file." if files is None else files.lut_reason,
         "packed": packed,
         "packing": None if files is None else files.packing,
+        "bundle_notes": notes,
         "npu": estimate,
         "npu_reason": reason,
     }
@@ -278,17 +290,3 @@ def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:
     except ValueError as error:
         logging.info("The report has no multiplications of kernel-pruned layers: %s", error)
         return ()
-
-
-def _write_micro(folder: Path, file: TFLiteFile, name: str, arena_bytes: int | None, model: keras.Model) -> None:
-    bundle = micro_bundle(
-        file,
-        name,
-        arena_bytes=arena_bytes,
-        tflm_version=runtime_versions()["tflite_micro"],
-        inputs=input_names(model),
-        outputs=output_names(model),
-    )
-    folder.mkdir(exist_ok=True)
-    for entry, text in bundle.items():
-        (folder / entry).write_text(text)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 from tf_structprune.fixed_point import FixedPoint
 from tflite_export.bench import check_accelerator
+from tflite_export.bundle import Bundle, check_bundles
 from tflite_export.devices import HOST, Device
 from tflite_export.file import EndType
 from tflite_export.lower import Target, check_target
@@ -54,6 +55,8 @@ class ExportSettings:
         pack: "none", or how the integer file's weights are packed in one more file, for TFLite Micro alone, see
             `pack.pack`: "auto" where file and decoder together get smaller, by "huffman", "bitmap", "lut" or "own"
             anyway, and then `micro/` holds it.
+        bundle: ecosystems, some of "cmake", "esp-idf", "zephyr", "arduino": for each there is a project in `micro/`,
+            which tests itself on the device with recorded samples.
         npu: Ethos-U for which Vela, when installed, estimates the int8 file, see `bench.ACCELERATORS`; None for
             no estimate. Vela's failures are no error: `npu_reason` of the summary has them.
 
@@ -72,6 +75,7 @@ class ExportSettings:
     io: EndType = "int8"
     names: bool = False
     pack: Pack = "none"
+    bundle: tuple[Bundle, ...] = ()
     npu: str | None = "ethos-u55-128"
 
     def __post_init__(self) -> None:
@@ -90,6 +94,12 @@ class ExportSettings:
         if self.pack != "none":
             check_packing(self.pack)
             self._check_packed()
+        check_bundles(self.bundle)
+        if self.bundle and not self.runs_micro:
+            raise ValueError(
+                f"Projects are for microcontrollers. Received: bundle={self.bundle!r} with micro={self.micro!r}. Use "
+                "micro='auto'."
+            )
         check_identifier(self.name)
         check_top1_agreement(self.top1_agreement)
         check_target(self.target)

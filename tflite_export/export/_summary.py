@@ -92,6 +92,7 @@ class ExportSummary:
         packed: the integer file with packed weights, for TFLite Micro alone, or None.
         packing: what packing takes and saves, or why there is no such file; None where it was not asked for.
         micro_reason: why there is no bundle for microcontrollers, and TFLite Micro did not run; None with one.
+        bundle_notes: operators that the libraries of the ecosystems lack which projects were written for, in sentences.
         reduced: the file with float16 or int8 weights that takes and gives floats, for phones, or None.
         io: what integer files take and give.
         npu: Vela's estimate of the int8 file on an Ethos-U, or None.
@@ -115,6 +116,7 @@ class ExportSummary:
     packed: FileSummary | None
     packing: str | None
     micro_reason: str | None
+    bundle_notes: tuple[str, ...]
     reduced: FileSummary | None
     io: str
     npu: NpuEstimate | None
@@ -142,7 +144,7 @@ class ExportSummary:
         elif found.int8_error is not None:
             told += f" {second} file: error {100 * found.int8_error:.2g} % of the range."
         told += "" if self.packing is None else f"\n{self.packing}"
-        return "\n".join([f"Written to {self.directory}", *lines, told])
+        return "\n".join([f"Written to {self.directory}", *lines, told, *self.bundle_notes])
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as nested dicts of plain values, ready for `json.dumps`."""

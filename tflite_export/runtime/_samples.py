@@ -69,7 +69,7 @@ def dequantize(values: NDArray[Any], tensor: TensorDescription) -> NDArray[np.fl
     return (np.float32(scale) * (np.asarray(values, np.int32) - zero_point)).astype(np.float32)
 
 
-def model_inputs(samples: Any, description: ModelDescription) -> Samples:
+def model_inputs(samples: Any, description: ModelDescription, *, real: bool = False) -> Samples:
     """Samples as a model takes them: shape checked, dtype converted, quantized if the model wants that.
 
     Args:
@@ -77,6 +77,7 @@ def model_inputs(samples: Any, description: ModelDescription) -> Samples:
             inputs a list of them in their order, or a dictionary by the names in the file. An array of the integer
             dtype of an input is taken as already quantized.
         description: the model.
+        real: whether such integers are real numbers too, such as the bytes of images.
 
     Returns:
         The samples in the dtypes of the model's inputs.
@@ -85,7 +86,7 @@ def model_inputs(samples: Any, description: ModelDescription) -> Samples:
         ValueError: no input or output, a batch other than 1, other inputs than the model's, no samples, lengths that
             differ, another shape, NaN.
     """
-    return next(batches_of_inputs(samples, description))
+    return next(batches_of_inputs(samples, description, real=real))
 
 
 def batches_of_inputs(

@@ -319,6 +319,7 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
             npu=None,
             npu_reason=None,
             micro_reason=None,
+            bundle_notes=(),
         )
         files = HandedOver(tiny.trained(), exported, Judgement(0.0, accepted=True, interval=None), ())
         monkeypatch.setattr(_run, "hand_over", lambda *_, **__: files)

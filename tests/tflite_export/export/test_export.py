@@ -247,6 +247,21 @@ BAD = {
         TypeError,
         r"Options come in settings or by name. Received: settings beside micro. Use dataclasses.replace\(settings, ",
     ),
+    "bundle": (
+        {"bundle": ("esp-idf", "mbed")},
+        ValueError,
+        "bundle names ecosystems in a tuple, each once. Received: ",
+    ),
+    "bundle as text": (
+        {"bundle": "esp-idf"},
+        ValueError,
+        "in a tuple, each once. Received: 'esp-idf'. Use some of: ",
+    ),
+    "bundle of no files": (
+        {"bundle": ("zephyr",), "micro": "none"},
+        ValueError,
+        r"Projects are for microcontrollers. Received: bundle=\('zephyr',\) with micro='none'. Use micro='auto'",
+    ),
     "bound": ({"top1_agreement": 90}, ValueError, r"top1_agreement must be in \[0, 1\]. Received: top1_agreement=90"),
 }
 

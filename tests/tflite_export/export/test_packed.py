@@ -64,12 +64,18 @@ def test_summary_tells_file_and_code(exported):
 
 @needs_tflm
 def test_file_for_our_own_operator_is_written_with_its_sources_and_held_to_a_stand_in(sparse, tmp_path):
-    summary = export(sparse, tmp_path / "out", pack="own", **ARGUMENTS)
+    summary = export(sparse, tmp_path / "out", pack="own", bundle=("esp-idf", "arduino"), **ARGUMENTS)
     packed, whole = (tmp_path / "out" / f"model_int8{ending}.tflite" for ending in ("_packed", ""))
     assert summary.packed.code == CODE_SIZES[OPERATOR] and summary.packed.flash_bytes < summary.int8.size_bytes
     assert summary.packed.operators[OPERATOR] == 2 and summary.packed.arena_bytes >= summary.int8.arena_bytes
     assert decoded(packed).data == TFLiteFile(whole.read_bytes()).edited(slim).data
-    assert sources(operator=True).keys() < set(os.listdir(tmp_path / "out" / "micro"))
+    micro = tmp_path / "out" / "micro"
+    assert sources(operator=True).keys() | {"model_self_test.cc", "esp-idf", "arduino"} < set(os.listdir(micro))
+    assert sources(operator=True).keys() < set(os.listdir(micro / "esp-idf/components/model"))
+    (note,) = summary.bundle_notes
+    assert note.startswith("arduino: Arduino_TensorFlowLite 2.4.0-ALPHA of 2023 has no TFSP_DECODE, so")
+    assert note in str(summary) and note in (micro / "arduino/README.md").read_text()
+    assert ExportSummary.from_json((tmp_path / "out" / "summary.json").read_text()) == summary
     header = (tmp_path / "out" / "micro" / "model_ops.h").read_text()
     assert f'resolver.AddCustom("{OPERATOR}", tf_structprune::RegisterDecode())' in header
     stand_in = np.array(run_tflm(_integer_files.stand_in(TFLiteFile(packed.read_bytes())), X))

@@ -1,9 +1,9 @@
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_export.bundle import micro_bundle
 from tflite_export.file import TFLiteFile, memory_table, open_file, slim
 from tflite_export.runtime import run_litert, run_reference
-from tflite_export.write import micro_bundle
 
 READERS = {
     "open_file": open_file,

@@ -5,13 +5,14 @@ import subprocess
 import keras
 import pytest
 
+from tests.tflite_export.bundle import tflm_stub
 from tests.tflite_export.pack.files import drawn
-from tests.tflite_export.write import tflm_stub
+from tflite_export.bundle import arena_margin_bytes, micro_bundle, model_settings, op_resolver
 from tflite_export.file import open_file
 from tflite_export.micro import sources
 from tflite_export.pack import pack
 from tflite_export.quantize import convert
-from tflite_export.write import arena_margin_bytes, c_array, micro_bundle, model_settings, op_resolver
+from tflite_export.write import c_array
 
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.")
@@ -19,7 +20,7 @@ FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-I.
 
 def build(folder, files, *options):
     """Compiles a bundle against the stand-ins and gives the compiler's result; None without a compiler."""
-    tflm_stub.write_headers(folder, sorted(set(re.findall(r"resolver\.(Add\w+)\(\)", files["net_ops.h"]))))
+    tflm_stub.write_headers(folder, tflm_stub.methods_of(files["net_ops.h"]))
     for name, text in files.items():
         (folder / name).write_text(text)
     if COMPILER is None:
@@ -217,9 +218,7 @@ def test_bundle_of_a_file_for_our_own_operator_has_its_sources_and_names_them():
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
 def test_bundle_with_our_own_operator_compiles_and_registers_it(tmp_path):
     files = micro_bundle(pack(drawn("pruned"), "own").file, "net", arena_bytes=5000)
-    tflm_stub.write_headers(
-        tmp_path, sorted(set(re.findall(r"resolver\.(Add\w+)\(\)", files["net_ops.h"]))), custom=True
-    )
+    tflm_stub.write_headers(tmp_path, tflm_stub.methods_of(files["net_ops.h"]), custom=True)
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     units = ["main.cc", "net_data.cc", "sham.c", "tf_structprune_decode.cc", "eval_tensors.cc"]

@@ -1,7 +1,6 @@
 """What a bundle has for packed weights that our own operator decodes: its sources, and what the README says of them."""
 
-import string
-
+from tflite_export.bundle._texts import filled
 from tflite_export.file import TFLM_DECODE, ModelDescription
 from tflite_export.micro import OPERATOR, sources
 from tflite_export.pack import CODE_SIZES
@@ -23,12 +22,15 @@ def own_parts(description: ModelDescription, name: str) -> dict[str, str]:
     units = [file for file in files if not file.endswith(".h")]
     headers = [file for file in files if file.endswith(".h")]
     ours, theirs = CODE_SIZES[OPERATOR], CODE_SIZES[TFLM_DECODE]
-    packed = string.Template(_PACKED).substitute(
-        name=name,
-        least=f"{ours.least_bytes:,}",
-        most=f"{ours.most_bytes:,}",
-        their_least=f"{theirs.least_bytes:,}",
-        their_most=f"{theirs.most_bytes:,}",
+    packed = filled(
+        "packed_own.md",
+        {
+            "name": name,
+            "least": f"{ours.least_bytes:,}",
+            "most": f"{ours.most_bytes:,}",
+            "their_least": f"{theirs.least_bytes:,}",
+            "their_most": f"{theirs.most_bytes:,}",
+        },
     )
     return {
         "own_units": "".join(f" {file}" for file in units),
@@ -42,17 +44,4 @@ def own_parts(description: ModelDescription, name: str) -> dict[str, str]:
 _FILES = """\
 | `sham.h`, `sham.c` | the decoder of packed weights, in C99; it reads sHAM matrices too, see there |
 | `tf_structprune_decode.h`, `tf_structprune_decode.cc` | the operator TFSP_DECODE, which decodes them into the arena |
-"""
-_PACKED = """\
-## Packed weights
-
-The weights are packed, and a TFSP_DECODE operator unpacks those of a layer into the arena right before the layer runs.
-It is no part of TFLite Micro: compile `sham.c` and `tf_structprune_decode.cc` with the other files; `${name}_ops.h`
-registers it with `AddCustom`. So it runs in ports of TFLite Micro that have no DECODE, if they have
-`tensorflow/lite/micro/micro_common.h` (since 2023). LiteRT does not run this file: for phones take the one with the
-weights as they are, which was written beside it.
-
-Its code takes ${least} bytes of flash on a Cortex-M4 (-Os; ${most} with -O2), where TFLite Micro's own operator takes
-${their_least} to ${their_most}. It looks at checksums when tensors are allocated: damaged weights are an error then.
-
 """

@@ -14,7 +14,7 @@ from tflite_export.file import (
     activation_peak_bytes,
     identifiers,
 )
-from tflite_export.write._c_array import check_identifier
+from tflite_export.write import check_identifier
 
 _C_TYPES = {
     "float32": "float",
@@ -167,12 +167,12 @@ using {side}Type = {_C_TYPES[tensor.dtype]};
 constexpr std::size_t k{side}Rank = {len(shape)};
 constexpr int k{side}Shape[k{side}Rank] = {{{", ".join(map(str, shape))}}};
 constexpr std::size_t k{side}Elements = {tensor.elements};
-constexpr float k{side}Scale = {_float_literal(scale)};
+constexpr float k{side}Scale = {float_literal(scale)};
 constexpr int k{side}ZeroPoint = {zero_point};
 """
 
 
-def _float_literal(value: float) -> str:
+def float_literal(value: float) -> str:
     """The shortest decimal that reads back as the same float32."""
     return f"{np.format_float_scientific(np.float32(value), trim='0')}f"
 

@@ -5,8 +5,9 @@ import subprocess
 import pytest
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-from tflite_export.file import ModelDescription, OperatorDescription
-from tflite_export.write import _op_resolver, op_resolver
+from tests.tflite_export.bundle.tflm_stub import INT8_KERNELS
+from tflite_export.bundle import _op_resolver, op_resolver
+from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription
 
 METHODS = _op_resolver._METHODS
 
@@ -102,3 +103,39 @@ def test_our_own_operator_is_registered_by_its_name_and_its_header_included():
     assert '#include "tf_structprune_decode.h"\n\nusing net_ops_resolver = tflite::MicroMutableOpResolver<2>;' in header
     assert 'resolver.AddCustom("TFSP_DECODE", tf_structprune::RegisterDecode()) != kTfLiteOk' in header
     assert "tf_structprune" not in op_resolver(model_of("CONV_2D"), "net_ops")
+
+
+def typed(name, *dtypes):
+    """A model of one operator with inputs of these types and an output of the last."""
+    tensors = tuple(TensorDescription("t", (1, 2), dtype, (), (), False) for dtype in dtypes)
+    last = len(dtypes) - 1
+    return ModelDescription(8, tensors, (OperatorDescription(name, tuple(range(last)), (last,), 0),), (0,), (last,))
+
+
+@pytest.mark.parametrize("name", sorted(_op_resolver._INT8_ONLY))
+def test_operator_that_is_int8_throughout_gets_the_kernel_for_int8_alone(name):
+    header, inputs = _op_resolver._INT8_ONLY[name]
+    text = op_resolver(typed(name, *["int8"] * inputs, "int8"), "net_ops")
+    assert f"resolver.{METHODS[name]}(tflite::Register_{name}_INT8()) != kTfLiteOk" in text
+    assert f'#include "tensorflow/lite/micro/kernels/{header}.h"\n' in text
+    for at in range(inputs + 1):
+        for other in ("int4", "int16", "float32"):
+            dtypes = ["int8"] * (inputs + 1)
+            dtypes[at] = other
+            text = op_resolver(typed(name, *dtypes), "net_ops")
+            assert f"resolver.{METHODS[name]}() != kTfLiteOk" in text and "kernels/" not in text
+
+
+def test_headers_of_the_int8_kernels_are_those_that_declare_them():
+    assert {name: header for header, names in INT8_KERNELS.items() for name in names} == {
+        name: header for name, (header, _) in _op_resolver._INT8_ONLY.items()
+    }
+
+
+def test_bias_may_have_32_bits_and_one_other_layer_takes_the_general_kernel_back():
+    int8 = typed("CONV_2D", "int8", "int8", "int32", "int8")
+    text = op_resolver(int8, "ops")
+    assert "Register_CONV_2D_INT8()" in text
+    other = OperatorDescription("CONV_2D", (0, 2), (3,), 0)
+    both = ModelDescription(8, int8.tensors, (*int8.operators, other), (0,), (3,))
+    assert "_INT8" not in op_resolver(both, "ops")

@@ -1,5 +1,6 @@
 """Stand-ins for the headers of TFLite Micro that the bundle includes, with the signatures of August 2026."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ struct TfLiteTensor;
 _RESOLVER = """
 #pragma once
 #include "tensorflow/lite/c/common.h"
+#include "tensorflow/lite/micro/kernels/int8_kernel.h"
 namespace tflite {
 class MicroOpResolver {
  public:
@@ -24,10 +26,28 @@ class MicroMutableOpResolver : public MicroOpResolver {
  public:
   explicit MicroMutableOpResolver() {}
   TfLiteStatus Added() { return ++count_ <= tOpCount ? kTfLiteOk : kTfLiteError; }
+  TfLiteStatus Added(const Int8Kernel& kernel) {
+    return ++count_ <= tOpCount && kernel.is_int8 ? kTfLiteOk : kTfLiteError;
+  }
 METHODS
  private:
   unsigned int count_ = 0;
 };
+}  // namespace tflite
+"""
+_INT8_KERNEL = """
+#pragma once
+namespace tflite {
+struct Int8Kernel {
+  bool is_int8;
+};
+}  // namespace tflite
+"""
+_REGISTER = """
+#pragma once
+#include "tensorflow/lite/micro/kernels/int8_kernel.h"
+namespace tflite {
+FUNCTIONS
 }  // namespace tflite
 """
 _SCHEMA = """
@@ -51,6 +71,9 @@ _INTERPRETER = """
 #endif
 #ifndef STUB_ALLOCATED
 #define STUB_ALLOCATED kTfLiteOk
+#endif
+#ifndef STUB_INVOKED
+#define STUB_INVOKED kTfLiteOk
 #endif
 namespace tflite {
 class MicroResourceVariables;
@@ -79,15 +102,23 @@ class MicroInterpreter {
     return apart_ ? kTfLiteOk : kTfLiteError;
   }
   TfLiteStatus AllocateTensors() { return STUB_ALLOCATED; }
-  TfLiteStatus Invoke() { return model_[4] == 'T' && model_[5] == 'F' ? kTfLiteOk : kTfLiteError; }
+  TfLiteStatus Invoke() {
+#ifdef STUB_NO_NUMBER
+    typed_input_tensor<float>(0)[0] = __builtin_nanf("");
+#endif
+    return model_[4] == 'T' && model_[5] == 'F' ? STUB_INVOKED : kTfLiteError;
+  }
   template <class T>
   T* typed_input_tensor(int tensor_index) {
     static T values[INPUTS][50000];
     return tensor_index < INPUTS ? values[tensor_index] : nullptr;
   }
-  // All outputs are 0 but the third, which is 1.
+  // All outputs are 0 but the third, which is 1; or those are the inputs that were given, from the first on.
   template <class T>
   T* typed_output_tensor(int tensor_index) {
+#ifdef STUB_ECHO
+    return typed_input_tensor<T>(tensor_index);
+#endif
     static T values[OUTPUTS][50000];
     if (tensor_index >= OUTPUTS) return nullptr;
     values[tensor_index][2] = 1;
@@ -143,17 +174,41 @@ TfLiteEvalTensor* GetEvalOutput(const TfLiteContext*, const TfLiteNode*, int) { 
 }  // namespace micro
 }  // namespace tflite
 """
+INT8_KERNELS = {
+    "add": ("ADD",),
+    "conv": ("CONV_2D",),
+    "depthwise_conv": ("DEPTHWISE_CONV_2D",),
+    "fully_connected": ("FULLY_CONNECTED",),
+    "mul": ("MUL",),
+    "pooling": ("AVERAGE_POOL_2D", "MAX_POOL_2D"),
+    "softmax": ("SOFTMAX",),
+}
+"""Headers of TFLite Micro's kernels, August 2026, and the operators that they declare `Register_OPERATOR_INT8` of."""
 _OPERATOR_HEADERS = Path(__file__).parents[1] / "micro" / "tflm"
+
+
+def methods_of(header):
+    """Methods of the resolver that a `NAME_ops.h` calls, those with an int8 kernel too."""
+    return sorted(set(re.findall(r"resolver\.(Add\w+)\((?:\)|tflite::)", header)))
 
 
 def write_headers(folder, methods, *, custom=False):
     """Writes the headers into a folder; the resolver gets these methods, and if asked `AddCustom` for operators."""
-    added = "\n".join(f"  TfLiteStatus {method}() {{ return Added(); }}" for method in methods)
+    added = "\n".join(
+        f"  TfLiteStatus {method}() {{ return Added(); }}\n"
+        f"  TfLiteStatus {method}(const Int8Kernel& kernel) {{ return Added(kernel); }}"
+        for method in methods
+    )
     if custom:
         shutil.copytree(_OPERATOR_HEADERS, folder, dirs_exist_ok=True)
         (folder / "eval_tensors.cc").write_text(_EVAL_TENSORS)
         added += _ADD_CUSTOM
-    headers = {
+    kernels = {
+        f"micro/kernels/{header}.h": _REGISTER.replace("FUNCTIONS", "\n".join(map(_register, operators)))
+        for header, operators in INT8_KERNELS.items()
+    }
+    headers = kernels | {
+        "micro/kernels/int8_kernel.h": _INT8_KERNEL,
         "c/common.h": _OWN_COMMON if custom else _COMMON,
         "micro/micro_mutable_op_resolver.h": _RESOLVER.replace("METHODS", added),
         "micro/micro_interpreter.h": _INTERPRETER,
@@ -165,3 +220,7 @@ def write_headers(folder, methods, *, custom=False):
         path = folder / "tensorflow" / "lite" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def _register(operator):
+    return f"inline Int8Kernel Register_{operator}_INT8() {{ return Int8Kernel{{true}}; }}"

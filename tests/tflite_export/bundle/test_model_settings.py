@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tflite_export.bundle import _model_settings, arena_margin_bytes, model_settings
 from tflite_export.file import (
     ModelDescription,
     OperatorDescription,
@@ -16,7 +17,6 @@ from tflite_export.file import (
     open_file,
 )
 from tflite_export.runtime import quantize
-from tflite_export.write import _model_settings, arena_margin_bytes, model_settings
 
 C_TYPES = {"int8": "std::int8_t", "float32": "float"}
 COMPILER = shutil.which("g++")

@@ -1,0 +1,190 @@
+import os
+import re
+import shutil
+import subprocess
+from typing import get_args
+
+import pytest
+import yaml
+
+from tests.tflite_export.bundle import ecosystems, tflm_stub
+from tests.tflite_export.bundle.recorded import echoed
+from tests.tflite_export.pack.files import drawn
+from tflite_export.bundle import Bundle, _ecosystems, _libraries, _op_resolver, library_notes, micro_bundle
+from tflite_export.file import ModelDescription, OperatorDescription, open_file
+from tflite_export.micro import sources
+from tflite_export.pack import pack
+
+NAMES = get_args(Bundle)
+COMPILER, CMAKE = shutil.which("g++"), shutil.which("cmake")
+FLAGS = "-DSTUB_ECHO -Wall -Wextra -Wdouble-promotion -Werror"
+PROGRAMS = {"cmake": "net_run", "esp-idf": "program", "zephyr": "app"}
+SHARED = {"net_data.h", "net_ops.h", "model_settings.h", "net_self_test.h"}
+
+
+def bundle_of(data):
+    return micro_bundle(data, "net", arena_bytes=5000, tflm_version="1", recorded=echoed(), bundles=NAMES)
+
+
+def written(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.fixture(scope="session")
+def files(bundle_files):
+    return bundle_of(bundle_files["int8"])
+
+
+def test_every_ecosystem_has_a_layout_a_library_and_texts():
+    assert tuple(_ecosystems.ECOSYSTEMS) == tuple(_libraries.LIBRARIES) == NAMES
+
+
+def test_a_project_can_be_taken_alone_and_the_shared_files_stay_as_they_are(bundle_files, files):
+    without = micro_bundle(bundle_files["int8"], "net", arena_bytes=5000, tflm_version="1", recorded=echoed())
+    assert {name: text for name, text in files.items() if "/" not in name and name != "README.md"} == {
+        name: text for name, text in without.items() if name != "README.md"
+    }
+    for bundle in NAMES:
+        own = {name.split("/")[-1]: text for name, text in files.items() if name.startswith(f"{bundle}/")}
+        assert all(own[name] == files[name] for name in SHARED)
+        ending = ".cpp" if bundle == "arduino" else ".cc"
+        assert all(own[f"net_{part}{ending}"] == files[f"net_{part}.cc"] for part in ("data", "self_test"))
+        assert f"| `{bundle}/` |" in files["README.md"]
+    for name, text in files.items():
+        assert text.isascii() and text.endswith("\n") and not text.endswith("\n\n") and "NAME" not in name
+        assert max(map(len, text.splitlines())) <= 120
+        if name.endswith((".md", ".yml", ".properties", ".conf", ".defaults")):
+            assert not re.search(r"\$\{(?!COMPONENT_LIB)", text)
+
+
+def test_a_project_without_samples_to_test_itself_is_refused(bundle_files):
+    with pytest.raises(ValueError, match=r"recorded samples. Received: bundles='zephyr' without them. Use recorded="):
+        micro_bundle(bundle_files["int8"], "net", arena_bytes=1, bundles=["zephyr"])
+
+
+@pytest.mark.parametrize(
+    "names", [("arduino", "mbed"), ("cmake", "cmake"), "zephyr"], ids=["unknown", "twice", "no_tuple"]
+)
+def test_ecosystems_that_there_are_not_are_refused(bundle_files, names):
+    told = repr(names) if isinstance(names, str) else ", ".join(map(repr, names))
+    with pytest.raises(ValueError, match=f"a tuple, each once. Received: {told}. Use some of: 'cmake', 'esp-idf', "):
+        micro_bundle(bundle_files["int8"], "net", arena_bytes=1, recorded=echoed(), bundles=names)
+
+
+@pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
+@pytest.mark.parametrize("bundle", PROGRAMS)
+def test_cmake_builds_a_project_that_tests_itself(tmp_path, files, bundle):
+    written(tmp_path, files)
+    found = ecosystems.write_stand_ins(tmp_path, files["net_ops.h"])
+    environment = os.environ | found | {"CXXFLAGS": FLAGS}
+    options = [f"-DTFLM_DIR={found['TFLM']}"] if bundle == "cmake" else []
+    folder = tmp_path / bundle
+    for command in (["cmake", "-B", "build", *options], ["cmake", "--build", "build"]):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    if bundle == "cmake":
+        done = subprocess.run(["ctest", "--test-dir", "build"], cwd=folder, capture_output=True, text=True, check=False)
+        assert "100% tests passed, 0 tests failed out of 1" in done.stdout
+    run = subprocess.run([folder / "build" / PROGRAMS[bundle]], capture_output=True, text=True, check=False)
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0 and "self test: PASS" in lines and lines[-1].startswith("largest: output[")
+
+
+@pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
+def test_cmake_without_a_tree_or_a_library_says_what_to_give(tmp_path, files):
+    written(tmp_path, {name: text for name, text in files.items() if name.startswith("cmake/")})
+    folder = tmp_path / "cmake"
+
+    def refusal(*options):
+        done = subprocess.run(
+            ["cmake", "-B", "build", *options], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        return " ".join(done.stderr.split())
+
+    assert "TFLM_DIR must be TFLite Micro's tree. Received: ''. Use -DTFLM_DIR=" in refusal()
+    tflm_stub.write_headers(tmp_path / "tflm", [])
+    told = refusal(f"-DTFLM_DIR={tmp_path / 'tflm'}")
+    assert "TFLM_DIR/gen must have one built library. Received: 0. Use -DTFLM_LIBRARY=" in told
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler here")
+def test_arduino_sketch_and_library_compile_and_test_themselves(tmp_path, files):
+    written(tmp_path, files)
+    found = ecosystems.write_stand_ins(tmp_path, files["net_ops.h"])
+    sketch = tmp_path / "arduino/examples/net"
+    (tmp_path / "sketch.cpp").write_text((sketch / "net.ino").read_text())
+    units = ["sketch.cpp", "arduino/start.cpp", sketch / "main.cpp", *sorted((tmp_path / "arduino/src").glob("*.cpp"))]
+    command = ["g++", "-std=c++17", *FLAGS.split(), f"-I{found['TFLM']}", "-Iarduino", "-Iarduino/src", *units]
+    subprocess.run([*command, "-o", "program"], cwd=tmp_path, check=True)
+    run = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True)
+    assert "self test: PASS" in run.stdout.splitlines()
+
+
+def test_manifests_name_what_a_project_depends_on(files):
+    for folder in ("main", "components/net"):
+        manifest = yaml.safe_load(files[f"esp-idf/{folder}/idf_component.yml"])
+        needed = manifest["dependencies"]
+        assert needed["idf"] == ">=5.1" and needed["espressif/esp-tflite-micro"]["version"] == ">=1.4"
+    assert needed["espressif/esp-tflite-micro"]["public"] is True
+    assert "CONFIG_TENSORFLOW_LITE_MICRO=y" in files["zephyr/prj.conf"].splitlines()
+    properties = dict(line.split("=", 1) for line in files["arduino/library.properties"].splitlines())
+    assert {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url"} <= properties.keys()
+
+
+def test_sources_of_our_own_operator_are_in_every_project():
+    file = pack(drawn("pruned"), "own").file
+    made = bundle_of(file)
+    for bundle in NAMES:
+        own = {name.split("/")[-1] for name in made if name.startswith(f"{bundle}/")}
+        assert {name.replace(".cc", ".cpp") if bundle == "arduino" else name for name in sources(operator=True)} <= own
+    for text in ("cmake/CMakeLists.txt", "esp-idf/components/net/CMakeLists.txt"):
+        assert '"sham.c"' in made[text] and '"tf_structprune_decode.cc"' in made[text]
+    assert '"src/sham.c"' in made["zephyr/CMakeLists.txt"]
+    assert "has no TFSP_DECODE" in made["arduino/README.md"] and "| TFSP_DECODE |" in made["arduino/README.md"]
+
+
+def test_readme_tells_operators_versions_and_what_is_known_of_memory(bundle_files, files):
+    description = open_file(bundle_files["int8"]).description
+    for bundle in NAMES:
+        readme = files[f"{bundle}/README.md"]
+        rows = re.findall(r"^\| ([A-Z_0-9]+) \| (\d+) \| ([\d, ]+) \| yes \|$", readme, re.M)
+        assert {name: int(count) for name, count, _ in rows} == description.operator_counts
+        assert {name: version for name, _, version in rows}["CONV_2D"] == "3"
+        assert f"| flash | the model | {len(bundle_files['int8']):,} |" in readme
+        assert "| RAM | tensor arena, measured on the host | 5,000 |" in readme and "Warning" not in readme
+        assert "21.9 KB of its runtime" in readme and "`net_ops.h`" in readme
+    unknown = micro_bundle(bundle_files["int8"], "net", arena_bytes=None, recorded=echoed(), bundles=["cmake"])
+    assert "| RAM | tensor arena | not measured, see `model_settings.h` |" in unknown["cmake/README.md"]
+
+
+def model_of(*operators):
+    return ModelDescription(8, (), tuple(OperatorDescription(name, (), (), 0) for name in operators), (), ())
+
+
+NOTES = {
+    "arduino": ("CONV_2D", "TFLM_DECODE", "BATCH_MATMUL"),
+    "zephyr": ("SignalFramer",),
+    "esp-idf": ("ethos-u",),
+}
+
+
+@pytest.mark.parametrize("bundle", NOTES)
+def test_operators_that_a_library_lacks_are_told(bundle):
+    (note,) = library_notes(model_of(*NOTES[bundle]), bundle)
+    lacking = ", ".join(sorted(set(NOTES[bundle]) - {"CONV_2D"}))
+    assert note.startswith(f"{bundle}: {_libraries.LIBRARIES[bundle].name} has no {lacking}, so the project does not")
+    assert library_notes(model_of("CONV_2D", "SOFTMAX"), bundle) == ()
+
+
+def test_operators_that_only_a_new_library_has_are_told():
+    (note,) = library_notes(model_of("TFLM_DECODE", "CONV_2D"), "zephyr")
+    assert note.startswith("zephyr: the module of June 2024 has no TFLM_DECODE. Use Zephyr's module")
+    assert "or the file without packed weights" in library_notes(model_of("TFLM_DECODE"), "arduino")[0]
+
+
+def test_tables_name_operators_that_tflite_micro_has():
+    named = set().union(*(library.lacks | library.newer for library in _libraries.LIBRARIES.values()))
+    assert named <= set(_op_resolver._METHODS) | {"TFSP_DECODE"}

@@ -1,0 +1,14 @@
+// A test of the model in ${name}_data.cc on the device that it runs on. Written by tf-structprune with that file.
+#ifndef ${macro}_SELF_TEST_H_
+#define ${macro}_SELF_TEST_H_
+
+#include "tensorflow/lite/micro/micro_interpreter.h"
+
+// Runs ${samples} recorded samples and compares the outputs with those of LiteRT's reference kernels. They may differ
+// ${allowed}.
+// Prints PASS or FAIL for each output with the largest difference, and returns how many samples failed. Call it after
+// AllocateTensors(); it leaves the last sample in the inputs. The samples take ${bytes} bytes of flash, and none
+// where nothing calls it and the linker drops what is not used (--gc-sections).
+int ${name}_self_test(tflite::MicroInterpreter& interpreter);
+
+#endif  // ${macro}_SELF_TEST_H_
