@@ -11,6 +11,6 @@ from tflite_export.devices._measurement import Measurement as Measurement
 from tflite_export.devices._measurement import OperatorTime as OperatorTime
 from tflite_export.devices._measurement import operator_times as operator_times
 from tflite_export.devices._named import DEVICES as DEVICES
+from tflite_export.devices._named import description_of as description_of
 from tflite_export.devices._named import device_of as device_of
 from tflite_export.devices._named import ready as ready
-from tflite_export.devices._named import told as told

@@ -32,7 +32,9 @@ def device_of(text: str, **options: Any) -> MeasuringDevice:
     known = kind.__dataclass_fields__
     for key in given:
         if key not in known:
-            raise ValueError(f"Device '{name}' has no {key}. Received: {key}={given[key]!r}. Leave it out.")
+            raise ValueError(
+                f"Device '{name}' has no {key}. Received: {key}={given[key]!r}. Leave it out, or name another device."
+            )
     made: MeasuringDevice = ready(kind(**given))
     return made
 
@@ -49,6 +51,6 @@ def ready(device: _Device) -> _Device:
     return device.found() if isinstance(device, Android) else device
 
 
-def told(device: Device) -> str:
+def description_of(device: Device) -> str:
     """What the figures of a device are of, in a line."""
     return str(getattr(device, "description", type(device).__name__))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.phones import Phones, left_on
-from tflite_export.devices import Android, DeviceError, Host, device_of, told
+from tflite_export.devices import Android, DeviceError, Host, description_of, device_of
 
 PROFILE = """\
 Profiling Info for Benchmark Initialization:
@@ -328,9 +328,9 @@ def test_devices_have_names(phones):
     assert device_of("android", serial="A1", binary=str(phones.binary), app=False).serial == "A1"
     with pytest.raises(ValueError, match=r"Unknown device\. Received: device='phone'\. Use one of: host, android\."):
         device_of("phone")
-    with pytest.raises(ValueError, match=r"Device 'host' has no binary\. Received: binary='x'\. Leave it out\."):
+    with pytest.raises(ValueError, match=r"Device 'host' has no binary\. Received: binary='x'\. Leave it out, or"):
         device_of("host", binary="x")
 
 
 def test_a_device_without_a_description_is_told_by_its_kind():
-    assert told(SimpleNamespace()) == "SimpleNamespace" and told(Host()) == Host().description
+    assert description_of(SimpleNamespace()) == "SimpleNamespace" and description_of(Host()) == Host().description
