@@ -6,12 +6,18 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent / "phone"
+_START = r"""
+[ -f "$PHONE/locked" ] && echo "Error: Activity not started" && exit 1
+shift 6
+"$PHONE/tool" $(echo "$1" | tr -d '"') > "$PHONE/log"
+echo Starting: Intent
+"""
 _ANSWERS = {
     "getprop": 'case "$1" in *abilist) cat "$PHONE/abilist" ;; *) echo "Pixel 8" ;; esac',
     "dumpsys": 'cat "$PHONE/battery"',
     "pm": '[ -f "$PHONE/app" ] && echo package:/data/app/base.apk',
     "logcat": '[ "$1" = -c ] && rm -f "$PHONE/log"; [ "$1" = -d ] && cat "$PHONE/log" 2>/dev/null; true',
-    "am": 'shift 6; set -- ${1#\\"}; "$PHONE/tool" $(echo "$*" | tr -d \'"\') > "$PHONE/log"; echo Starting: Intent',
+    "am": _START,
 }
 
 

@@ -14,6 +14,7 @@ _EXAMPLES = """examples:
   tf-structprune sensitivity model.keras --data data.npz --out bits --tolerance 0.01
   tf-structprune compress model.keras --data data.npz --out small --sparsity 0.6 --epochs 20 \\
       --augment flip,shift --finetune-batch 128
+  tf-structprune benchmark small/model_int8.tflite --device android --binary benchmark_model
 """
 
 

@@ -1,6 +1,7 @@
 """A phone behind `adb`, from what is pushed to what is said of a phone that fails."""
 
 import os
+import shutil
 import struct
 from types import SimpleNamespace
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.phones import Phones, left_on
-from tflite_export.devices import Android, DeviceError, Host, description_of, device_of
+from tf_structprune.resume import identity
+from tflite_export.devices import Android, DeviceError, Host, _adb, description_of, device_of
 
 PROFILE = """\
 Profiling Info for Benchmark Initialization:
@@ -290,6 +292,46 @@ def test_a_file_that_the_phone_cannot_run_is_refused(phones):
     assert len(left_on(phone)) == 1  # the tool
 
 
+def test_an_app_that_fails_or_does_not_start_is_refused(phones):
+    phone = phones.add(app="yes", fails="Failed to allocate tensors!")
+    with pytest.raises(
+        ValueError, match=r"The benchmark tool failed on phone 'A1'\. Received: ERROR: Failed to allocate"
+    ):
+        Android(app=True).latencies_us([file(500)], runs=1)
+    (phone / "locked").touch()
+    expected = (
+        r"Phone 'A1' did not start the benchmark app\. Received: Error: Activity not started\. Unlock it and see adb"
+    )
+    with pytest.raises(DeviceError, match=expected):
+        Android(app=True).latencies_us([file(500)], runs=1)
+
+
+def test_a_phone_that_takes_no_files_is_refused(phones):
+    phone = phones.add(readonly="yes")
+    with pytest.raises(
+        DeviceError, match=r"Phone 'A1' did not take a file of .* bytes\. Received: .*Read-only file system"
+    ):
+        android(phones).found()
+    shutil.rmtree(phone / "data/local/tmp")
+    (phone / "data/local/tmp").touch()
+    with pytest.raises(
+        DeviceError, match=r"Phone 'A1' has no room for files\. Received: mkdir: .* See adb -s A1 shell"
+    ):
+        android(phones).found()
+
+
+def test_an_adb_or_a_phone_that_is_silent_is_refused(phones, monkeypatch):
+    phones.add()
+    with pytest.raises(
+        DeviceError, match=r"Phone 'A1' does not answer\. Received: nothing of adb shell within 0 s\. Run"
+    ):
+        _adb.Adb(str(phones.adb), "A1").shell("sleep 0.5", timeout_s=0.1)
+    monkeypatch.setattr(_adb, "_ANSWERS_S", 0.1)
+    phones.adb.write_text("#!/bin/sh\nsleep 0.5\n")
+    with pytest.raises(DeviceError, match=r"adb does not answer\. Received: nothing within 0 s\. Run adb kill-server"):
+        android(phones).found()
+
+
 def test_a_tool_that_tells_nothing_is_refused(phones):
     phones.add()
     phones.binary.write_text("#!/bin/sh\necho hello\n")
@@ -330,6 +372,11 @@ def test_devices_have_names(phones):
         device_of("phone")
     with pytest.raises(ValueError, match=r"Device 'host' has no binary\. Received: binary='x'\. Leave it out, or"):
         device_of("host", binary="x")
+
+
+def test_what_is_kept_of_one_phone_is_not_taken_for_another():
+    kinds = [Android("A1"), Android("B2"), Android("A1", delegate="gpu"), Android("A1", threads=4), Host()]
+    assert len({identity(each) for each in kinds}) == 5
 
 
 def test_a_device_without_a_description_is_told_by_its_kind():
