@@ -14,6 +14,7 @@ from absl import logging
 from rich.table import Table
 
 from tf_structprune_cli._console import plain_console
+from tf_structprune_cli._device import device_from, run_benchmark
 from tf_structprune_cli._parser import TRACE_SETTINGS, make_parser
 from tf_structprune_cli._storage import storage_table
 from tf_structprune_cli._tensorflow import import_quietly, native_code_silenced
@@ -124,7 +125,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _compress(arguments: argparse.Namespace) -> None:
     from tflite_export.compress import check_data, compress, load_model, objective_of
 
-    settings = _settings(arguments)
+    settings, device = _settings(arguments), device_from(arguments)
     model = load_model(arguments.model)
     loaded = _data(arguments, settings.seed, model)
     objective = objective_of(arguments.loss, arguments.score)
@@ -138,6 +139,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         settings=settings,
         overwrite=arguments.overwrite,
         verbose=_level(arguments),
+        device=device,
         loss=objective.loss,
         score=objective.score,
     )
@@ -277,4 +279,5 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "sensitivity": _sensitivity,
     "pack": _pack,
     "unpack": _unpack,
+    "benchmark": run_benchmark,
 }

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tf_structprune_cli._device import add_benchmark, add_device
 from tf_structprune_cli._fields import Field, fields_of
 
 _EXAMPLES = """examples:
@@ -13,6 +14,7 @@ _EXAMPLES = """examples:
   tf-structprune sensitivity model.keras --data data.npz --out bits --tolerance 0.01
   tf-structprune compress model.keras --data data.npz --out small --sparsity 0.6 --epochs 20 \\
       --augment flip,shift --finetune-batch 128
+  tf-structprune benchmark small/model_int8.tflite --device android --binary benchmark_model
 """
 
 
@@ -31,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_sensitivity(commands)
     _add_pack(commands)
+    _add_told(add_benchmark(commands))
     return parser
 
 
@@ -60,6 +63,7 @@ def _add_compress(commands: Any) -> None:
     )
     _add_model_and_data(compress)
     _add_objective(compress)
+    add_device(compress)
     _add_out(compress)
     for field in compress_fields():
         if field.name == "fixed_point":
@@ -131,9 +135,9 @@ def _add_budget(compress: argparse.ArgumentParser) -> None:
         metavar="KIND=AMOUNT",
         help="instead: what the model may cost, a share of what it costs or an amount, allocated among the layers by "
         "how much each loses: macs=0.5, macs=6M, parameters=20k, bytes=20KiB of weights, latency=3ms in LiteRT, int8, "
-        "one thread, flash=20KiB of the integer file (with --pack of the packed one and the code that decodes it), "
-        "arena=30KiB of TFLite Micro; again for several, which are all met. Feature maps only. Where the budget needs "
-        "it the first convolution is pruned too",
+        "one thread, on --device, flash=20KiB of the integer file (with --pack of the packed one and the code that "
+        "decodes it), arena=30KiB of TFLite Micro; again for several, which are all met. Feature maps only. Where the "
+        "budget needs it the first convolution is pruned too",
     )
 
 

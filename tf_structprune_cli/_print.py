@@ -17,6 +17,8 @@ def print_report(report: CompressReport, console: Console) -> None:
     for figure in figures_of(report):
         table.add_row(*figure.row(report))
     console.print(table)
+    if report.device:
+        console.print(f"Latencies are of {report.device}.")
     metric = report.metric
     if report.steps:
         _print_steps(report, console)

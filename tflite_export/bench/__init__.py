@@ -11,6 +11,9 @@ from tflite_export.bench._multiplications import LayerMultiplications as LayerMu
 from tflite_export.bench._multiplications import Multiplications as Multiplications
 from tflite_export.bench._multiplications import count_multiplications as count_multiplications
 from tflite_export.bench._multiplications import multiplications_section as multiplications_section
+from tflite_export.bench._on_devices import DeviceFigures as DeviceFigures
+from tflite_export.bench._on_devices import DevicesReport as DevicesReport
+from tflite_export.bench._on_devices import measure_on as measure_on
 from tflite_export.bench._vela import ACCELERATORS as ACCELERATORS
 from tflite_export.bench._vela import NpuEstimate as NpuEstimate
 from tflite_export.bench._vela import check_accelerator as check_accelerator

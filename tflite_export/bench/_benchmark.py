@@ -1,4 +1,4 @@
-"""Latency on this machine, and the figures that do not depend on one."""
+"""Latency on a device, and the figures that do not depend on one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.devices import Host
+from tflite_export.devices import Device, Host, ready
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.runtime import arena_bytes, tflm_available
+
+_HERE = (1, 10)  # threads and warm-up of this machine where nobody asks for others
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class BenchReport:
     """What a `.tflite` file costs.
 
     Attributes:
-        latency_us: median time of one inference in LiteRT with XNNPACK, in microseconds.
+        latency_us: median time of one inference on the device, in microseconds; by default in LiteRT with XNNPACK.
         latency_us_p10: a tenth of the runs were at least as fast as this.
         latency_us_p90: a tenth of the runs were at least as slow as this.
         runs: number of timed runs.
@@ -40,7 +42,9 @@ class BenchReport:
     operators: tuple[str, ...]
 
 
-def benchmark(path: TFLiteModel, *, threads: int = 1, runs: int = 100, warmup: int = 10) -> BenchReport:
+def benchmark(
+    path: TFLiteModel, *, threads: int = 1, runs: int = 100, warmup: int = 10, device: Device | None = None
+) -> BenchReport:
     """Measures one model.
 
     Args:
@@ -48,6 +52,7 @@ def benchmark(path: TFLiteModel, *, threads: int = 1, runs: int = 100, warmup: i
         threads: number of CPU threads, 1 or more.
         runs: number of timed runs, 1 or more.
         warmup: number of runs before these, 0 or more.
+        device: where, in the place of this machine; it has threads and a warm-up of its own.
 
     Returns:
         The figures.
@@ -56,19 +61,25 @@ def benchmark(path: TFLiteModel, *, threads: int = 1, runs: int = 100, warmup: i
         FileNotFoundError: there is no such file.
         ValueError: damaged file, a model that LiteRT cannot run, or a wrong argument.
     """
-    return benchmark_together((path,), threads=threads, runs=runs, warmup=warmup)[0]
+    return benchmark_together((path,), threads=threads, runs=runs, warmup=warmup, device=device)[0]
 
 
 def benchmark_together(
-    paths: Sequence[TFLiteModel], *, threads: int = 1, runs: int = 100, warmup: int = 10
+    paths: Sequence[TFLiteModel],
+    *,
+    threads: int = 1,
+    runs: int = 100,
+    warmup: int = 10,
+    device: Device | None = None,
 ) -> tuple[BenchReport, ...]:
-    """Measures several models in turns on this machine, see `Host`.
+    """Measures several models in turns on a device, by default on this machine, see `Host`.
 
     Args:
         paths: the `.tflite` files, or their bytes.
         threads: number of CPU threads, 1 or more.
         runs: number of timed runs of each model, 1 or more.
         warmup: number of rounds before these, 0 or more.
+        device: where, in the place of this machine; it has threads and a warm-up of its own.
 
     Returns:
         One report a model, in the order of `paths`.
@@ -79,9 +90,14 @@ def benchmark_together(
     """
     if isinstance(paths, str | bytes) or not paths:
         raise ValueError(f"paths must be a non-empty sequence of models. Received: {paths!r:.60}. Pass a list.")
-    host = Host(threads, warmup)
+    if device is not None and (threads, warmup) != _HERE:
+        raise ValueError(
+            f"A device has threads and a warm-up of its own. Received: threads={threads}, warmup={warmup} beside a "
+            "device. Use e.g. te.Android(threads=4)."
+        )
+    where = Host(threads, warmup) if device is None else ready(device)
     files = [open_file(path) for path in paths]
-    latencies = host.latencies_us(files, runs=runs)
+    latencies, threads = where.latencies_us(files, runs=runs), getattr(where, "threads", threads)
     return tuple(_report(file, latency, threads) for file, latency in zip(files, latencies, strict=True))
 
 

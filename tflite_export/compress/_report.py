@@ -215,6 +215,7 @@ class CompressReport:
         steps: to the smallest model, the given model first; none where that was not asked for.
         packed: the integer file with packed weights, for TFLite Micro alone; None without one.
         packing: what packing takes and saves, or why there is no such file; None where it was not asked for.
+        device: what the latencies are of, in a line; "" where that is not known.
         multiplications: modelled work of the layers with removed kernels; None where there are none.
         verification: agreement of the compressed model's files with Keras and of the runtimes with each other.
         exact: by integer file, on how many values the runtimes differ.
@@ -242,6 +243,7 @@ class CompressReport:
     steps: tuple[StepFigures, ...] = field(default=(), kw_only=True)
     packed: PackedFigures | None = field(default=None, kw_only=True)
     packing: str | None = field(default=None, kw_only=True)
+    device: str = field(default="", kw_only=True)
     multiplications: Multiplications | None
     verification: Verification
     exact: dict[str, ExactAgreement]

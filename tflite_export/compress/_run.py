@@ -40,7 +40,7 @@ from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._steps import step_figures, write_steps
 from tflite_export.compress._work import RefusedError, fingerprint, open_work
-from tflite_export.devices import HOST, Device
+from tflite_export.devices import HOST, Device, description_of, ready
 from tflite_export.export import ExportSummary, FileSummary
 from tflite_export.file import TFLiteFile, open_file
 from tflite_export.quantize import float_form
@@ -97,6 +97,7 @@ def compress(
 
     Raises:
         FileExistsError, NotADirectoryError, PermissionError: see `write.staged_directory`.
+        DeviceError: the device is not there, or was lost.
         TypeError: data in another form, an unknown option, options beside `settings`, or a score that is none.
         ValueError: data, model, settings, loss or score that do not fit, or the folder of a run with others.
         RefusedError: no stage stayed within the tolerance, or fixed point alone did not, or the integer file does not
@@ -109,6 +110,7 @@ def compress(
             "Use dataclasses.replace(settings, ...)."
         )
     settings = settings or CompressSettings.of(options)
+    device = ready(device)
     data, objective = data_of(data, seed=settings.seed, model=dense), objective_of(loss, score)
     check_data(data, dense, settings, objective)  # before anything is made
     settings = settings.settled(data.samples)
@@ -196,6 +198,7 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
         steps=steps,
         packed=_packed(compressed.packed),
         packing=compressed.packing,
+        device=description_of(device),
         multiplications=multiplications_section(compressed.multiplications),
         verification=compressed.verification,
         exact=compressed.exact,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflite_export.bench import _benchmark, benchmark, benchmark_together
+from tests.devices import ByMacs
+from tflite_export.bench import DevicesReport, _benchmark, benchmark, benchmark_together, measure_on
 from tflite_export.child import _process
-from tflite_export.devices import Host
+from tflite_export.devices import DeviceError, Host, Measurement, OperatorTime
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.runtime import _litert, arena_bytes, tflm_available
@@ -73,6 +74,67 @@ def test_together_keeps_the_order(files, clock):
     reports = benchmark_together([files / "wide.tflite", files / "float32.tflite"], runs=3)
     assert [report.latency_us for report in reports] == [report.size_bytes for report in reports]
     assert reports[0].macs == 16 * reports[1].macs
+
+
+def test_a_device_takes_the_place_of_this_machine(files, clock):
+    class Two(ByMacs):
+        threads = 2
+
+    reports = benchmark_together([files / "wide.tflite", files / "float32.tflite"], runs=2, device=Two())
+    assert [report.latency_us for report in reports] == [report.macs for report in reports]
+    assert [report.threads for report in reports] == [2, 2] and not clock
+    assert benchmark(files / "int8.tflite", runs=2, device=ByMacs()).threads == 1
+
+
+@pytest.mark.parametrize("mine", [{"threads": 2}, {"warmup": 3}], ids=str)
+def test_a_device_has_threads_and_a_warmup_of_its_own(files, mine):
+    with pytest.raises(
+        ValueError, match=r"A device has threads and a warm-up of its own\. Received: threads=\d, warmup="
+    ):
+        benchmark(files / "int8.tflite", device=ByMacs(), **mine)
+
+
+class Measured(ByMacs):
+    """A device that tells all, or fails."""
+
+    def __init__(self, name, error=None):
+        super().__init__()
+        self.description, self.error = name, error
+
+    def measure(self, files, *, runs, operators=False):
+        if self.error:
+            raise self.error
+        told = (OperatorTime("ADD", "sum", 2.5),) if operators else ()
+        times = self.latencies_us(files, runs=runs)
+        return tuple(Measurement(tuple(row), told, 5.0, 7, notes=("warm",)) for row in times.tolist())
+
+
+def test_figures_of_devices_are_those_that_each_measured_and_are_read_back(files):
+    paths = [files / "int8.tflite", (files / "wide.tflite").read_bytes()]
+    report = measure_on([Measured("one"), Measured("two")], paths, runs=2, operators=True)
+    assert [(each.device, each.latency_us == each.macs, each.rounds) for each in report.figures] == [
+        (name, True, 2) for name in ("one", "one", "two", "two")
+    ]
+    assert report.figures[0].file == str(files / "int8.tflite") and report.figures[1].file == "model"
+    assert {(each.operators[0].us, each.init_us, each.peak_bytes, each.notes) for each in report.figures} == {
+        (2.5, 5.0, 7, ("warm",))
+    }
+    assert DevicesReport.from_json(report.to_json()) == report
+    with pytest.raises(ValueError, match=r"That is no report of benchmark\. Received: .* Write it with DevicesReport"):
+        DevicesReport.from_json("{}")
+
+
+@pytest.mark.parametrize("order", [("good", "bad"), ("bad", "good")], ids=str)
+def test_a_device_that_fails_leaves_the_others(files, order):
+    devices = {"good": Measured("good"), "bad": Measured("bad", DeviceError("It is gone."))}
+    report = measure_on([devices[name] for name in order], [files / "int8.tflite"], runs=1)
+    assert [each.device for each in report.figures] == ["good"] and report.failed == ("It is gone.",)
+
+
+def test_no_device_that_gives_anything_is_an_error(files):
+    bad = Measured("bad", DeviceError("It is gone."))
+    with pytest.raises(DeviceError, match=r"It is gone\."):
+        measure_on([bad, bad], [files / "int8.tflite"])
 
 
 def test_benchmark_takes_bytes(files):

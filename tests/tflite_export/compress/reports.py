@@ -108,6 +108,7 @@ FULL = CompressReport(
     memory=MemoryFigures(MEMORY, None),
     packed=PackedFigures(1_200, 6_800),
     packing="Packed file 1,200 bytes, unpacked 9,000.",
+    device="a [phone]",
     micro_reason=None,
     npu=NpuFigures(NPU, NPU, None),
     lowered=("int8: a: dense",),

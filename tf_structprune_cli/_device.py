@@ -1,0 +1,138 @@
+"""On which device files are measured: the options of the command line, and what they make."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tf_structprune_cli._console import plain_console
+
+_OPTIONS = ("serial", "binary", "app", "delegate", "rounds")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The options that name a device; without one the namespace has no value."""
+
+    def add(name: str, **settings: Any) -> None:
+        parser.add_argument(name, default=argparse.SUPPRESS, **settings)
+
+    add(
+        "--device",
+        metavar="host|android",
+        help="where files are measured: this machine, or a phone that adb reaches (default: host)",
+    )
+    add("--serial", metavar="SERIAL", help="of the phone, where several are connected")
+    add("--binary", metavar="FILE", help="LiteRT's benchmark_model, made for the phone; it is pushed there once")
+    add("--app", action="store_true", help="instead, TFLite's official benchmark app, which is installed on the phone")
+    add("--delegate", metavar="NAME", help="who runs files on a phone: xnnpack, gpu, npu or none (default: xnnpack)")
+    add("--rounds", type=int, metavar="N", help="among how many rounds a phone's inferences are divided (default: 5)")
+
+
+def device_from(arguments: argparse.Namespace) -> Any:
+    """The device that the options name.
+
+    Raises:
+        DeviceError, ValueError: as `tflite_export.devices.device_of`.
+    """
+    from tflite_export.devices import device_of
+
+    given = {name: getattr(arguments, name, None) for name in _OPTIONS}
+    return device_of(getattr(arguments, "device", "host"), **given)
+
+
+def add_benchmark(commands: Any) -> argparse.ArgumentParser:
+    """The command `benchmark`."""
+    benchmark: argparse.ArgumentParser = commands.add_parser(
+        "benchmark",
+        help="what .tflite files take, here or on a phone",
+        description="Time each FILE, all in turns, on this machine or on phones, and tell latency, time to load and "
+        "memory. A phone is measured by LiteRT's own benchmark tool; temperature and clock are watched, and what is "
+        "done before a phone is lost is kept.",
+    )
+    add = benchmark.add_argument
+    add("files", metavar="FILE", nargs="+", help="a .tflite file")
+    add_device(benchmark)
+    add("--threads", default="1", metavar="N[,N...]", help="CPU threads; of several, each in turn (default: 1)")
+    add("--runs", type=int, default=100, metavar="N", help="timed inferences of each file (default: 100)")
+    add("--operators", action="store_true", help="also what each operator takes")
+    add("--json", default=argparse.SUPPRESS, metavar="OUT", help="write all figures to OUT too; it must not exist")
+    add("--overwrite", action="store_true", help="replace an OUT that is there")
+    return benchmark
+
+
+def run_benchmark(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write.
+
+    Raises:
+        DeviceError, FileExistsError, FileNotFoundError, ValueError: as the measurement has it.
+    """
+    from tflite_export.bench import measure_on
+    from tflite_export.file import open_file
+    from tflite_export.write import write_whole
+
+    out = getattr(arguments, "json", None)
+    if out is not None and Path(out).exists() and not arguments.overwrite:  # before an hour of measurements
+        raise FileExistsError(f"{out} exists. Received: --json {out}. Use another name, or --overwrite.")
+    console = plain_console()
+    files = [open_file(path) for path in arguments.files]  # before a phone is asked for
+    report = measure_on(_devices(arguments), files, runs=arguments.runs, operators=arguments.operators)
+    for table in _tables(report):
+        console.print(table)
+    for line in dict.fromkeys([*(note for each in report.figures for note in each.notes), *report.failed]):
+        console.print(line)
+    if out is not None:
+        console.print(f"Written to {write_whole(out, report.to_json().encode(), overwrite=arguments.overwrite)}")
+
+
+def _devices(arguments: argparse.Namespace) -> list[Any]:
+    """A device for each phone and number of threads."""
+    from tflite_export.devices import device_of
+
+    name, _, of_name = getattr(arguments, "device", "host").partition(":")
+    options = {key: getattr(arguments, key, None) for key in _OPTIONS}
+    serials = _listed(options.pop("serial") or of_name) or [None]
+    return [
+        device_of(name, threads=_count(threads), serial=serial, **options)
+        for serial in serials
+        for threads in _listed(arguments.threads) or ["none"]
+    ]
+
+
+def _listed(text: str) -> list[Any]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"--threads takes counts. Received: --threads {text}. Use e.g. --threads 1,4.")
+    return int(text)
+
+
+def _tables(report: Any) -> list[Table]:
+    """The files of each device, then the operators of each file."""
+    devices = dict.fromkeys(each.device for each in report.figures)
+    tables = [_times(name, [each for each in report.figures if each.device == name]) for name in devices]
+    return [*tables, *(_operators(each) for each in report.figures if each.operators)]
+
+
+def _times(device: str, rows: list[Any]) -> Table:
+    table = Table(title=f"{device}: microseconds")
+    table.add_column("file", overflow="fold")
+    for column in ("median", "p10", "p90", "load", "memory (KiB)"):
+        table.add_column(column, justify="right")
+    for each in rows:
+        times = (each.latency_us, each.latency_us_p10, each.latency_us_p90, each.init_us)
+        memory = "" if each.peak_bytes is None else f"{each.peak_bytes / 1024:,.0f}"
+        table.add_row(each.file, *("" if us is None else f"{us:,.1f}" for us in times), memory)
+    return table
+
+
+def _operators(figures: Any) -> Table:
+    table = Table(title=f"{figures.file}, {figures.device}")
+    for column in ("operator", "output", "microseconds", "%"):
+        table.add_column(column, justify="left" if column in ("operator", "output") else "right", overflow="fold")
+    whole = sum(each.us for each in figures.operators) or 1.0
+    for each in figures.operators:
+        table.add_row(each.name, each.output, f"{each.us:,.1f}", f"{100 * each.us / whole:.1f}")
+    return table
