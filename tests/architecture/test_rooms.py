@@ -47,6 +47,7 @@ ROOMS = {
         "verify",
         "bench",
         "lower",
+        "report",
         "export",
         "compress",
     ),
