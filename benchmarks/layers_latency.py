@@ -22,7 +22,7 @@ from tf_structprune.allocation import Budget
 from tf_structprune.fuse import find_removable
 from tf_structprune.masks import FEATURE_MAP, kept_space
 from tf_structprune.shrink import shrink
-from tflite_export.bench import HOST
+from tflite_export.devices import HOST
 from tflite_export.file import TFLiteFile
 from tflite_export.quantize import convert
 

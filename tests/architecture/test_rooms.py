@@ -45,6 +45,7 @@ ROOMS = {
         "quantize",
         "write",
         "verify",
+        "devices",
         "bench",
         "lower",
         "report",

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.devices import ByMacs
 from tests.marks import HANG_SECONDS
 from tf_structprune_cli import main
-from tflite_export.bench import Host
+from tflite_export.devices import Host
 from tflite_export.runtime import run_litert
 
 ROOT = Path(__file__).parents[2]

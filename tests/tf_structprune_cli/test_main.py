@@ -22,8 +22,8 @@ from tf_structprune.fixed_point import FixedPoint, LayerBits
 from tf_structprune_cli import _main, _print, main
 from tf_structprune_cli._console import plain_console
 from tf_structprune_cli._parser import compress_fields, make_parser
-from tflite_export.bench import Host
 from tflite_export.compress import CompressSettings, MemoryFigures, NpuFigures, _job
+from tflite_export.devices import Host
 from tflite_export.write import staged_directory
 
 pytestmark = pytest.mark.usefixtures("given_once")

@@ -3,9 +3,6 @@
 from tflite_export.bench._benchmark import BenchReport as BenchReport
 from tflite_export.bench._benchmark import benchmark as benchmark
 from tflite_export.bench._benchmark import benchmark_together as benchmark_together
-from tflite_export.bench._device import HOST as HOST
-from tflite_export.bench._device import Device as Device
-from tflite_export.bench._device import Host as Host
 from tflite_export.bench._file_cost import FILE_KINDS as FILE_KINDS
 from tflite_export.bench._file_cost import file_costs as file_costs
 from tflite_export.bench._kernel_pruned import kernel_pruned_multiplications as kernel_pruned_multiplications

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.bench._device import Host
+from tflite_export.devices import Host
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.runtime import arena_bytes, tflm_available
 

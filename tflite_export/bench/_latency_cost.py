@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tflite_export.bench._device import HOST, Device
 from tflite_export.bench._shrunk_files import ShrunkFiles
+from tflite_export.devices import HOST, Device
 from tflite_export.file import TFLiteFile
 from tflite_export.quantize import Quantize, convert
 

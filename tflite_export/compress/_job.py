@@ -8,13 +8,13 @@ import keras
 
 from tf_structprune.stages import Judge
 from tf_structprune.task import NO_OBJECTIVE, Objective, Task, Validation
-from tflite_export.bench import HOST, Device
 from tflite_export.compress._data import Data, check_data
 from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._progress import SILENT, EpochLines, Progress
 from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._train import retrain
 from tflite_export.compress._work import NO_WORK, Work
+from tflite_export.devices import HOST, Device
 from tflite_export.export import ExportSettings
 
 _BATCH = 512

@@ -14,7 +14,7 @@ from tf_structprune.layers import is_fixed_point, keep_everything
 from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
 from tf_structprune.task import Samples, Validation
-from tflite_export.bench import HOST, Device, multiplications_section
+from tflite_export.bench import multiplications_section
 from tflite_export.child import prepare_native
 from tflite_export.compress._allocate import with_first_convolution
 from tflite_export.compress._data import Data, check_data
@@ -40,6 +40,7 @@ from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._steps import step_figures, write_steps
 from tflite_export.compress._work import RefusedError, fingerprint, open_work
+from tflite_export.devices import HOST, Device
 from tflite_export.export import ExportSummary, FileSummary
 from tflite_export.file import TFLiteFile, open_file
 from tflite_export.quantize import float_form

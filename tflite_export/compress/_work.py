@@ -23,9 +23,9 @@ from tf_structprune.resume import (
     write_state,
 )
 from tf_structprune.task import NO_OBJECTIVE, Objective
-from tflite_export.bench import Device
 from tflite_export.compress._data import Data
 from tflite_export.compress._settings import CompressSettings
+from tflite_export.devices import Device
 from tflite_export.verify import VerificationError
 from tflite_export.write import MANIFEST
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from tf_structprune.fixed_point import FixedPoint
-from tflite_export.bench import HOST, Device, check_accelerator
+from tflite_export.bench import check_accelerator
+from tflite_export.devices import HOST, Device
 from tflite_export.file import EndType
 from tflite_export.lower import Target, check_target
 from tflite_export.pack import Packing, check_packing

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tf_structprune.graph import trace
 from tf_structprune.layers import is_masked
 from tf_structprune.shrink import ShrunkModel
-from tflite_export.bench import HOST, Device
+from tflite_export.devices import HOST, Device
 from tflite_export.file import TFLiteFile
 from tflite_export.lower._around import Weighted, weighted_layers
 from tflite_export.lower._build import alone, dense_layer, lowered_layer, lowered_model

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflite_export.bench import Host, _benchmark, benchmark, benchmark_together
+from tflite_export.bench import _benchmark, benchmark, benchmark_together
 from tflite_export.child import _process
+from tflite_export.devices import Host
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.runtime import _litert, arena_bytes, tflm_available

@@ -6,7 +6,8 @@ import pytest
 
 import tf_structprune as sp
 from tests.devices import ByMacs
-from tflite_export.bench import HOST, latency_cost
+from tflite_export.bench import latency_cost
+from tflite_export.devices import HOST
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from tf_structprune.task import Samples
-from tflite_export.bench import HOST
 from tflite_export.child import CrashError, NativeError, _child, native
+from tflite_export.devices import HOST
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.quantize._convert import converted

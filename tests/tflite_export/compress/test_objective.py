@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.tflite_export.compress import tiny
-from tflite_export.bench import HOST
 from tflite_export.compress import CompressReport, CompressSettings, RefusedError, compress, objective_of
 from tflite_export.compress._work import fingerprint
+from tflite_export.devices import HOST
 
 ASKED = {"sparsity": 0.3, "search": "magnitude", "epochs": 1, "finetune_batch": 32, "micro": "none", "lower": "none"}
 

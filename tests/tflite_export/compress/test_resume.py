@@ -16,10 +16,10 @@ import tf_structprune as sp
 from tests.marks import HANG_SECONDS
 from tests.tflite_export.compress import killed_run, tiny
 from tf_structprune.resume import StateFolder
-from tflite_export.bench import HOST, Host
 from tflite_export.compress import CompressSettings, RefusedError, _job, _prune_stage, _run, _train, compress, retrain
 from tflite_export.compress._epochs import EpochFiles
 from tflite_export.compress._work import Work, fingerprint, open_work
+from tflite_export.devices import HOST, Host
 
 pytestmark = pytest.mark.usefixtures("given_once")
 ROOT = Path(__file__).parents[3]
