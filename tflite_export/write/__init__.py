@@ -11,5 +11,6 @@ from tflite_export.write._model_settings import arena_margin_bytes as arena_marg
 from tflite_export.write._model_settings import model_settings as model_settings
 from tflite_export.write._op_resolver import op_resolver as op_resolver
 from tflite_export.write._staged_directory import MANIFEST as MANIFEST
+from tflite_export.write._staged_directory import add_to_manifest as add_to_manifest
 from tflite_export.write._staged_directory import staged_directory as staged_directory
 from tflite_export.write._whole_file import write_whole as write_whole
