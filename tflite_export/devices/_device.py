@@ -1,14 +1,13 @@
 """What times `.tflite` files: a value that is given to whoever decides by latency."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_export.devices._measurement import Measurement
 from tflite_export.file import TFLiteFile
-from tflite_export.runtime import litert_latencies_us
 
 
 class Device(Protocol):
@@ -29,37 +28,24 @@ class Device(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Host:
-    """This machine: LiteRT with XNNPACK.
+class MeasuringDevice(Device, Protocol):
+    """A device that also tells where the time and the memory go."""
 
-    In every round each file runs once, in an order drawn anew, behind an untimed run of its own that brings its
-    weights into the cache: who its neighbours are makes no difference.
+    @property
+    def description(self) -> str:
+        """What the figures are of, in a line: which machine, how many threads, whose kernels."""
 
-    Attributes:
-        threads: number of CPU threads, 1 or more.
-        warmup: number of untimed rounds before the timed ones, 0 or more.
+    def measure(self, files: Sequence[TFLiteFile], *, runs: int, operators: bool = False) -> tuple[Measurement, ...]:
+        """Measures several files in turns.
 
-    Raises:
-        ValueError: a number out of its range.
-    """
+        Args:
+            files: what to run.
+            runs: number of timed rounds, 1 or more.
+            operators: also what each operator takes, where the device can tell.
 
-    threads: int = 1
-    warmup: int = 10
+        Returns:
+            One measurement a file, in their order.
 
-    def __post_init__(self) -> None:
-        if self.threads < 1 or self.warmup < 0:
-            raise ValueError(
-                f"threads must be at least 1 and warmup at least 0. Received: threads={self.threads}, "
-                f"warmup={self.warmup}. Use Host() for one core."
-            )
-
-    def latencies_us(self, files: Sequence[TFLiteFile], *, runs: int) -> NDArray[np.float64]:
-        """See `Device`; inputs are random."""
-        if runs < 1:
-            raise ValueError(f"runs must be at least 1. Received: runs={runs}. Use 100 for a steady median.")
-        return litert_latencies_us(files, threads=self.threads, warmup=self.warmup, runs=runs)
-
-
-HOST = Host()
-"""This machine, one thread."""
+        Raises:
+            ValueError: no run, or a file that the device cannot run.
+        """

@@ -19,6 +19,7 @@ from tflite_export.file._memory import MEMORY_NOTE as MEMORY_NOTE
 from tflite_export.file._memory import MemoryTable as MemoryTable
 from tflite_export.file._memory import memory_table as memory_table
 from tflite_export.file._operator_order import least_memory_order as least_memory_order
+from tflite_export.file._prefix import beginnings as beginnings
 from tflite_export.file._prefix import operator_that as operator_that
 from tflite_export.file._slim import slim as slim
 from tflite_export.file._slim import slim_with_names as slim_with_names

@@ -31,6 +31,19 @@ def operator_that(ends: Callable[[TFLiteFile], bool], file: TFLiteFile) -> str:
     return f"operator {high} of {len(graph.operators)}, {operator_name(operator, file.parsed.operatorCodes)}{made}"
 
 
+def beginnings(file: TFLiteFile) -> tuple[TFLiteFile, ...]:
+    """The file cut behind each of its operators, the whole last: what the times of two differ by is an operator's.
+
+    Args:
+        file: any file.
+
+    Returns:
+        As many files as it has operators; each gives what its last operator makes.
+    """
+    (graph, *_) = file.parsed.subgraphs
+    return tuple(file.edited(partial(_first, count=count)) for count in range(1, len(graph.operators) + 1))
+
+
 def _first(model: Any, count: int) -> None:
     """Edit of a file: it ends behind its first operators and gives what the last of them makes."""
     graph = model.subgraphs[0]
