@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 
-from tf_structprune.allocation import UNITS, Budget
+from tf_structprune.allocation import Budget
 from tflite_export.compress._settings import CompressSettings
 
 _RECIPE = "OUT/model_recipe.json"  # which a run in fixed point writes
@@ -18,7 +18,8 @@ def commands_of(settings: CompressSettings) -> tuple[str, ...]:
         settings: what was asked for; what is the default is left out, but epochs and batch as they were used.
     """
     run = shlex.join(["tf-structprune", "compress", "MODEL", "--data", "DATA", "--out", "OUT", *_options(settings)])
-    seen = "model-explorer OUT/model_int8.tflite --node_data_paths=OUT/model_explorer/bytes.json"
+    file = "model_int8" if settings.fixed_point is None else "model_fixed"
+    seen = f"model-explorer OUT/{file}.tflite --node_data_paths=OUT/model_explorer/bytes.json"
     return run, "tf-structprune report OUT", seen
 
 
@@ -45,7 +46,9 @@ def _budget(budget: Budget) -> str:
     """A budget as the command line takes it."""
     if budget.limit is None:
         return f"{budget.kind}={budget.fraction}"
-    return f"{budget.kind}={budget.limit:g}{_LEAST_UNIT[budget.kind]}"
+    scale, unit = _UNITS.get(budget.kind, (1e3, "k"))
+    return f"{budget.kind}={budget.limit / scale}{unit}"
 
 
-_LEAST_UNIT = {kind: {"microseconds": "us", "bytes": "B"}.get(unit, "") for kind, unit in UNITS.items()}
+_UNITS = {"latency": (1.0, "us"), "bytes": (1.0, "B"), "flash": (1.0, "B"), "arena": (1.0, "B")}
+"""By kind, in what an amount is written; counts go in thousands, for a small number without a unit is a share."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -14,15 +14,15 @@ from tf_structprune.graph import kernel_of, kernel_view, named_layers, trace
 from tf_structprune.masks import LayerMasks, MaskSet, masks_by_layer
 from tflite_export.compress._command import commands_of
 from tflite_export.compress._figures import figures_of
-from tflite_export.compress._report import CompressReport, PruningFigures
+from tflite_export.compress._report import CompressReport, ModelFigures, PruningFigures
 from tflite_export.compress._words import agreement_of, notes_of
+from tflite_export.devices import Device, MeasuringDevice
 from tflite_export.file import TFLiteFile
 from tflite_export.report import (
     Curve,
     Fact,
     Kernels,
     MaskPicture,
-    Profile,
     Report,
     Row,
     Score,
@@ -34,6 +34,8 @@ from tflite_export.report import (
 )
 
 _PLACES = ("stage", "granularity", "epoch")  # columns of `history.csv` that are no figures
+_RUNS, _LEAST_RUNS = 50, 5  # of each operator
+_MOST_US = 10e6  # that the operators may take, about
 _MEMORY = {
     "weights_bytes": "flash: weights",
     "biases_bytes": "flash: biases",
@@ -57,7 +59,9 @@ def tell(report: CompressReport, folder: Path, **parts: Any) -> None:
     try:
         write_report(report_of(report, **parts), folder)
     except Exception as error:
-        logging.warning("No report. Received: %s: %s. The files and summary.json are whole.", type(error).__name__, error)
+        logging.warning(
+            "No report. Received: %s: %s. The files and summary.json are whole.", type(error).__name__, error
+        )
         logging.debug("Traceback:", exc_info=True)
 
 
@@ -71,6 +75,7 @@ def report_of(
     after: TFLiteFile,
     history: Sequence[Mapping[str, Any]],
     limit: float,
+    device: Device | None = None,
 ) -> Report:
     """The report.
 
@@ -83,7 +88,9 @@ def report_of(
         after: the handed-over one.
         history: one row an epoch.
         limit: validation score, as it is told, at which the tolerance ends.
+        device: what times operators, if it can; None for no times.
     """
+    told, (old, new) = _times(device, (before, after), (report.baseline, report.compressed))
     return Report(
         name=dense.name,
         task=report.task,
@@ -92,13 +99,14 @@ def report_of(
         memory=_memory(report),
         verdict=_verdict(report, limit),
         stages=tuple(_stage(stage, report) for stage in report.stages),
-        before=_profile(before, "before", dense),
-        after=_profile(after, "after", small),
+        before=profile_of(before, "before", _kernels(dense), old),
+        after=profile_of(after, "after", _kernels(small), new),
         masks=_masks(dense, small, masks),
         curves=_curves(history),
         steps=tuple(Step(**{name: getattr(step, name) for name in _STEP}) for step in report.steps),
         agreement=agreement_of(report),
         notes=notes_of(report),
+        device=told,
         commands=commands_of(report.settings),
         versions=report.versions,
     )
@@ -156,17 +164,28 @@ def _verdict(report: CompressReport, limit: float) -> Verdict:
 
 def _stage(stage: PruningFigures, report: CompressReport) -> Fact:
     told = report.metric.told
+    state = "accepted" if stage.accepted else "taken back"
     line = (
         f"{100 * stage.sparsity:.1f} % of the weights gone; validation {report.metric.name} {told(stage.before)} before "
-        f"retraining, {told(stage.after)} after; {'accepted' if stage.accepted else 'taken back'}"
+        f"retraining, {told(stage.after)} after; {state}"
     )
     if stage.layers:
         line += f"; whole: {', '.join(stage.layers)}"
     return Fact(f"{stage.granularity}, {stage.search}", line)
 
 
-def _profile(file: TFLiteFile, name: str, model: keras.Model) -> Profile:
-    return profile_of(file, name, _kernels(model))
+def _times(
+    device: Device | None, files: Sequence[TFLiteFile], figures: Sequence[ModelFigures]
+) -> tuple[str, list[tuple[float, ...]]]:
+    """What timed the operators, and the time of each one of each file; nothing where it cannot, or takes too long."""
+    operators = sum(len(file.description.operators) for file in files)
+    slowest = max(side.latency_us_int8 for side in figures)
+    runs = int(min(_RUNS, _MOST_US / max(operators * slowest, 1.0)))
+    if device is None or not hasattr(device, "measure") or runs < _LEAST_RUNS:
+        return "", [()] * len(files)
+    able = cast(MeasuringDevice, device)
+    found = able.measure(files, runs=runs, operators=True)
+    return able.description, [tuple(each.us for each in one.operators) for one in found]
 
 
 def _kernels(model: keras.Model) -> Kernels:

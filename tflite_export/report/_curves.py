@@ -30,7 +30,9 @@ def draw_curves(curve: Curve) -> Any:
     for axes, part in zip(figure.subplots(len(parts), squeeze=False).ravel(), parts, strict=True):
         for at, (name, values) in enumerate(part.items()):
             held_out = name.startswith(_VALIDATION)
-            style = {"color": AFTER, "linestyle": "-"} if held_out else {"color": BEFORE, "linestyle": "--"}
+            style: dict[str, Any] = (
+                {"color": AFTER, "linestyle": "-"} if held_out else {"color": BEFORE, "linestyle": "--"}
+            )
             marker = _MARKERS[at % len(_MARKERS)]
             axes.plot(range(1, len(values) + 1), values, label=name, marker=marker, ms=4, linewidth=1.4, **style)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -55,7 +57,9 @@ def draw_sensitivity(rows: Sequence[Sensitivity], scale: float) -> Any:
     worst = sorted(rows, key=lambda row: -max(row.losses, default=0.0))
     for at, row in enumerate(worst):
         named = at < _MOST_NAMED
-        style = {"color": AFTER, "marker": _MARKERS[at], "label": short(row.layer)} if named else {"color": BEFORE}
+        style: dict[str, Any] = (
+            {"color": AFTER, "marker": _MARKERS[at], "label": short(row.layer)} if named else {"color": BEFORE}
+        )
         losses = [scale * loss for loss in row.losses]
         axes.plot(row.bits, losses, ms=4, linewidth=1.2, alpha=1.0 if named else 0.5, **style)
     axes.set_yscale("symlog", linthresh=1.0)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no script, nothing from elsewhere, light and dark, on any width."""
+"""A report as one HTML file that needs nothing else: no script, nothing from elsewhere, light and dark, any width."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -86,10 +86,8 @@ def page_of(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     shown = {section.key: pictures.get(section.key, ()) for section in sections}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    text = template.render(
-        title=title, lines=lines, sections=sections, pictures=shown, cards=cards, headline=headline
-    )
-    return f"{text.strip()}\n"
+    text = template.render(title=title, lines=lines, sections=sections, pictures=shown, cards=cards, headline=headline)
+    return f"{text.strip()}\n".replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _card(row: Row) -> Card:

@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from tflite_export.report._values import MaskPicture
 
 _KEPT = (0x1F, 0x83, 0xC4, 255)  # a blue that is told from white and from black
 _GONE = (0x80, 0x80, 0x80, 60)
+_PICTURE, _LARGEST = 144, 9  # pixels of the largest picture, and of a map at most
+_NO_VERSION: dict[str, Any] = {"Software": None}
 MOST = 64
 """Maps that are drawn, of outputs and of inputs."""
 
@@ -55,17 +59,28 @@ def points_of(mask: MaskPicture) -> NDArray[np.bool_]:
     return bits.reshape(mask.rows, mask.columns).astype(np.bool_)
 
 
-def mask_image(mask: MaskPicture) -> str:
+def map_pixels(masks: Sequence[MaskPicture]) -> float:
+    """How large a map is drawn, the same for all pictures of a page, so that layers are compared by eye."""
+    most = max((max(mask.rows / mask.block[0], mask.columns / mask.block[1]) for mask in masks), default=1)
+    return min(_LARGEST, _PICTURE / most)
+
+
+def mask_image(mask: MaskPicture, pixels: float) -> str:
     """The picture as an `<img>` element that has its own data.
+
+    Args:
+        mask: what to draw.
+        pixels: how large a map is drawn.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
     from matplotlib.image import imsave
 
-    points = np.where(points_of(mask)[..., None], np.uint8(_KEPT), np.uint8(_GONE))
+    points = np.where(points_of(mask)[..., None], np.array(_KEPT, np.uint8), np.array(_GONE, np.uint8))
     stream = io.BytesIO()
-    imsave(stream, points, format="png", metadata={"Software": None})
+    imsave(stream, points, format="png", metadata=_NO_VERSION)
     data = base64.b64encode(stream.getvalue()).decode()
     alt = escape(f"kept kernels of {mask.layer}")
-    return f'<img class="mask" alt="{alt}" src="data:image/png;base64,{data}">'
+    width = pixels * mask.columns / mask.block[1]
+    return f'<img class="mask" alt="{alt}" style="width:{width:.0f}px" src="data:image/png;base64,{data}">'

@@ -9,12 +9,12 @@ from typing import Any
 from tflite_export.report._bars import draw_bars
 from tflite_export.report._curves import draw_curves, draw_sensitivity
 from tflite_export.report._layers import joined
-from tflite_export.report._mask_image import mask_image
+from tflite_export.report._mask_image import map_pixels, mask_image
 from tflite_export.report._scatter import draw_steps
 from tflite_export.report._sections import columns_of
 from tflite_export.report._svg import STYLE, svg_of
 from tflite_export.report._timeline import draw_timeline
-from tflite_export.report._values import Report
+from tflite_export.report._values import MaskPicture, Report
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,15 @@ def _sensitivity(report: Report) -> tuple[Picture, ...]:
 
 
 def _masks(report: Report) -> tuple[Picture, ...]:
-    return tuple(Picture(mask_image(mask), _told(mask), small=True) for mask in report.masks)
+    pixels = map_pixels(report.masks)
+    return tuple(Picture(mask_image(mask, pixels), _told(mask), small=True) for mask in report.masks)
 
 
-def _told(mask: Any) -> str:
+def _told(mask: MaskPicture) -> str:
     """What a picture of masks shows, in words."""
-    told = f"{mask.layer}: {mask.outputs:,} outputs down, {mask.inputs:,} inputs to the right"
+    told = f"{mask.layer}: {mask.outputs:,} outputs x {mask.inputs:,} inputs"
     if mask.block != (1, 1):
-        told += f", {mask.block[0]} x {mask.block[1]} weights each"
+        told += f", {mask.block[0]} x {mask.block[1]} weights a kernel"
     if mask.cut:
         told += f"; cut off at {mask.rows // mask.block[0]:,} and {mask.columns // mask.block[1]:,}"
     return told

@@ -17,9 +17,7 @@ Kernels = Mapping[str, NDArray[np.floating]]
 """Kernels by layer, a row for each output, shape (outputs, weights)."""
 
 
-def profile_of(
-    file: TFLiteFile, name: str, kernels: Kernels | None = None, times_us: Sequence[float] | None = None
-) -> Profile:
+def profile_of(file: TFLiteFile, name: str, kernels: Kernels | None = None, times_us: Sequence[float] = ()) -> Profile:
     """What each operator of a file computes, stores and keeps alive.
 
     Args:
@@ -27,7 +25,8 @@ def profile_of(
         name: what it is called.
         kernels: of the Keras model that it was made of: an operator whose weights point the same way, output by output,
             computes that layer. Names in files tell less, and most files have none.
-        times_us: median time of each operator, in the order in which they run.
+        times_us: what each operator takes, in the order in which they run; others than one an operator, as of a
+            delegate that runs several as one, are left out.
 
     Raises:
         ValueError: several subgraphs, or signals without a fixed size.
@@ -36,6 +35,7 @@ def profile_of(
     layers = _layers(file, dict(kernels or {}))
     stored = _stored_bytes(file)
     steps = memory_timeline(description).steps
+    timed = len(times_us) == len(steps)
     return Profile(
         name,
         tuple(
@@ -48,7 +48,7 @@ def profile_of(
                 stored[at],
                 _zeros(_weights(operator, file)),
                 step.live_bytes,
-                None if times_us is None else float(times_us[at]),
+                float(times_us[at]) if timed else None,
             )
             for at, (operator, step) in enumerate(zip(description.operators, steps, strict=True))
         ),

@@ -133,7 +133,10 @@ def _layers(report: Report) -> Section | None:
         "part of the operator before them."
     ]
     if "time (us)" in columns:
-        lines.append("Times are those of the runtime's operator profiler; they add up to less than the latency.")
+        lines.append(
+            f"Times were told by {report.device or 'a profiler'}. What is faster than can be told has 0.0: its time is "
+            "in the operator after it."
+        )
     return Section("layers", "Layer by layer", tuple(lines), (Table(heads, rows),))
 
 
@@ -178,7 +181,10 @@ def _masks(report: Report) -> Section | None:
         )
         for mask in report.masks
     )
-    told = "Removed maps are drawn at the end, wherever they were."
+    told = (
+        "In the pictures outputs go down and inputs to the right, what is kept in blue; removed maps are drawn at the "
+        "end, wherever they were."
+    )
     return Section("masks", "What is left of each layer", (told,), (Table(("layer", *_KEPT), rows),))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 INK, SOFT, BEFORE, AFTER, BAD = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _VARIABLES = {INK: "--ink", SOFT: "--line", BEFORE: "--before", AFTER: "--after", BAD: "--bad"}
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tf-structprune",
     "font.size": 10.0,
@@ -28,7 +28,7 @@ STYLE: dict[str, Any] = {
     "text.usetex": False,
     "text.parse_math": False,
 }
-"""matplotlib's settings for all pictures, on top of its own defaults: whatever the user's are, the bytes are the same."""
+"""matplotlib's settings for all pictures, on top of its own defaults: the user's make no difference to the bytes."""
 
 
 def svg_of(figure: Any, key: str, alt: str) -> str:

@@ -26,7 +26,7 @@ def draw_timeline(profiles: Mapping[str, Profile]) -> Any:
     axes = figure.subplots()
     for side, profile in profiles.items():
         sizes = [operator.live_bytes for operator in profile.operators]
-        style = {"color": _COLOURS[side], "linestyle": _DASHES[side]}
+        style: dict[str, Any] = {"color": _COLOURS[side], "linestyle": _DASHES[side]}
         at = profile.peak or 0
         label = f"{side}: peak {sizes[at]:,} at {short(title_of(profile, at))}"
         axes.step(range(1, len(sizes) + 1), sizes, where="mid", label=label, linewidth=1.6, **style)

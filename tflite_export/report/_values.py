@@ -236,6 +236,7 @@ class Report:
         sensitivity: of the layers to few bits.
         agreement: between the files, Keras and the runtimes.
         notes: layers that stayed whole, lowering, what is missing and why.
+        device: what timed the operators, in words; "" where nothing did.
         commands: that make it again.
         versions: of the libraries that made the files; None for one that is not installed.
     """
@@ -255,6 +256,7 @@ class Report:
     sensitivity: tuple[Sensitivity, ...] = ()
     agreement: tuple[Fact, ...] = ()
     notes: tuple[Fact, ...] = ()
+    device: str = ""
     commands: tuple[str, ...] = ()
     versions: Mapping[str, str | None] = field(default_factory=dict)
     format: int = field(default=FORMAT, init=False)
