@@ -166,8 +166,8 @@ def _stage(stage: PruningFigures, report: CompressReport) -> Fact:
     told = report.metric.told
     state = "accepted" if stage.accepted else "taken back"
     line = (
-        f"{100 * stage.sparsity:.1f} % of the weights gone; validation {report.metric.name} {told(stage.before)} before "
-        f"retraining, {told(stage.after)} after; {state}"
+        f"{100 * stage.sparsity:.1f} % of the weights gone; validation {report.metric.name} {told(stage.before)} "
+        f"before retraining, {told(stage.after)} after; {state}"
     )
     if stage.layers:
         line += f"; whole: {', '.join(stage.layers)}"

@@ -60,7 +60,8 @@ def test_verdict_tells_what_the_samples_tell():
     (section,) = [each for each in sections_of(reports.FULL) if each.key == "verdict"]
     assert section.lines == (
         "The integer file is within the tolerance of 1.00 points, which ends at a validation MCR of 11.00 %.",
-        "MCR rise in points: -0.20 to +1.20 with 95 % confidence, from 400 samples. About 1,600 would tell this tolerance.",
+        "MCR rise in points: -0.20 to +1.20 with 95 % confidence, from 400 samples. "
+        "About 1,600 would tell this tolerance.",
     )
     refused = dataclasses.replace(reports.FULL.verdict, accepted=False, low=None, high=None)
     (section,) = [
