@@ -118,7 +118,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     with staged_directory(arguments.out, overwrite=arguments.overwrite) as folder:
         data = load_digits(seed=arguments.seed)
         model = train_digits(data, seed=arguments.seed)
-        report = compress_into(folder, model, data, settings=settings, verbose=_level(arguments))
+        report = compress_into(
+            folder, model, data, settings=settings, verbose=_level(arguments), report=arguments.report
+        )
     _print(report, arguments.out)
 
 
@@ -142,6 +144,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         device=device,
         loss=objective.loss,
         score=objective.score,
+        report=arguments.report,
     )
     _print(report, arguments.out)
 
@@ -164,6 +167,9 @@ def _print(report: Any, out: str) -> None:
     console = plain_console()
     print_report(report, console)
     console.print(f"Written to {out}")
+    pages = [Path(out) / name for name in ("report.html", "report.md")]
+    if shown := next((page for page in pages if page.is_file()), None):
+        console.print(f"Report: {shown}")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -266,6 +272,12 @@ def _what_may_go(graph: Any, layer: Any) -> str:
     return f"{'no' if layer.is_depthwise else 'not its channels, only kernels'}: {groups[0].reason}"
 
 
+def _report(arguments: argparse.Namespace) -> None:
+    from tf_structprune_cli._report import run_report
+
+    run_report(arguments)
+
+
 def _sensitivity(arguments: argparse.Namespace) -> None:
     from tf_structprune_cli._sensitivity import run_sensitivity
 
@@ -280,4 +292,5 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "pack": _pack,
     "unpack": _unpack,
     "benchmark": run_benchmark,
+    "report": _report,
 }

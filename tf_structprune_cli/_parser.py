@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_sensitivity(commands)
     _add_pack(commands)
     _add_told(add_benchmark(commands))
+    _add_report(commands)
     return parser
 
 
@@ -47,6 +48,7 @@ def _add_demo(commands: Any) -> None:
     )
     _add_out(demo)
     demo.add_argument("--seed", type=int, default=0, help="seed of the split, the training and the search")
+    _add_no_report(demo)
 
 
 def _add_compress(commands: Any) -> None:
@@ -57,14 +59,15 @@ def _add_compress(commands: Any) -> None:
         "keep only what stays within the tolerance on validation data: x_val and y_val of DATA, which MODEL should "
         "not have been trained on, or else a part split off x_train. The test part is used for the final figures "
         "only. OUT gets model.keras, model_float32.tflite, model_int8.tflite (in fixed point model_fixed.tflite, "
-        "packed variants of it and model_recipe.json), micro/ (C sources), history.csv, summary.json and, "
-        "under baseline/, the dense model's files.",
+        "packed variants of it and model_recipe.json), micro/ (C sources), history.csv, summary.json, the "
+        "report and, under baseline/, the dense model's files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_model_and_data(compress)
     _add_objective(compress)
     add_device(compress)
     _add_out(compress)
+    _add_no_report(compress)
     for field in compress_fields():
         if field.name == "fixed_point":
             _add_fixed_point(compress)
@@ -266,6 +269,31 @@ def _add_pack(commands: Any) -> None:
         command.add_argument("--out", required=True, metavar="FILE", help=f"{told}; it must not exist")
         command.add_argument("--overwrite", action="store_true", help="replace a FILE that is there")
         _add_told(command)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="the report of a run again, or several runs side by side",
+        description="Render the report of a run again from its report.json: DIR/report.html, report.md and "
+        "model_explorer/. Several runs come side by side in FILE.html: their figures in one table, cost and score in "
+        "one picture. The OUT of tf-structprune sensitivity, as a further DIR of one run, adds what it found.",
+    )
+    report.add_argument("directories", nargs="+", metavar="DIR", help="OUT of tf-structprune compress or demo")
+    report.add_argument(
+        "--out", metavar="FILE", help="file to write, .html or .md; needed for several runs. It must not exist"
+    )
+    report.add_argument("--overwrite", action="store_true", help="replace a FILE that is there")
+    _add_told(report)
+
+
+def _add_no_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write report.html, report.md and report.json",
+    )
 
 
 def _add_model_and_data(parser: argparse.ArgumentParser) -> None:

@@ -50,6 +50,7 @@ ROOMS = {
         "sensitivity",
         "bench",
         "lower",
+        "report",
         "export",
         "compress",
     ),

@@ -34,7 +34,12 @@ KEYS = {"baseline", "compressed", "sparsity", "tolerance", "seed", "stages", "sk
     "memory",
     "npu",
 }
-ENTRIES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "micro", "history.csv", "summary.json"}
+ENTRIES = {"model.keras", "model_float32.tflite", "model_int8.tflite", "micro", "history.csv", "summary.json"} | {
+    "report.html",
+    "report.md",
+    "report.json",
+    "model_explorer",
+}
 
 
 def test_demo_prunes_exports_and_measures(tmp_path, capsys, monkeypatch):
@@ -59,6 +64,7 @@ def test_demo_prunes_exports_and_measures(tmp_path, capsys, monkeypatch):
     scores = run_litert(out / "model_int8.tflite", (digits.images[..., None] / 16).astype("float32"))
     assert (scores.argmax(axis=1) == digits.target).mean() >= 0.9
     printed = capsys.readouterr().out
+    assert printed.endswith(f"Report: {out / 'report.html'}\n")
     assert f"{before['int8_bytes']:,}" in printed and f"{after['int8_bytes']:,}" in printed
 
 

@@ -39,6 +39,7 @@ from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._sources import data_of
 from tflite_export.compress._stages import Done, run_job
 from tflite_export.compress._steps import step_figures, write_steps
+from tflite_export.compress._tell import tell
 from tflite_export.compress._work import RefusedError, fingerprint, open_work
 from tflite_export.devices import HOST, Device, description_of, ready
 from tflite_export.export import ExportSummary, FileSummary
@@ -61,13 +62,15 @@ def compress(
     device: Device = HOST,
     loss: Any = None,
     score: Any = None,
+    report: bool = True,
     **options: Any,
 ) -> CompressReport:
     """Prune, retrain, export, verify and measure; the directory appears complete or not at all.
 
     It gets `model.keras`, `model_float32.tflite`, `model_int8.tflite` (in fixed point `model_fixed.tflite` and,
-    packed, `model_fixed_int4.tflite`), `micro/`, `history.csv`, `summary.json`, and the dense model's files under
-    `baseline/`, for a comparison on the device.
+    packed, `model_fixed_int4.tflite`), `micro/`, `history.csv`, `summary.json`, the dense model's files under
+    `baseline/`, for a comparison on the device, and the report: `report.html`, `report.md`, `report.json` and
+    `model_explorer/`, see `tflite_export.report`.
 
     Searches and epochs of retraining are kept in a hidden folder `.OUT.work` beside it until the end: a run that was
     killed or interrupted goes on when it is started again with the same model, data and settings. What a refused run
@@ -128,11 +131,11 @@ def compress(
                 objective=objective,
             )
             try:
-                report = _compressed(job, staged)
+                found = _compressed(job, staged, report=report)
             except RefusedError as error:
                 raise keep_refused(error, job.judge, out, work, overwrite=overwrite) from error
     work.remove()
-    return report
+    return found
 
 
 def compress_into(
@@ -143,15 +146,16 @@ def compress_into(
     settings: CompressSettings,
     verbose: int = 0,
     device: Device = HOST,
+    report: bool = True,
 ) -> CompressReport:
     """`compress` into a directory that exists, usually a staged one; nothing is kept of a run that ends early."""
     settings = settings.settled(data.samples)
     with Progress(shown=verbose > 0) as progress:
         job = Job.of(dense, data, settings, verbose=verbose, device=device, progress=progress)
-        return _compressed(job, folder)
+        return _compressed(job, folder, report=report)
 
 
-def _compressed(job: Job, folder: Path) -> CompressReport:
+def _compressed(job: Job, folder: Path, *, report: bool) -> CompressReport:
     prepare_native()
     logging.info("Task: %s", job.task)
     if job.settings.idle:
@@ -173,12 +177,11 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     job.progress.doing("times the files")
     times = np.median(device.latencies_us(files, runs=_RUNS), axis=1).tolist()
     steps = step_figures(done.steps, done.step, folder, job) if settings.smallest else ()
+    limit = job.judge.metric.value(job.judge.given - job.judge.tolerance)
     if steps:
-        write_steps(
-            steps, job.judge.metric, folder, limit=job.judge.metric.value(job.judge.given - job.judge.tolerance)
-        )
+        write_steps(steps, job.judge.metric, folder, limit=limit)
     job.progress.doing("scores the files on the test part")
-    report = CompressReport(
+    found = CompressReport(
         baseline=_figures(before.model, baseline, times[:2], files[1], job),
         compressed=_figures(after.model, compressed, times[2:], files[3], job),
         task=str(job.task),
@@ -206,8 +209,22 @@ def _compressed(job: Job, folder: Path) -> CompressReport:
     )
     rows = (*done.history, *epoch_rows(len(done.reports) + 1, "int8", after.figures))
     write_history(rows, folder / "history.csv")
-    (folder / "summary.json").write_text(report.to_json())
-    return report
+    (folder / "summary.json").write_text(found.to_json())
+    if report:
+        job.progress.doing("writes the report")
+        tell(
+            found,
+            folder,
+            dense=dense,
+            small=after.model,
+            masks=done.masks,
+            before=files[1],
+            after=files[3],
+            history=rows,
+            limit=limit,
+            device=device,
+        )
+    return found
 
 
 def _handed_over(done: Done, folder: Path, job: Job) -> tuple[Done, HandedOver]:

@@ -23,5 +23,8 @@ from tflite_export.file._prefix import beginnings as beginnings
 from tflite_export.file._prefix import operator_that as operator_that
 from tflite_export.file._slim import slim as slim
 from tflite_export.file._slim import slim_with_names as slim_with_names
+from tflite_export.file._timeline import MemoryStep as MemoryStep
+from tflite_export.file._timeline import MemoryTimeline as MemoryTimeline
+from tflite_export.file._timeline import memory_timeline as memory_timeline
 from tflite_export.file._weight_words import packed as packed
 from tflite_export.file._weight_words import without_ties as without_ties

@@ -6,10 +6,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from tflite_export.write._whole_file import write_whole
 
 MANIFEST = ".tf_structprune.json"
 """Names of what was written, so that a later overwrite can tell it from files of the user's own."""
@@ -152,6 +154,21 @@ def _entries(directory: Path) -> list[str]:
 def _write_manifest(staged: Path) -> None:
     text = json.dumps({"files": _entries(staged)}, indent=1)
     (staged / MANIFEST).write_text(f"{text}\n")
+
+
+def add_to_manifest(directory: Path, names: Iterable[str]) -> None:
+    """Tell that files in a directory that an export wrote are ours too; a directory of another kind stays as it is.
+
+    Args:
+        directory: what was written.
+        names: relative paths.
+    """
+    path = directory / MANIFEST
+    try:
+        ours = set(json.loads(path.read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    write_whole(path, f"{json.dumps({'files': sorted(ours | set(names))}, indent=1)}\n".encode(), overwrite=True)
 
 
 def _make_parents(parent: Path, path: str | os.PathLike[str]) -> list[Path]:
