@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tf_structprune_cli._console import plain_console
 
-_OPTIONS = ("serial", "binary", "app", "delegate", "rounds")
+_OPTIONS = ("serial", "binary", "app", "delegate", "rounds", "core", "library", "include")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +19,25 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
     add(
         "--device",
-        metavar="host|android",
-        help="where files are measured: this machine, or a phone that adb reaches (default: host)",
+        metavar="host|android|qemu",
+        help="where files are measured: this machine, a phone that adb reaches, or a Cortex-M that QEMU emulates, "
+        "whose instructions are counted (default: host)",
     )
     add("--serial", metavar="SERIAL", help="of the phone, where several are connected")
     add("--binary", metavar="FILE", help="LiteRT's benchmark_model, made for the phone; it is pushed there once")
     add("--app", action="store_true", help="instead, TFLite's official benchmark app, which is installed on the phone")
     add("--delegate", metavar="NAME", help="who runs files on a phone: xnnpack, gpu, npu or none (default: xnnpack)")
     add("--rounds", type=int, metavar="N", help="among how many rounds a phone's inferences are divided (default: 5)")
+    add("--core", metavar="NAME", help="that QEMU emulates: m3, m4, m7, m33 or m55 (default: m4)")
+    add("--tflm-lib", dest="library", metavar="FILE", help="TFLite Micro's library, which you have built for that core")
+    add(
+        "--tflm-include",
+        dest="include",
+        type=_listed_paths,
+        metavar="DIR[,DIR...]",
+        help="its headers: TFLite Micro's tree, and the folders of flatbuffers, gemmlowp and ruy where its makefile "
+        "has not downloaded them",
+    )
 
 
 def device_from(arguments: argparse.Namespace) -> Any:
@@ -45,10 +56,11 @@ def add_benchmark(commands: Any) -> argparse.ArgumentParser:
     """The command `benchmark`."""
     benchmark: argparse.ArgumentParser = commands.add_parser(
         "benchmark",
-        help="what .tflite files take, here or on a phone",
+        help="what .tflite files take, here, on a phone or on an emulated microcontroller",
         description="Time each FILE, all in turns, on this machine or on phones, and tell latency, time to load and "
         "memory. A phone is measured by LiteRT's own benchmark tool; temperature and clock are watched, and what is "
-        "done before a phone is lost is kept.",
+        "done before a phone is lost is kept. Under QEMU instructions are counted, outputs are compared with the NumPy "
+        "reference, and flash is told by what it is for.",
     )
     add = benchmark.add_argument
     add("files", metavar="FILE", nargs="+", help="a .tflite file")
@@ -93,14 +105,23 @@ def _devices(arguments: argparse.Namespace) -> list[Any]:
     options = {key: getattr(arguments, key, None) for key in _OPTIONS}
     serials = _listed(options.pop("serial") or of_name) or [None]
     return [
-        device_of(name, threads=_count(threads), serial=serial, **options)
+        device_of(name, threads=_threads(name, threads), serial=serial, **options)
         for serial in serials
         for threads in _listed(arguments.threads) or ["none"]
     ]
 
 
+def _threads(device: str, text: str) -> int | None:
+    """A number of threads; an emulated core has one, which is no option of it."""
+    return None if device == "qemu" and _count(text) == 1 else _count(text)
+
+
 def _listed(text: str) -> list[Any]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _listed_paths(text: str) -> tuple[str, ...]:
+    return tuple(_listed(text))
 
 
 def _count(text: str) -> int:
@@ -112,7 +133,8 @@ def _count(text: str) -> int:
 def _tables(report: Any) -> list[Table]:
     """The files of each device, then the operators of each file."""
     devices = dict.fromkeys(each.device for each in report.figures)
-    tables = [_times(name, [each for each in report.figures if each.device == name]) for name in devices]
+    rows = {name: [each for each in report.figures if each.device == name] for name in devices}
+    tables = [(_times if each[0].program is None else _counts)(name, each) for name, each in rows.items()]
     return [*tables, *(_operators(each) for each in report.figures if each.operators)]
 
 
@@ -125,6 +147,18 @@ def _times(device: str, rows: list[Any]) -> Table:
         times = (each.latency_us, each.latency_us_p10, each.latency_us_p90, each.init_us)
         memory = "" if each.peak_bytes is None else f"{each.peak_bytes / 1024:,.0f}"
         table.add_row(each.file, *("" if us is None else f"{us:,.1f}" for us in times), memory)
+    return table
+
+
+def _counts(device: str, rows: list[Any]) -> Table:
+    table = Table(title=device)
+    table.add_column("file", overflow="fold")
+    for column in ("instructions", "arena", "flash", "model", "operators", "runtime (bytes)"):
+        table.add_column(column, justify="right")
+    for each in rows:
+        size = each.program
+        figures = (each.instructions, each.arena_bytes, size.flash_bytes, size.model, size.operators, size.runtime)
+        table.add_row(each.file, *(f"{figure:,}" for figure in figures))
     return table
 
 

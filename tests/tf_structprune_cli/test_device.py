@@ -1,6 +1,7 @@
 """The command `benchmark`, and `compress` on a phone."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tests.phones import Phones
 from tests.tflite_export.compress import tiny
+from tests.tflite_export.devices.fake_arm import FakeArm
 from tf_structprune_cli import main
 from tflite_export.bench import DevicesReport
 from tflite_export.compress import _job
@@ -158,3 +160,50 @@ def test_compress_refuses_a_phone_that_is_not_there_before_any_work(files, phone
     assert main(["compress", str(files / "model.keras"), *given.split()]) == 1
     assert refusal((1, *capsys.readouterr())).startswith("No phone is connected.")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def emulated(files, tmp_path, monkeypatch, capsys):
+    """Runs `benchmark` on an emulated core that takes five ticks and gives zeros, and gives as `benchmark` does."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    FakeArm(folder, monkeypatch)
+    np.zeros(9, np.float32).tofile(folder / "outputs.bin")
+    np.array([1234, 1, 5, 5, 5, 4], np.uint64).tofile(folder / "figures.bin")
+    library = tmp_path / "lib.a"
+    library.write_bytes(b"!<arch>")
+
+    def run(*options, library=library):
+        where = ["--device=qemu", *([f"--tflm-lib={library}", f"--tflm-include={tmp_path}"] if library else [])]
+        status = main(["benchmark", str(files / "a.tflite"), *where, "--runs=1", *options])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_benchmark_counts_instructions_under_qemu(emulated, tmp_path):
+    out = tmp_path / "out.json"
+    status, told, _ = emulated("--core=m7", "--operators", f"--json={out}")
+    (figures,) = DevicesReport.from_json(out.read_text()).figures
+    assert status == 0 and (figures.instructions, figures.arena_bytes, figures.operators[0].us) == (200, 1234, 1.6)
+    assert figures.program.flash_bytes == figures.program.model + figures.program.operators + figures.program.runtime
+    assert "Cortex-M7" in told and "1,234" in told and "the NumPy reference has integer kernels only" in told
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--threads=4"], r"Device 'qemu' has no threads. Received: threads=4"),
+        (["--serial=A1"], r"Device 'qemu' has no serial"),
+        (["--core=m0"], r"core must be one of m3, m4, m7, m33, m55. Received: core='m0'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_that_an_emulated_core_has_not_are_refused(emulated, options, message):
+    status, _, told = emulated(*options)
+    assert status and re.search(message, told)
+
+
+def test_emulated_core_without_a_library_is_refused(emulated):
+    status, _, told = emulated(library=None)
+    assert status and "No library of TFLite Micro was named" in told and "--tflm-lib" in told

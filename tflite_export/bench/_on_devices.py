@@ -7,7 +7,7 @@ from typing import Self
 
 from absl import logging
 
-from tflite_export.devices import DeviceError, Measurement, MeasuringDevice, OperatorTime
+from tflite_export.devices import DeviceError, Measurement, MeasuringDevice, OperatorTime, ProgramSize
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.write import from_plain, reading, to_plain
 
@@ -27,7 +27,9 @@ class DeviceFigures:
         rounds: number of timed rounds.
         init_us: as in `Measurement`, and so are all that follow.
         peak_bytes: most memory that the process held for it.
+        arena_bytes: of an emulated core.
         instructions: of an emulated core.
+        program: of an emulated core.
         operators: what each operator takes.
         notes: what a reader must know.
     """
@@ -42,7 +44,9 @@ class DeviceFigures:
     rounds: int
     init_us: float | None
     peak_bytes: int | None
+    arena_bytes: int | None
     instructions: int | None
+    program: ProgramSize | None
     operators: tuple[OperatorTime, ...]
     notes: tuple[str, ...]
 
@@ -121,7 +125,9 @@ def _figures(file: TFLiteFile, device: str, found: Measurement) -> DeviceFigures
         rounds=len(found.latencies_us),
         init_us=found.init_us,
         peak_bytes=found.peak_bytes,
+        arena_bytes=found.arena_bytes,
         instructions=found.instructions,
+        program=found.program,
         operators=found.operators,
         notes=found.notes,
     )

@@ -10,11 +10,11 @@ from tflite_export.devices._host import HOST as HOST
 from tflite_export.devices._host import Host as Host
 from tflite_export.devices._measurement import Measurement as Measurement
 from tflite_export.devices._measurement import OperatorTime as OperatorTime
+from tflite_export.devices._measurement import ProgramSize as ProgramSize
 from tflite_export.devices._measurement import operator_times as operator_times
 from tflite_export.devices._named import DEVICES as DEVICES
 from tflite_export.devices._named import description_of as description_of
 from tflite_export.devices._named import device_of as device_of
 from tflite_export.devices._named import ready as ready
-from tflite_export.devices._program import ProgramSize as ProgramSize
 from tflite_export.devices._qemu import Emulated as Emulated
 from tflite_export.devices._qemu import Qemu as Qemu

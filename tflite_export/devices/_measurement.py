@@ -25,6 +25,26 @@ class OperatorTime:
 
 
 @dataclass(frozen=True)
+class ProgramSize:
+    """Bytes of flash of a linked program.
+
+    Attributes:
+        model: the array of the file.
+        operators: what the kernels of its operators add to a program without any.
+        runtime: that program: interpreter, allocator, planner, C library, startup.
+    """
+
+    model: int
+    operators: int
+    runtime: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """All together."""
+        return self.model + self.operators + self.runtime
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a device measured of one file.
 
@@ -36,6 +56,7 @@ class Measurement:
         peak_bytes: most memory that the process held for it; None where that was not measured.
         arena_bytes: what TFLite Micro used of the tensor arena there; None elsewhere.
         instructions: of one inference on an emulated core, which has no clock; None elsewhere.
+        program: flash of the program that ran there; None elsewhere.
         notes: what a reader must know, a sentence each: a clock that fell, rounds that were lost.
     """
 
@@ -45,6 +66,7 @@ class Measurement:
     peak_bytes: int | None = None
     arena_bytes: int | None = None
     instructions: int | None = None
+    program: ProgramSize | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tflite_export.bundle import micro_bundle
 from tflite_export.devices._cortex import SOURCES, Board, source
+from tflite_export.devices._measurement import ProgramSize
 from tflite_export.file import TFLiteFile
 
 _TOOLS = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib"
@@ -17,30 +18,11 @@ _THIRD_PARTIES = ("flatbuffers/include", "gemmlowp", "ruy")  # whose headers TFL
 _C_FLAGS = ("-O2", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common", "-DTF_LITE_STATIC_MEMORY")
 _CXX_FLAGS = ("-std=gnu++17", "-fno-rtti", "-fno-exceptions", "-fno-threadsafe-statics", "-Wno-psabi")
 _LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,--no-warnings", "-Wl,-T,memory.ld")
+_ONLY_INT8 = b"Register_CONV_2D_INT8"  # what a library with kernels for int8 alone defines
 _STACK_BYTES = 64 << 10
 _IN_FLASH = (".text", ".ARM", ".data")
 _CORE_TAGS = ("Tag_CPU_arch", "Tag_FP_arch", "Tag_ABI_VFP_args")
 _LINES = 12
-
-
-@dataclass(frozen=True)
-class ProgramSize:
-    """Bytes of flash of a linked program.
-
-    Attributes:
-        model: the array of the file.
-        operators: what the kernels of its operators add to a program without any.
-        runtime: that program: interpreter, allocator, planner, C library, startup.
-    """
-
-    model: int
-    operators: int
-    runtime: int
-
-    @property
-    def flash_bytes(self) -> int:
-        """All together."""
-        return self.model + self.operators + self.runtime
 
 
 @dataclass(frozen=True)
@@ -72,18 +54,25 @@ class Toolchain:
             FileNotFoundError: no compiler, library or headers there.
             ValueError: TFLite Micro lacks an operator, or the library does, or it is for another core.
         """
-        self._check()
+        self.check()
         texts = micro_bundle(file, "model", arena_bytes=1)  # the program has an arena of its own
         units = [name for name in texts if name.endswith((".c", ".cc")) and name != "main.cc"]
         return self._linked(folder, texts, [*units, "startup.c", "program.cc"], file.name)
 
-    def size(self, file: TFLiteFile, folder: Path) -> ProgramSize:
-        """What the program that runs a file takes of flash; as `build`."""
-        self._check()
-        whole = self._flash(self.build(file, folder / "whole"))
+    def size(self, file: TFLiteFile, program: Path, folder: Path) -> ProgramSize:
+        """What the program that runs a file takes of flash.
+
+        Args:
+            file: the file.
+            program: from `build`.
+            folder: where a program without operators is built, whose bytes are the runtime's.
+
+        Raises:
+            FileNotFoundError, ValueError: as for `build`.
+        """
         model = len(file.data) + -len(file.data) % 4
-        runtime = self._flash(self._empty(folder / "none"))
-        return ProgramSize(model, whole - model - runtime, runtime)
+        runtime = _flash(self._empty(folder))
+        return ProgramSize(model, _flash(program) - model - runtime, runtime)
 
     def _empty(self, folder: Path) -> Path:
         """The program with a model of a few bytes and no operators: what the linker then keeps runs any model."""
@@ -105,6 +94,8 @@ class Toolchain:
 
     def _compile(self, unit: str) -> list[str]:
         compiler = ["arm-none-eabi-gcc", "-std=c11"] if unit.endswith(".c") else ["arm-none-eabi-g++", *_CXX_FLAGS]
+        if _ONLY_INT8 in self.library.read_bytes():
+            compiler.append("-DCMSIS_NN")  # else the headers give the kernels for all types
         headers = [f"-I{folder}" for folder in (".", *self._headers())]
         return [*compiler, *self.board.flags, *_C_FLAGS, *headers, "-c", unit, "-o", f"{unit}.o"]
 
@@ -146,8 +137,12 @@ class Toolchain:
         lines = [line for line in errors.splitlines() if "error" in line] or errors.splitlines()
         return f"{name}: arm-none-eabi-g++ refuses the program. Received: {' '.join(lines[:_LINES])}."
 
-    def _check(self) -> None:
-        """Refuse what is not there."""
+    def check(self) -> None:
+        """Refuse what is not there.
+
+        Raises:
+            FileNotFoundError: no compiler, library or headers.
+        """
         if shutil.which("arm-none-eabi-g++") is None:
             raise FileNotFoundError(f"No arm-none-eabi-g++ in PATH. Received: no compiler. Install it: {_TOOLS}.")
         if not self.library.is_file():
@@ -170,13 +165,12 @@ class Toolchain:
                     f"with {' '.join(self.board.flags)}."
                 )
 
-    def _flash(self, program: Path) -> int:
-        """Bytes of a program's sections that lie in flash."""
-        told = subprocess.run(
-            ["arm-none-eabi-size", "-A", program], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        rows = [line.split() for line in told]
-        return sum(int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(_IN_FLASH))
+
+def _flash(program: Path) -> int:
+    """Bytes of a program's sections that lie in flash."""
+    told = subprocess.run(["arm-none-eabi-size", "-A", program], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in told.splitlines()]
+    return sum(int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(_IN_FLASH))
 
 
 def _attributes(file: Path) -> dict[str, str]:

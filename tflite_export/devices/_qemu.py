@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tflite_export.devices._cortex import BOARDS
 from tflite_export.devices._measurement import Measurement, OperatorTime
-from tflite_export.devices._program import ProgramSize, Toolchain
+from tflite_export.devices._program import Toolchain
 from tflite_export.file import TFLiteFile
 from tflite_export.pack import decoded
 from tflite_export.runtime import Outputs, as_list, as_outputs, model_inputs, reference_lacks, run_reference
@@ -41,7 +41,7 @@ class Emulated:
 
 @dataclass(frozen=True)
 class Qemu:
-    """A Cortex-M as `qemu-system-arm` emulates it: instructions are counted, outputs compared, code is weighed.
+    """A Cortex-M as `qemu-system-arm` emulates it: instructions are counted, outputs compared, flash is told.
 
     The bundle of a file is compiled with `arm-none-eabi-g++` and linked with a library of TFLite Micro that the user
     has built for the core. Counts are the same in every run, and they are no cycles: compare files on one core with one
@@ -49,7 +49,7 @@ class Qemu:
 
     Attributes:
         core: one of `BOARDS`.
-        library: the archive of TFLite Micro.
+        library: the archive of TFLite Micro, which must be given.
         include: folders of headers: TFLite Micro's tree, and those of flatbuffers, gemmlowp and ruy where its makefile
             has not downloaded them.
         mhz: clock that instructions are told as microseconds of.
@@ -60,9 +60,9 @@ class Qemu:
         ValueError: a core that QEMU has no board for, or a number out of its range.
     """
 
-    core: str
-    library: str | Path
-    include: tuple[str | Path, ...]
+    core: str = "m4"
+    library: str | Path | None = None
+    include: tuple[str | Path, ...] = ()
     mhz: float = 100.0
     samples: int = 3
     seed: int = 0
@@ -81,6 +81,19 @@ class Qemu:
         """See `MeasuringDevice`."""
         board = BOARDS[self.core].machine
         return f"Cortex-{self.core.upper()} emulated by QEMU ({board}), {self.mhz:g} MHz at one instruction a cycle"
+
+    def found(self) -> Self:
+        """The device, if all that it needs is there.
+
+        Raises:
+            FileNotFoundError: no compiler, emulator, library or headers there; the message says how to get them.
+        """
+        if shutil.which("qemu-system-arm") is None:
+            raise FileNotFoundError(
+                "No qemu-system-arm in PATH. Received: no emulator. Install it: apt-get install qemu-system-arm."
+            )
+        self.toolchain.check()
+        return self
 
     def latencies_us(self, files: Sequence[TFLiteFile], *, runs: int) -> NDArray[np.float64]:
         """See `Device`: every run of a file is the same."""
@@ -112,28 +125,32 @@ class Qemu:
             FileNotFoundError, ValueError: as for `measure`.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self.toolchain.build(file, Path(folder))
-            return self._emulated(file, inputs, Path(folder))
-
-    def size(self, file: TFLiteFile) -> ProgramSize:
-        """What the program that runs a file takes of flash; raises as `run`."""
-        with tempfile.TemporaryDirectory() as folder:
-            return self.toolchain.size(file, Path(folder))
+            program = self.found().toolchain.build(file, Path(folder))
+            return self._emulated(file, inputs, program)
 
     @property
     def toolchain(self) -> Toolchain:
         """What programs are built with."""
+        if self.library is None or not self.include:
+            raise FileNotFoundError(
+                f"No library of TFLite Micro was named. Received: library={self.library}, include={self.include}. Give "
+                f"one built for {' '.join(BOARDS[self.core].flags)}, and its headers: --tflm-lib F --tflm-include DIR."
+            )
         return Toolchain(BOARDS[self.core], Path(self.library), tuple(map(Path, self.include)))
 
     def _measured(self, file: TFLiteFile, runs: int, operators: bool) -> Measurement:
         inputs = _random_inputs(file, self.samples, self.seed)
-        found = self.run(file, inputs)
+        with tempfile.TemporaryDirectory() as folder:
+            program = self.found().toolchain.build(file, Path(folder) / "whole")
+            found = self._emulated(file, inputs, program)
+            size = self.toolchain.size(file, program, Path(folder) / "none")
         instructions = int(np.median(found.instructions))
         return Measurement(
             latencies_us=(instructions / self.mhz,) * runs,
             operators=self._operators(file, found) if operators else (),
             instructions=instructions,
             arena_bytes=found.arena_bytes,
+            program=size,
             notes=(_compared(file, inputs, found.outputs),),
         )
 
@@ -143,7 +160,8 @@ class Qemu:
         parts = zip(description.operators, names, found.operators, strict=True)
         return tuple(OperatorTime(operator.name, name, count / self.mhz) for operator, name, count in parts)
 
-    def _emulated(self, file: TFLiteFile, inputs: Any, folder: Path) -> Emulated:
+    def _emulated(self, file: TFLiteFile, inputs: Any, program: Path) -> Emulated:
+        folder = program.parent
         samples = model_inputs(inputs, file.description)
         with (folder / "inputs.bin").open("wb") as stream:
             for index in range(len(samples)):
@@ -161,10 +179,6 @@ class Qemu:
 
     def _start(self, name: str, folder: Path) -> None:
         """Run the program to its end."""
-        if shutil.which("qemu-system-arm") is None:
-            raise FileNotFoundError(
-                "No qemu-system-arm in PATH. Received: no emulator. Install it: apt-get install qemu-system-arm."
-            )
         machine = ["qemu-system-arm", "-M", BOARDS[self.core].machine, "-kernel", "program.elf", "-nographic"]
         options = ["-monitor", "none", "-serial", "none", "-icount", "shift=0,sleep=off"]
         options += ["-semihosting-config", "enable=on,target=native"]

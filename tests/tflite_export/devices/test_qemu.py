@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.tflite_export.devices.fake_arm import FakeArm
-from tflite_export.devices import BOARDS, Qemu, _qemu
+from tflite_export.devices import BOARDS, Qemu, _qemu, device_of
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.runtime import run_reference
@@ -72,7 +72,7 @@ def test_program_is_built_of_the_bundle_for_the_core(arm, file, qemu):
     assert units == {"model_data.cc", "program.cc", "startup.c"}
     assert all(set(BOARDS["m4"].flags) < set(call) for call in compiled)
     assert all(any(each.endswith("downloads/gemmlowp") for each in call) for call in compiled)
-    (link,) = [call for call in arm.calls if "-nostartfiles" in call]
+    link, *_ = [call for call in arm.calls if "-nostartfiles" in call]
     assert set(BOARDS["m4"].flags) < set(link) and str(qemu.library) in link
     (started,) = [call for call in arm.calls if call[0] == "qemu-system-arm"]
     assert "mps2-an386" in started and "shift=0,sleep=off" in started
@@ -80,7 +80,8 @@ def test_program_is_built_of_the_bundle_for_the_core(arm, file, qemu):
 
 def test_size_tells_the_operators_from_the_runtime(arm, file, qemu):
     arm.set(model=len(file.data))
-    size = qemu.size(file)
+    answer(arm, file, qemu)
+    size = qemu.measure((file,), runs=1)[0].program
     assert size.model == len(file.data) and size.runtime == 108
     assert size.operators == 7 * len(file.description.operator_names)
     assert size.flash_bytes == size.model + size.operators + size.runtime
@@ -102,6 +103,10 @@ def test_missing_programs_are_told_with_the_command(arm, file, qemu, name):
 def test_missing_library_and_headers_are_refused(arm, file, qemu, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No library there. Received: .*absent.a.*mcpu=cortex-m4.*--tflm-lib"):
         Qemu("m4", tmp_path / "absent.a", qemu.include).run(file, None)
+    with pytest.raises(
+        FileNotFoundError, match=r"No library of TFLite Micro was named. Received: library=None.*--tflm-in"
+    ):
+        Qemu().latencies_us((file,), runs=1)
     with pytest.raises(FileNotFoundError, match=r"No folder of headers there. Received: .*nowhere"):
         Qemu("m4", qemu.library, (tmp_path / "nowhere",)).run(file, None)
 
@@ -162,6 +167,17 @@ def test_bad_settings_are_refused(settings, message):
         Qemu(**{"core": "m4", "library": "x.a", "include": (), **settings})
 
 
+@pytest.mark.parametrize("text, core", [("qemu", "m4"), ("qemu:m7", "m7")])
+def test_core_stands_behind_the_name(arm, qemu, text, core):
+    made = device_of(text, library=qemu.library, include=qemu.include)
+    assert made == Qemu(core, qemu.library, qemu.include)
+
+
+def test_name_without_what_it_needs_is_refused_before_any_work(arm):
+    with pytest.raises(FileNotFoundError, match=r"No library of TFLite Micro was named"):
+        device_of("qemu")
+
+
 def test_no_run_is_refused(file, qemu):
     with pytest.raises(ValueError, match=r"runs must be at least 1. Received: runs=0"):
         qemu.latencies_us((file,), runs=0)
@@ -178,4 +194,4 @@ def test_emulated_core_computes_what_the_reference_does(file):
     first, second = (qemu.measure((file,), runs=1, operators=True)[0] for _ in range(2))
     assert first == second and first.notes == ("outputs of 20 samples are those of the NumPy reference, bit for bit",)
     assert 0.9 < sum(each.us for each in first.operators) / first.median_us <= 1
-    assert len(file.data) < first.arena_bytes + qemu.size(file).flash_bytes
+    assert len(file.data) < first.arena_bytes + first.program.flash_bytes

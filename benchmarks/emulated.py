@@ -1,0 +1,123 @@
+"""ResNet-8 on emulated Cortex-M cores: instructions, flash and arena, dense, halved, in 4 bits and packed.
+
+    python -m benchmarks.emulated --libraries m4:reference=LIB.a,m4:cmsis_nn=LIB.a,m7:cmsis_nn=LIB.a \\
+        --include TFLM,FLATBUFFERS/include,GEMMLOWP,RUY
+
+Needs `arm-none-eabi-g++`, `qemu-system-arm` and TFLite Micro's library, built for each core and kernel set by its user.
+Every file runs the same 20 random inputs; outputs must be those of the NumPy reference, bit for bit, or the script
+ends. 4-bit weights are rounded, not retrained, which is for size and time alone. Instructions are no cycles: only files
+on one core with one library compare. The dense ResNet-8 of MLPerf Tiny lies beside the checkout. Some seconds a file
+with CMSIS-NN, a minute or two with reference kernels.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.packed_tflm import changed
+from tflite_export.devices import Measurement, Qemu
+from tflite_export.file import TFLiteFile, open_file, packed, slim
+from tflite_export.pack import pack
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("libraries", None, "CORE:KERNELS=FILE, of TFLite Micro.", required=True)
+flags.DEFINE_list("include", None, "Folders of its headers.", required=True)
+flags.DEFINE_string("dense", "../shared/data/models/resnet8_int8_reference.tflite", "The dense int8 file.")
+flags.DEFINE_string("half", "benchmarks/results/resnet8_half_40_epochs/model_int8.tflite", "With half the MACs.")
+flags.DEFINE_integer("samples", 20, "Random inputs.")
+flags.DEFINE_string("into", "benchmarks/results/emulated", "Results, without the ending.")
+_WORDS = 7 / 127  # of 4 bits against words of 8
+
+
+def in_nibbles(file: TFLiteFile) -> TFLiteFile:
+    """The file with the weights of convolutions rounded to words of 4 bits, two in a byte."""
+    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+    def edit(model: Any) -> None:
+        graph = model.subgraphs[0]
+        for operator in [each for each in file.description.operators if each.name in kinds]:
+            weights, bias = (graph.tensors[index] for index in operator.inputs[1:3])
+            values = np.asarray(model.buffers[weights.buffer].data, np.uint8).view(np.int8)
+            model.buffers[weights.buffer].data = np.round(values * _WORDS).astype(np.int8).view(np.uint8)
+            biases = np.asarray(model.buffers[bias.buffer].data, np.uint8).view(np.int32)
+            model.buffers[bias.buffer].data = np.round(biases * _WORDS).astype(np.int32).view(np.uint8)
+            for tensor in (weights, bias):
+                tensor.quantization.scale = (np.asarray(tensor.quantization.scale) / _WORDS).astype(np.float32)
+
+    return file.edited(edit, packed, slim)
+
+
+def files() -> dict[str, TFLiteFile]:
+    """What runs, by name."""
+    dense, half = (open_file(path).edited(slim) for path in (FLAGS.dense, FLAGS.half))
+    words = changed(half, 0.0, 4)
+    return {
+        "dense, int8": dense,
+        "half, int8": half,
+        "half, int4": in_nibbles(half),
+        "half, 4 bits, DECODE by table": pack(words, "lut").file,
+        "half, 4 bits, DECODE by Huffman": pack(words, "huffman").file,
+        "half, 80 % zeros, 4 bits, DECODE": pack(changed(half, 0.8, 4), "huffman").file,
+    }
+
+
+def row(core: str, kernels: str, name: str, file: TFLiteFile, found: Measurement) -> dict[str, Any]:
+    """Figures of one file on one core."""
+    size = found.program
+    return {
+        "core": core,
+        "kernels": kernels,
+        "file": name,
+        "macs": file.description.macs,
+        "instructions": found.instructions,
+        "arena": found.arena_bytes,
+        "flash": size.flash_bytes,
+        "model": size.model,
+        "operators": size.operators,
+        "runtime": size.runtime,
+        "compared": found.notes[0],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "# ResNet-8 on emulated microcontrollers",
+        "",
+        f"Written by `python -m benchmarks.emulated`: QEMU, {FLAGS.samples} random inputs, outputs of every file equal "
+        "to the NumPy reference bit for bit. Instructions of one inference, and their share of the dense file's on "
+        "that core with those kernels; flash of the linked program in bytes: model, kernels of operators, the rest.",
+        "",
+        "| core | kernels | file | MACs | instructions | to dense | arena | flash | model | operators | runtime |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in rows:
+        (dense, *_) = [r for r in rows if (r["core"], r["kernels"]) == (each["core"], each["kernels"])]
+        share = each["instructions"] / dense["instructions"]
+        where = f"{each['core'].upper()} | {each['kernels']} | {each['file']}"
+        names = ("arena", "flash", "model", "operators", "runtime")
+        figures = " | ".join(f"{each[name]:,}" for name in names)
+        lines.append(f"| {where} | {each['macs']:,} | {each['instructions']:,} | {share:.3f} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(_: list[str]) -> None:
+    """Measure every file with every library, and write."""
+    rows = []
+    for text in FLAGS.libraries:
+        where, _, library = text.partition("=")
+        core, _, kernels = where.partition(":")
+        qemu = Qemu(core, library, tuple(FLAGS.include), samples=FLAGS.samples)
+        for name, file in files().items():
+            (found,) = qemu.measure((file,), runs=1)
+            rows.append(row(core, kernels, name, file, found))
+            print(rows[-1], flush=True)
+            pathlib.Path(f"{FLAGS.into}.json").write_text(json.dumps(rows, indent=1) + "\n")
+            pathlib.Path(f"{FLAGS.into}.md").write_text(table(rows))
+
+
+if __name__ == "__main__":
+    app.run(main)
