@@ -17,7 +17,7 @@ _DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"
 _THIRD_PARTIES = ("flatbuffers/include", "gemmlowp", "ruy")  # whose headers TFLM's own include
 _C_FLAGS = ("-O2", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common", "-DTF_LITE_STATIC_MEMORY")
 _CXX_FLAGS = ("-std=gnu++17", "-fno-rtti", "-fno-exceptions", "-fno-threadsafe-statics", "-Wno-psabi")
-_LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,--no-warnings", "-Wl,-T,memory.ld")
+_LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,-T,memory.ld")
 _ONLY_INT8 = b"Register_CONV_2D_INT8"  # what a library with kernels for int8 alone defines
 _STACK_BYTES = 64 << 10
 _IN_FLASH = (".text", ".ARM", ".data")

@@ -74,8 +74,17 @@ def test_program_is_built_of_the_bundle_for_the_core(arm, file, qemu):
     assert all(any(each.endswith("downloads/gemmlowp") for each in call) for call in compiled)
     link, *_ = [call for call in arm.calls if "-nostartfiles" in call]
     assert set(BOARDS["m4"].flags) < set(link) and str(qemu.library) in link
+    assert not {"-w", "-Wl,--no-warnings"} & set(link), "with them ld links what is undefined"
     (started,) = [call for call in arm.calls if call[0] == "qemu-system-arm"]
     assert "mps2-an386" in started and "shift=0,sleep=off" in started
+
+
+@pytest.mark.parametrize("archive, defined", [(b"x", False), (b"_ZN6tflite22Register_CONV_2D_INT8Ev", True)], ids=str)
+def test_kernels_for_int8_alone_are_taken_where_the_library_has_them(arm, file, qemu, archive, defined):
+    qemu.library.write_bytes(archive)
+    answer(arm, file, qemu)
+    qemu.measure((file,), runs=1)
+    assert all(("-DCMSIS_NN" in call) == defined for call in arm.calls if "-c" in call)
 
 
 def test_size_tells_the_operators_from_the_runtime(arm, file, qemu):
