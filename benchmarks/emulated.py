@@ -1,7 +1,7 @@
 """ResNet-8 on emulated Cortex-M cores: instructions, flash and arena, dense, halved, in 4 bits and packed.
 
     python -m benchmarks.emulated --libraries m4:reference=LIB.a,m4:cmsis_nn=LIB.a,m7:cmsis_nn=LIB.a \\
-        --include TFLM,FLATBUFFERS/include,GEMMLOWP,RUY
+        --include TFLM,FLATBUFFERS/include,GEMMLOWP,RUY --data cifar10.npz
 
 Needs `arm-none-eabi-g++`, `qemu-system-arm` and TFLite Micro's library, built for each core and kernel set by its user.
 Every file runs the same 20 random inputs; outputs must be those of the NumPy reference, bit for bit, or the script
@@ -14,21 +14,29 @@ import json
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
 from absl import app, flags
 
+import tf_structprune as sp
 from benchmarks.packed_tflm import changed
+from tf_structprune.masks import FEATURE_MAP, kept_space
+from tf_structprune.shrink import shrink
 from tflite_export.devices import Measurement, Qemu
 from tflite_export.file import TFLiteFile, open_file, packed, slim
 from tflite_export.pack import pack
+from tflite_export.quantize import convert
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("libraries", None, "CORE:KERNELS=FILE, of TFLite Micro.", required=True)
 flags.DEFINE_list("include", None, "Folders of its headers.", required=True)
 flags.DEFINE_string("dense", "../shared/data/models/resnet8_int8_reference.tflite", "The dense int8 file.")
 flags.DEFINE_string("half", "benchmarks/results/resnet8_half_40_epochs/model_int8.tflite", "With half the MACs.")
+flags.DEFINE_string("model", "../shared/data/models/resnet8_cifar10.keras", "The dense Keras model, for `fours`.")
+flags.DEFINE_string("data", None, "CIFAR-10 as load.py writes it, for `fours`.", required=True)
 flags.DEFINE_integer("samples", 20, "Random inputs.")
 flags.DEFINE_string("into", "benchmarks/results/emulated", "Results, without the ending.")
+_IMAGES = 500
 _WORDS = 7 / 127  # of 4 bits against words of 8
 
 
@@ -50,6 +58,18 @@ def in_nibbles(file: TFLiteFile) -> TFLiteFile:
     return file.edited(edit, packed, slim)
 
 
+def fours() -> TFLiteFile:
+    """Half the MACs, every layer a multiple of four channels, chosen by least squares; not retrained."""
+    dense = keras.models.load_model(FLAGS.model, compile=False)
+    with np.load(FLAGS.data) as file:
+        x, y = file["x_train"][:_IMAGES].astype(np.float32), file["y_train"].reshape(-1)[:_IMAGES]
+    masked = sp.wrap(dense, granularity=FEATURE_MAP, keep_first=False, round_to=4)
+    found = sp.allocate(masked, "macs=0.5", validation_data=(x, y), method="least_squares")
+    space = kept_space(sp.trace(masked), found.kept, base=sp.get_masks(masked))
+    sp.set_masks(masked, space.sample(np.random.default_rng(0)))
+    return TFLiteFile(convert(shrink(masked).model, quantize="int8", representative_data=x[:100])).edited(slim)
+
+
 def files() -> dict[str, TFLiteFile]:
     """What runs, by name."""
     dense, half = (open_file(path).edited(slim) for path in (FLAGS.dense, FLAGS.half))
@@ -57,6 +77,7 @@ def files() -> dict[str, TFLiteFile]:
     return {
         "dense, int8": dense,
         "half, int8": half,
+        "half, channels in fours, int8": fours(),
         "half, int4": in_nibbles(half),
         "half, 4 bits, DECODE by table": pack(words, "lut").file,
         "half, 4 bits, DECODE by Huffman": pack(words, "huffman").file,

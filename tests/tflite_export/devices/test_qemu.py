@@ -62,6 +62,8 @@ def test_measures_instructions_operators_and_arena(arm, file, qemu):
 def test_latencies_are_the_measured_ones(arm, file, qemu):
     answer(arm, file, qemu)
     np.testing.assert_array_equal(qemu.latencies_us((file, file), runs=2), np.full((2, 2), 8.0))
+    qemu.latencies_us((file,), runs=5)
+    assert len([call for call in arm.calls if call[0] == "qemu-system-arm"]) == 1, "every run is the same"
 
 
 def test_program_is_built_of_the_bundle_for_the_core(arm, file, qemu):
@@ -166,6 +168,7 @@ def test_program_that_fails_tells_what_it_printed(arm, file, qemu):
     [
         ({"core": "m0"}, r"core must be one of m3, m4, m7, m33, m55. Received: core='m0'"),
         ({"mhz": 0}, r"mhz must be positive and samples from 1 to 1000. Received: mhz=0, samples=3"),
+        ({"include": "tree"}, r"include must be a tuple of folders. Received: include='tree'"),
         ({"samples": 0}, r"Received: mhz=100.0, samples=0"),
         ({"samples": 1001}, r"Received: mhz=100.0, samples=1001"),
     ],
