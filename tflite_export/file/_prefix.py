@@ -38,10 +38,21 @@ def beginnings(file: TFLiteFile) -> tuple[TFLiteFile, ...]:
         file: any file.
 
     Returns:
-        As many files as it has operators; each gives what its last operator makes.
+        As many files as it has operators; each gives all that the operators behind it would read, and the file's own
+        outputs so far: a runtime leaves out what nobody asks for.
     """
     (graph, *_) = file.parsed.subgraphs
-    return tuple(file.edited(partial(_first, count=count)) for count in range(1, len(graph.operators) + 1))
+    return tuple(file.edited(partial(_beginning, count=count)) for count in range(1, len(graph.operators) + 1))
+
+
+def _beginning(model: Any, count: int) -> None:
+    """Edit of a file: it ends behind its first operators and gives what is still wanted of what they make."""
+    graph = model.subgraphs[0]
+    made = [index for operator in graph.operators[:count] for index in operator.outputs]
+    wanted = {index for operator in graph.operators[count:] for index in operator.inputs} | set(graph.outputs)
+    graph.operators = graph.operators[:count]
+    graph.outputs = [index for index in made if index in wanted]
+    model.signatureDefs = []
 
 
 def _first(model: Any, count: int) -> None:
