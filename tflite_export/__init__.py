@@ -26,6 +26,7 @@ from tflite_export.lower import lower as lower
 from tflite_export.pack import Packed as Packed
 from tflite_export.pack import decoded as decoded
 from tflite_export.pack import pack as pack
+from tflite_export.report import MaskSummaries as MaskSummaries
 from tflite_export.sensitivity import Int8Layer as Int8Layer
 from tflite_export.sensitivity import Int8Sensitivity as Int8Sensitivity
 from tflite_export.sensitivity import int8_sensitivity as int8_sensitivity

@@ -9,9 +9,8 @@ import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 
-from tf_structprune.channels import PrunableLayer
 from tf_structprune.graph import kernel_of, kernel_view, named_layers, trace
-from tf_structprune.masks import LayerMasks, MaskSet, masks_by_layer
+from tf_structprune.masks import MaskSet, masks_by_layer
 from tflite_export.compress._command import commands_of
 from tflite_export.compress._figures import figures_of
 from tflite_export.compress._report import CompressReport, ModelFigures, PruningFigures
@@ -28,7 +27,7 @@ from tflite_export.report import (
     Score,
     Step,
     Verdict,
-    mask_picture,
+    layer_picture,
     profile_of,
     write_report,
 )
@@ -206,24 +205,10 @@ def _masks(dense: keras.Model, small: keras.Model, masks: MaskSet) -> tuple[Mask
     graph = trace(small)
     given = {layer.name: layer for layer in trace(dense).layers}
     left = masks_by_layer(graph, masks)
-    pictures = [_mask(given[layer.name], layer, left[layer.name]) for layer in graph.layers if layer.name in given]
+    pictures = [
+        layer_picture(given[layer.name], layer, left[layer.name]) for layer in graph.layers if layer.name in given
+    ]
     return tuple(each for each in pictures if each is not None and each.kept < 1)
-
-
-def _mask(given: PrunableLayer, layer: PrunableLayer, masks: LayerMasks) -> MaskPicture | None:
-    """The picture of one layer; None where the layers are not of a kind."""
-    if given.positions != layer.positions or given.outputs < layer.outputs or given.group_inputs < layer.group_inputs:
-        return None
-    block = layer.kernel_shape[:2] if len(layer.kernel_shape) == 4 else (1, layer.positions)
-    if block[0] * block[1] != layer.positions:
-        block = (1, layer.positions)
-    return mask_picture(
-        layer.name,
-        masks.kept,
-        block=(block[0], block[1]),
-        outputs=given.outputs,
-        inputs=given.group_inputs,
-    )
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> tuple[Curve, ...]:

@@ -9,8 +9,10 @@ from tflite_export.report._html import to_html as to_html
 from tflite_export.report._layers import Pair as Pair
 from tflite_export.report._layers import joined as joined
 from tflite_export.report._markdown import to_markdown as to_markdown
+from tflite_export.report._mask_image import layer_picture as layer_picture
 from tflite_export.report._mask_image import mask_picture as mask_picture
 from tflite_export.report._mask_image import points_of as points_of
+from tflite_export.report._mask_summaries import MaskSummaries as MaskSummaries
 from tflite_export.report._model_explorer import node_data as node_data
 from tflite_export.report._profile import Kernels as Kernels
 from tflite_export.report._profile import profile_of as profile_of

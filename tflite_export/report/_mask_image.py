@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.channels import PrunableLayer
+from tf_structprune.masks import LayerMasks
 from tflite_export.report._values import MaskPicture
 
 _KEPT = (0x1F, 0x83, 0xC4, 255)  # a blue that is told from white and from black
@@ -53,6 +55,41 @@ def mask_picture(
     )
 
 
+def layer_picture(given: PrunableLayer, layer: PrunableLayer, masks: LayerMasks) -> MaskPicture | None:
+    """The picture of one layer.
+
+    Args:
+        given: as it was.
+        layer: as it is left, the same where nothing was taken out.
+        masks: what is left of its kernels.
+
+    Returns:
+        The picture; None where the layers are not of a kind.
+    """
+    if given.positions != layer.positions or given.outputs < layer.outputs or given.group_inputs < layer.group_inputs:
+        return None
+    block = layer.kernel_shape[:2] if len(layer.kernel_shape) == 4 else (1, layer.positions)
+    if block[0] * block[1] != layer.positions:
+        block = (1, layer.positions)
+    return mask_picture(
+        layer.name, masks.kept, block=(block[0], block[1]), outputs=given.outputs, inputs=given.group_inputs
+    )
+
+
+def png_of(mask: MaskPicture) -> bytes:
+    """The picture as a PNG file, a pixel a point.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.image import imsave
+
+    points = np.where(points_of(mask)[..., None], np.array(_KEPT, np.uint8), np.array(_GONE, np.uint8))
+    stream = io.BytesIO()
+    imsave(stream, points, format="png", metadata=_NO_VERSION)
+    return stream.getvalue()
+
+
 def points_of(mask: MaskPicture) -> NDArray[np.bool_]:
     """The points of a picture, shape (rows, columns)."""
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(mask.bits), np.uint8), count=mask.rows * mask.columns)
@@ -75,12 +112,7 @@ def mask_image(mask: MaskPicture, pixels: float) -> str:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.image import imsave
-
-    points = np.where(points_of(mask)[..., None], np.array(_KEPT, np.uint8), np.array(_GONE, np.uint8))
-    stream = io.BytesIO()
-    imsave(stream, points, format="png", metadata=_NO_VERSION)
-    data = base64.b64encode(stream.getvalue()).decode()
+    data = base64.b64encode(png_of(mask)).decode()
     alt = escape(f"kept kernels of {mask.layer}")
     width = pixels * mask.columns / mask.block[1]
     return f'<img class="mask" alt="{alt}" style="width:{width:.0f}px" src="data:image/png;base64,{data}">'

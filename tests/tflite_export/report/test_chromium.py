@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.marks import HANG_SECONDS
 from tests.tflite_export.report import reports
 from tflite_export.report import to_html
 
@@ -44,7 +45,7 @@ def opened(page, width, *options):
         "--dump-dom",
         page.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     return done.stdout.partition("<title>")[2].partition("</title>")[0], console
 
