@@ -368,7 +368,7 @@ def test_devices_have_names(phones):
     assert device_of("host", threads=2) == Host(2)
     assert device_of("android:B2", binary=str(phones.binary)) == Android("B2", str(phones.binary))
     assert device_of("android", serial="A1", binary=str(phones.binary), app=False).serial == "A1"
-    with pytest.raises(ValueError, match=r"Unknown device\. Received: device='phone'\. Use one of: host, android\."):
+    with pytest.raises(ValueError, match=r"Unknown device\. Received: device='phone'\. Use one of: host, android, q"):
         device_of("phone")
     with pytest.raises(ValueError, match=r"Device 'host' has no binary\. Received: binary='x'\. Leave it out, or"):
         device_of("host", binary="x")
