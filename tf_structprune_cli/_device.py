@@ -107,7 +107,7 @@ def _devices(arguments: argparse.Namespace) -> list[Any]:
     return [
         device_of(name, threads=_threads(name, threads), serial=serial, **options)
         for serial in serials
-        for threads in _listed(arguments.threads) or ["none"]
+        for threads in _listed(arguments.threads) or [arguments.threads]
     ]
 
 

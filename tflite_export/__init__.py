@@ -18,6 +18,7 @@ from tflite_export.devices import Android as Android
 from tflite_export.devices import Device as Device
 from tflite_export.devices import DeviceError as DeviceError
 from tflite_export.devices import Host as Host
+from tflite_export.devices import Qemu as Qemu
 from tflite_export.export import ExportSettings as ExportSettings
 from tflite_export.export import ExportSummary as ExportSummary
 from tflite_export.export import export as export

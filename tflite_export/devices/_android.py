@@ -120,7 +120,7 @@ class Android:
         check_binary(self._binary, app=self.app)
         adb = phone_of(self.serial)
         tool = tool_on(adb, self._binary)
-        data = {f"{FOLDER}/{hashlib.sha256(file.data).hexdigest()}.tflite": file.data for file in files}
+        paths = [f"{FOLDER}/{hashlib.sha256(file.data).hexdigest()}.tflite" for file in files]
         rounds = min(self.rounds, runs)
         phone = Phone(
             adb,
@@ -132,6 +132,5 @@ class Android:
             cooldown_s=self.cooldown_s,
             patience_s=self.patience_s,
         )
-        with phone.holding(data):
-            paths = [f"{FOLDER}/{hashlib.sha256(file.data).hexdigest()}.tflite" for file in files]
+        with phone.holding({path: file.data for path, file in zip(paths, files, strict=True)}):
             return phone.rounds(paths, rounds, operators=operators)

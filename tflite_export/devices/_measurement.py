@@ -93,9 +93,18 @@ def operator_times(description: ModelDescription, medians_us: Sequence[float]) -
     Returns:
         One for each operator.
     """
-    ends = _rising(np.asarray(medians_us, float))
+    return named_times(description, np.diff(_rising(np.asarray(medians_us, float)), prepend=0.0).tolist())
+
+
+def named_times(description: ModelDescription, times_us: Sequence[float]) -> tuple[OperatorTime, ...]:
+    """What each operator takes, where its time is known.
+
+    Args:
+        description: of the file.
+        times_us: of its operators, in the order in which they run.
+    """
     names = (description.tensors[operator.outputs[0]].name for operator in description.operators)
-    parts = zip(description.operators, names, np.diff(ends, prepend=0.0).tolist(), strict=True)
+    parts = zip(description.operators, names, times_us, strict=True)
     return tuple(OperatorTime(operator.name, name, us) for operator, name, us in parts)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_export.devices._cortex import BOARDS
-from tflite_export.devices._measurement import Measurement, OperatorTime
+from tflite_export.devices._measurement import Measurement, named_times
 from tflite_export.devices._program import Toolchain
 from tflite_export.file import TFLiteFile
 from tflite_export.pack import decoded
@@ -154,18 +154,12 @@ class Qemu:
         instructions = int(np.median(found.instructions))
         return Measurement(
             latencies_us=(instructions / self.mhz,) * runs,
-            operators=self._operators(file, found) if operators else (),
+            operators=named_times(file.description, [each / self.mhz for each in found.operators]) if operators else (),
             instructions=instructions,
             arena_bytes=found.arena_bytes,
             program=size,
             notes=(_compared(file, inputs, found.outputs),),
         )
-
-    def _operators(self, file: TFLiteFile, found: Emulated) -> tuple[OperatorTime, ...]:
-        description = file.description
-        names = [description.tensors[operator.outputs[0]].name for operator in description.operators]
-        parts = zip(description.operators, names, found.operators, strict=True)
-        return tuple(OperatorTime(operator.name, name, count / self.mhz) for operator, name, count in parts)
 
     def _emulated(self, file: TFLiteFile, inputs: Any, program: Path) -> Emulated:
         folder = program.parent

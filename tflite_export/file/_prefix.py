@@ -20,11 +20,11 @@ def operator_that(ends: Callable[[TFLiteFile], bool], file: TFLiteFile) -> str:
     """
     (graph, *_) = file.parsed.subgraphs
     low, high = 0, len(graph.operators)
-    if not high or not ends(file.edited(partial(_first, count=high))):
+    if not high or not ends(file.edited(partial(_beginning, count=high))):
         return ""
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if ends(file.edited(partial(_first, count=middle))) else (middle, high)
+        low, high = (low, middle) if ends(file.edited(partial(_beginning, count=middle))) else (middle, high)
     operator = graph.operators[high - 1]
     names = [graph.tensors[index].name for index in operator.outputs]
     made = f" ({names[0].decode(errors='replace')})" if names and names[0] else ""
@@ -50,14 +50,7 @@ def _beginning(model: Any, count: int) -> None:
     graph = model.subgraphs[0]
     made = [index for operator in graph.operators[:count] for index in operator.outputs]
     wanted = {index for operator in graph.operators[count:] for index in operator.inputs} | set(graph.outputs)
+    wanted |= set(graph.operators[count - 1].outputs)  # also where nobody reads them
     graph.operators = graph.operators[:count]
     graph.outputs = [index for index in made if index in wanted]
-    model.signatureDefs = []
-
-
-def _first(model: Any, count: int) -> None:
-    """Edit of a file: it ends behind its first operators and gives what the last of them makes."""
-    graph = model.subgraphs[0]
-    graph.operators = graph.operators[:count]
-    graph.outputs = list(graph.operators[-1].outputs)
     model.signatureDefs = []

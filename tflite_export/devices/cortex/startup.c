@@ -39,7 +39,7 @@ uint64_t clock_ticks(void) {
 }
 
 static void fault(void) {
-  // Bits 24 and 16 of the fault status: unaligned access, an instruction that this core lacks.
+  // Bit 16 of the fault status: an instruction that this core lacks.
   semihosting_print((FAULTS >> 16) & 1u ? "fault: an instruction that the core lacks\n" : "fault\n");
   semihosting_exit(0);
 }
