@@ -112,7 +112,7 @@ def refusal(result):
         "host's binary": (("--device=host",), ("a",), "Device 'host' has no binary. Received: binary="),
         "delegate": (("--delegate=dsp",), ("a",), "Unknown delegate. Received: delegate='dsp'."),
         "threads": (("--threads=two",), ("a",), "--threads takes counts. Received: --threads two. Use e.g."),
-        "no threads": (("--threads=",), ("a",), "--threads takes counts. Received: --threads ,."),
+        "no threads": (("--threads=",), ("a",), "--threads takes counts. Received: --threads ."),
         "no tool": (("--binary=absent",), ("a",), "There is no benchmark tool. Received: 'absent'. Download https://"),
     }.values(),
 )
