@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST at 167 and 200 times fewer weights: ADMM in rounds, ADMM at once, and magnitude, equal epochs.
 
-    python -m benchmarks.admm_lenet5 --data mnist.npz --out DIR [--seeds 3] [--methods progressive,direct,magnitude]
+    python -m benchmarks.admm_lenet5 --data mnist.npz --out DIR [--seeds 0,1,2] [--methods progressive,direct,magnitude]
 
 A dense LeNet-5 loses feature maps first, by least squares (`--maps`), and is trained on; single weights of all layers
 go from what is left. Training images are shifted by up to a pixel, and half of their target is what the dense network,
@@ -8,7 +8,7 @@ trained on such images too, says of them. The last 5,000 of them are validation 
 are not trained on; the test set gives the score of the last epoch, for every seed and method. Nothing is selected.
 Weights are kernels; biases are counted beside. What ADMM left is trained in a few bits and
 packed; the score is that of the model that comes out of the archive. Models that are there are kept, so an interrupted
-call goes on.
+call goes on; rows of other seeds and methods stay in the table.
 """
 
 import json
@@ -261,15 +261,24 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def written(results: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Put rows among those that are there."""
+    file = results.with_suffix(".json")
+    found = json.loads(file.read_text()) if file.exists() else []
+    merged = {tuple(row.get(key, 0) for key in ("seed", "asked", "method")): row for row in found + rows}
+    file.write_text(json.dumps(list(merged.values()), indent=1) + "\n")
+    results.with_suffix(".md").write_text(table(sorted(merged.values(), key=lambda row: row["seed"])))
+
+
 def main(_: list[str]) -> None:
     """Train what is missing and write the table."""
     folder = pathlib.Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
     data = mnist()
-    rows = [row for seed in range(FLAGS.seeds) for row in run(seed, data, folder)]
-    if FLAGS.results:
-        pathlib.Path(FLAGS.results + ".json").write_text(json.dumps(rows, indent=1) + "\n")
-        pathlib.Path(FLAGS.results + ".md").write_text(table(rows))
+    for seed in map(int, FLAGS.seeds):
+        rows = run(seed, data, folder)
+        if FLAGS.results:
+            written(pathlib.Path(FLAGS.results), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST in a few kilobytes: single weights pruned, dead units taken out, values shared, packed.
 
-    python -m benchmarks.compact_lenet5 --data mnist.npz --out DIR [--seeds 3] [--sparsity 0.992] [--values 16]
+    python -m benchmarks.compact_lenet5 --data mnist.npz --out DIR [--seeds 0,1,2] [--sparsity 0.992] [--values 16]
 
 The last 5,000 training images are validation data and are not trained on; the test set gives the score of what comes
 out of the archive, at the last epoch, for every seed. Nothing is selected. Models that are there are kept, so an
@@ -24,7 +24,7 @@ from tf_structprune.shrink import shrink
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "MNIST as .npz (x_train, y_train, x_test, y_test).", required=True)
 flags.DEFINE_string("out", None, "Folder of models and archives.", required=True)
-flags.DEFINE_integer("seeds", 1, "Seeds 0 to N-1.")
+flags.DEFINE_list("seeds", ["0"], "Seeds of the networks and of the order of the images.")
 flags.DEFINE_float("sparsity", 0.992, "Share of the weights of all layers that goes.")
 flags.DEFINE_integer("values", 16, "Shared values of the convolutions, and of the dense layers.")
 flags.DEFINE_integer("dense_epochs", 12, "Epochs of the network that is then pruned.")
@@ -166,7 +166,7 @@ def main(_: list[str]) -> None:
     folder = pathlib.Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
     data = mnist()
-    rows = [run(seed, data, folder) for seed in range(FLAGS.seeds)]
+    rows = [run(seed, data, folder) for seed in map(int, FLAGS.seeds)]
     if FLAGS.results:
         pathlib.Path(FLAGS.results + ".json").write_text(json.dumps(rows, indent=1) + "\n")
         pathlib.Path(FLAGS.results + ".md").write_text(table(rows))
