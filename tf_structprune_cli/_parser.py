@@ -139,8 +139,8 @@ def _add_budget(compress: argparse.ArgumentParser) -> None:
         help="instead: what the model may cost, a share of what it costs or an amount, allocated among the layers by "
         "how much each loses: macs=0.5, macs=6M, parameters=20k, bytes=20KiB of weights, latency=3ms in LiteRT, int8, "
         "one thread, on --device, flash=20KiB of the integer file (with --pack of the packed one and the code that "
-        "decodes it), arena=30KiB of TFLite Micro; again for several, which are all met. Feature maps only. Where the "
-        "budget needs it the first convolution is pruned too",
+        "decodes it), arena=30KiB of TFLite Micro; again for several, which are all met. It is spent on feature maps, "
+        "or with --granularity layer on whole layers. Where the budget needs it the first convolution is pruned too",
     )
 
 

@@ -21,6 +21,7 @@ from tflite_export.compress import (
     CompressSettings,
     _hand_over,
     _job,
+    _outcome,
     _run,
     check_data,
     compress,
@@ -301,7 +302,6 @@ def _failures():
             yield pytest.param(*parts, existing, id=f"{told}-{where}", marks=marks)
 
 
-@pytest.mark.every(2)
 @pytest.mark.parametrize("place, name, error, existing", _failures())
 def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, fast, place, name, error, existing):
     out = run[0] if existing else tmp_path / "deep" / "out"
@@ -320,12 +320,14 @@ def test_failure_in_the_middle_leaves_all_as_it_was(run, tmp_path, monkeypatch, 
             npu_reason=None,
             micro_reason=None,
             bundle_notes=(),
+            packed=None,
+            packing=None,
         )
         files = HandedOver(tiny.trained(), exported, Judgement(0.0, accepted=True, interval=None), ())
         monkeypatch.setattr(_run, "hand_over", lambda *_, **__: files)
-        monkeypatch.setattr(_run, "_figures", lambda *_: {})
-        monkeypatch.setattr(_run, "_validation", lambda *_: {})
-        monkeypatch.setattr(_run, "_files", lambda *_: (None, None))
+        monkeypatch.setattr(_outcome, "_figures", lambda *_: {})
+        monkeypatch.setattr(_outcome, "_validation", lambda *_: {})
+        monkeypatch.setattr(_outcome, "_files", lambda *_: (None, None))
 
     def fail(*_, **__):
         raise error
