@@ -13,6 +13,7 @@ from tests.phones import Phones
 from tests.tflite_export.compress import tiny
 from tests.tflite_export.devices.fake_arm import FakeArm
 from tflite_export.devices import _qemu
+from tflite_export.file import open_file
 
 SAMPLES = 160
 
@@ -50,7 +51,8 @@ def enter(made, folder, patch):
     phones.add("A1", profile="")
     (folder / "benchmark_model").symlink_to(phones.binary)
     np.zeros(999, np.int8).tofile(programs / "outputs.bin")
-    np.array([1234, *[5] * 99], np.uint64).tofile(programs / "figures.bin")
+    operators = len(open_file("small/model_int8.tflite").description.operators)  # after the arena and three samples
+    np.array([1234, operators, *[5] * (3 + operators)], np.uint64).tofile(programs / "figures.bin")
     patch.setattr(_qemu, "_compared", lambda *_: "outputs are a stand-in's")
     (folder / "libtensorflow-microlite.a").write_bytes(b"!<arch>")
     (folder / "tflite-micro").mkdir()
