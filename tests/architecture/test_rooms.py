@@ -69,10 +69,7 @@ NUMPY_ONLY = {
     "tflite_export": ("kernels", "micro"),
 }
 NATIVE = ("ai_edge_litert.interpreter", "tflite_micro.python", "tensorflow.lite")  # code that may end the process
-CHILDREN = (
-    "tflite_export/child/_process.py",
-    "tflite_export/runtime/_tflm_process.py",
-)  # scripts with a process each
+CHILDREN = ("tflite_export/child/_process.py",)  # scripts with a process each
 FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""The process that runs native code for this one."""
+"""The processes that run native code for this one."""
 
 import atexit
 import contextlib
@@ -95,11 +95,16 @@ class _Running:
         answer: tuple[str | None, Any] = pickle.load(self.answers)
         return answer
 
+    def kill(self) -> None:
+        """Kills it, and the copies that it made of itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def end(self) -> str:
         """Ends it, and says how it ended and what it printed last."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
-        self.process.kill()
+        self.kill()
         status = self.process.wait()
         for stream in (self.requests, self.answers):
             with contextlib.suppress(BrokenPipeError):
@@ -148,17 +153,22 @@ class _Child:
         """Ends the process, if there is one."""
         running, self._running = self._running, None
         if running is not None and running.owner == os.getpid():
-            running.process.kill()
+            running.kill()
             running.end()
 
 
 _CHILD = _Child()
+_MICRO = _Child()  # has TFLite Micro to itself: what forks has loaded nothing else
 atexit.register(_CHILD.end)
+atexit.register(_MICRO.end)
 
 
 @contextlib.contextmanager
-def native() -> Iterator[Callable[..., Any]]:
+def native(*, micro: bool = False) -> Iterator[Callable[..., Any]]:
     """Lets this block alone ask the process that runs native code, which keeps what it loaded from request to request.
+
+    Args:
+        micro: the process for TFLite Micro, not that for LiteRT and the converter.
 
     Yields:
         `ask(name, *arguments)`, which gives the value of a function of `_process`.
@@ -167,8 +177,9 @@ def native() -> Iterator[Callable[..., Any]]:
         NativeError: by `ask`, what native code refused.
         CrashError: by `ask`, the process died; the next request has a new one.
     """
-    with _CHILD.lock:
-        yield _CHILD.ask
+    child = _MICRO if micro else _CHILD
+    with child.lock:
+        yield child.ask
 
 
 def refusal(*requests: tuple[Any, ...]) -> NativeError | None:

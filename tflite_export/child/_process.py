@@ -1,9 +1,9 @@
-"""Child process of `_child`: TensorFlow's converter and LiteRT, whose native code may crash.
+"""Child process of `_child`: TensorFlow's converter and LiteRT, or TFLite Micro, whose native code may crash.
 
 Run as a script, so it imports nothing of the package, and only what a request needs. It reads pickled requests, the
 name of a function and its arguments, from stdin and writes pickled answers, (None, value) or (class, text) of what was
 raised, to stdout; it ends when stdin does. `python _process.py tensorflow` imports what converts before the first
-request.
+request. TFLite Micro has one of these processes to itself: each of its runs is a copy of it, made by a fork.
 """
 
 import gc
@@ -12,8 +12,9 @@ import os
 import pickle
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -109,6 +110,56 @@ def calibrate(data: bytes, samples: list[str]) -> None:
     Calibrator(data)._feed_tensors(lambda: iter([arrays]), resize_input=True)
 
 
+def micro(folder: str, arena_bytes: int, decode_bytes: int, outputs: int) -> tuple[int, str]:
+    """Runs a file in TFLite Micro, in a copy of this process: it aborts on some models, and tells sizes on stderr.
+
+    Args:
+        folder: has `model.tflite` and `inputs.npz`, and receives `outputs.npz`: an array for each input and output.
+        arena_bytes: size of the arena.
+        decode_bytes: memory beside it in which packed weights are decoded.
+        outputs: how many there are.
+
+    Returns:
+        The copy's exit status, negative for a signal, and what it printed.
+    """
+    from tflite_micro.python.tflite_micro import runtime
+
+    log = os.path.join(folder, "log")
+    with open(log, "wb") as printed:
+        copy = os.fork()
+        if copy == 0:
+            os.dup2(printed.fileno(), 2)
+            _micro_and_exit(runtime, folder, arena_bytes, decode_bytes, outputs)
+    _, status = os.waitpid(copy, 0)
+    with open(log, errors="replace") as printed_text:
+        return os.waitstatus_to_exitcode(status), printed_text.read()
+
+
+def _micro_and_exit(runtime: Any, folder: str, arena_bytes: int, decode_bytes: int, outputs: int) -> NoReturn:
+    status = 1
+    try:
+        interpreter = runtime.Interpreter.from_file(
+            os.path.join(folder, "model.tflite"), arena_size=arena_bytes, alt_decompression_memory_size=decode_bytes
+        )
+        with np.load(os.path.join(folder, "inputs.npz")) as file:
+            inputs = list(file.values())
+        rows: list[list[np.ndarray]] = [[] for _ in range(outputs)]
+        for index in range(len(inputs[0])):
+            for place, samples in enumerate(inputs):
+                interpreter.set_input(samples[index : index + 1], place)
+            interpreter.invoke()
+            for place, found in enumerate(rows):
+                found.append(np.array(interpreter.get_output(place)[0]))
+        np.savez(os.path.join(folder, "outputs.npz"), *(np.stack(found) for found in rows))
+        interpreter.print_allocations()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
 def _tensorflow() -> Any:
     for each in ("keras", "jax"):  # half of the time that TensorFlow takes to import; the converter needs neither
         sys.modules.setdefault(each, None)  # type: ignore[arg-type]
@@ -156,7 +207,7 @@ def _batches_of_one(samples: dict[str, str]) -> Iterator[dict[str, np.ndarray] |
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (check, load, run, latencies_us, convert, calibrate)
+    function.__name__: function for function in (check, load, run, latencies_us, convert, calibrate, micro)
 }
 
 

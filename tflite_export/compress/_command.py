@@ -6,18 +6,24 @@ from dataclasses import fields
 
 from tf_structprune.allocation import Budget
 from tflite_export.compress._settings import CompressSettings
+from tflite_export.devices import DEVICES, HOST, Device
 
 _RECIPE = "OUT/model_recipe.json"  # which a run in fixed point writes
 _OPPOSITE = {"keep_first": "--prune-first", "keep_last": "--prune-last"}
 
+_DEVICE = {"serial", "binary", "app", "delegate", "rounds", "core", "library", "include"}
+_DEVICE_NAMES = {"library": "tflm-lib", "include": "tflm-include"}
 
-def commands_of(settings: CompressSettings) -> tuple[str, ...]:
+
+def commands_of(settings: CompressSettings, device: Device = HOST) -> tuple[str, ...]:
     """The command line of the same run, with MODEL and DATA in their places, and how its report is looked at.
 
     Args:
         settings: what was asked for; what is the default is left out, but epochs and batch as they were used.
+        device: what timed; one that the command line has no name for is left out.
     """
-    run = shlex.join(["tf-structprune", "compress", "MODEL", "--data", "DATA", "--out", "OUT", *_options(settings)])
+    options = (*_options(settings), *_device_options(device))
+    run = shlex.join(["tf-structprune", "compress", "MODEL", "--data", "DATA", "--out", "OUT", *options])
     file = "model_int8" if settings.fixed_point is None else "model_fixed"
     seen = f"model-explorer OUT/{file}.tflite --node_data_paths=OUT/model_explorer/bytes.json"
     return run, "tf-structprune report OUT", seen
@@ -38,6 +44,19 @@ def _options(settings: CompressSettings) -> Iterator[str]:
             yield _OPPOSITE[field.name]
         else:
             yield f"--{field.name.replace('_', '-')}"
+            if value is not True:
+                yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _device_options(device: Device) -> Iterator[str]:
+    name = next((name for name, kind in DEVICES.items() if type(device) is kind), "host")
+    if name == "host":
+        return
+    yield from ("--device", name)
+    for field in fields(DEVICES[name]):
+        value = getattr(device, field.name)
+        if field.name in _DEVICE and value != field.default:
+            yield f"--{_DEVICE_NAMES.get(field.name, field.name)}"
             if value is not True:
                 yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

@@ -15,7 +15,7 @@ from tflite_export.compress._command import commands_of
 from tflite_export.compress._figures import figures_of
 from tflite_export.compress._report import CompressReport, ModelFigures, PruningFigures
 from tflite_export.compress._words import agreement_of, notes_of
-from tflite_export.devices import Device, MeasuringDevice
+from tflite_export.devices import HOST, Device, MeasuringDevice
 from tflite_export.file import TFLiteFile
 from tflite_export.report import (
     Curve,
@@ -106,7 +106,7 @@ def report_of(
         agreement=agreement_of(report),
         notes=notes_of(report),
         device=told,
-        commands=commands_of(report.settings),
+        commands=commands_of(report.settings, device or HOST),
         versions=report.versions,
     )
 

@@ -3,21 +3,17 @@
 import hashlib
 import importlib.util
 import re
-import subprocess
-import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_structprune.task import Samples
-from tflite_export.child import environment
+from tflite_export.child import native
 from tflite_export.file import ModelDescription, TFLiteFile, TFLiteModel, open_file, operator_that
 from tflite_export.runtime._samples import Outputs, as_outputs, batches_of_inputs, check_ends
 
-_PROCESS = Path(__file__).with_name("_tflm_process.py")
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 _NO_KERNEL = "Didn't find op"
 _ARENA_GROWTH = (1, 8, 64)
@@ -96,8 +92,7 @@ def _run(file: TFLiteFile, inputs: Any, *, real: bool = False, decode_bytes: int
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         np.savez(directory / "inputs.npz", *samples.arrays)
-        (directory / "decode_bytes").write_text(str(decode_bytes))
-        log = _run_with_growing_arena(directory, file)
+        log = _run_with_growing_arena(directory, file, decode_bytes)
         found = _ARENA_TOTAL.search(log)
         if found is None:
             raise ValueError(
@@ -126,38 +121,36 @@ def _arena_guess(description: ModelDescription) -> int:
     return (guess + 15) // 16 * 16  # an odd size would cost alignment bytes that the figure then shows
 
 
-def _run_with_growing_arena(directory: Path, file: TFLiteFile) -> str:
-    """What the child process wrote to stderr in the first arena that was large enough."""
+def _run_with_growing_arena(directory: Path, file: TFLiteFile, decode_bytes: int) -> str:
+    """What TFLite Micro printed in the first arena that was large enough."""
     guess = _arena_guess(file.description)
     for growth in _ARENA_GROWTH:
-        child = _child(directory, file, guess * growth)
-        if child.returncode == 0:
-            return child.stderr
+        status, log = _ran(directory, file, guess * growth, decode_bytes)
+        if status == 0:
+            return log
         # A small arena ends in an error, or in a crash; a larger one cures both, but no missing kernel.
-        if _NO_KERNEL in child.stderr:
+        if _NO_KERNEL in log:
             break
-    reason = _reason(child.stderr)
-    if child.returncode < 0 and (operator := operator_that(partial(_dies, directory, guess * growth), file)):
-        reason = f"{reason}, at {operator}"
+    reason, arena = _reason(log), guess * growth
+    if status < 0:
+        operator = operator_that(lambda part: _ran(directory, part, arena, decode_bytes)[0] < 0, file)
+        reason = f"{reason}, at {operator}" if operator else reason
     raise ValueError(
-        f"{file.name}: TFLite Micro cannot run the model (exit status {child.returncode}, arena "
-        f"{guess * growth} bytes): {reason}. Use operators and types that TFLM has."
+        f"{file.name}: TFLite Micro cannot run the model (exit status {status}, arena {arena} bytes): {reason}. "
+        "Use operators and types that TFLM has."
     )
 
 
-def _child(directory: Path, file: TFLiteFile, arena: int) -> subprocess.CompletedProcess[str]:
+def _ran(directory: Path, file: TFLiteFile, arena: int, decode_bytes: int) -> tuple[int, str]:
+    """Exit status of a run on the samples in a folder, negative for a signal, and what it printed."""
     (directory / "model.tflite").write_bytes(file.data)
-    command = [sys.executable, str(_PROCESS), str(directory), str(arena), str(len(file.description.outputs))]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
-
-
-def _dies(directory: Path, arena: int, file: TFLiteFile) -> bool:
-    """Whether TFLite Micro's process is killed by the first operators of a file."""
-    return _child(directory, file, arena).returncode < 0
+    with native(micro=True) as ask:
+        found: tuple[int, str] = ask("micro", str(directory), arena, decode_bytes, len(file.description.outputs))
+    return found
 
 
 def _reason(log: str) -> str:
-    """The lines of the child's log that say why, without Python's traceback."""
+    """The lines of the log that say why, without Python's traceback."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("Traceback", "File ", "^"))]
     return "; ".join([*said[:2], *said[2:][-1:]]) or "it printed nothing"

@@ -11,12 +11,13 @@ from tests.tflite_export.compress import reports, tiny
 from tf_structprune.allocation import Budget
 from tf_structprune.fixed_point import FixedPoint
 from tf_structprune.masks import MaskSet
+from tf_structprune_cli._device import device_from
 from tf_structprune_cli._main import _settings
 from tf_structprune_cli._parser import make_parser
 from tflite_export.compress import CompressSettings, compress
 from tflite_export.compress import _tell as telling
 from tflite_export.compress._command import commands_of
-from tflite_export.devices import Measurement, operator_times
+from tflite_export.devices import Android, Host, Measurement, Qemu, _named, operator_times
 from tflite_export.file import open_file
 from tflite_export.report import points_of, read_report
 
@@ -181,6 +182,22 @@ def test_command_asks_for_the_same(settings):
 
     _, *words = shlex.split(commands_of(settings)[0])
     assert _settings(make_parser().parse_args(words)) == settings
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        Host(),
+        Android(serial="A1", binary="tools/benchmark_model", rounds=3),
+        Android(app=True, delegate="gpu"),
+        Qemu("m7", "lib.a", ("tflite-micro", "flatbuffers/include")),
+    ],
+    ids=["host", "phone", "app", "core"],
+)
+def test_command_measures_on_the_same_device(device, monkeypatch):
+    monkeypatch.setattr(_named, "ready", lambda made: made)
+    _, *words = shlex.split(commands_of(CompressSettings(), device)[0])
+    assert device_from(make_parser().parse_args(words)) == device
 
 
 def test_fixed_point_comes_from_the_recipe_that_the_run_wrote():

@@ -1,9 +1,12 @@
-import subprocess
+import os
+import signal
+import time
 
 import keras
 import numpy as np
 import pytest
 
+from tflite_export.child import _child
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.runtime import _tflm, arena_bytes, run_litert, run_tflm, tflm_available
@@ -30,11 +33,10 @@ class TestInstalled:
     def test_crash_names_its_operator(self, int8_file, samples, monkeypatch, place):
         """Of a process that is killed when it comes to the operator at a place."""
 
-        def child(directory, file, arena):
-            status = -11 if len(file.description.operators) >= place else 0
-            return subprocess.CompletedProcess([], status, "", "")
+        def ran(directory, file, arena, decode_bytes):
+            return (-11 if len(file.description.operators) >= place else 0), ""
 
-        monkeypatch.setattr(_tflm, "_child", child)
+        monkeypatch.setattr(_tflm, "_ran", ran)
         name = open_file(int8_file).description.operators[place - 1].name
         with pytest.raises(ValueError, match=rf"exit status -11.*, at operator {place} of \d, {name}"):
             run_tflm(int8_file, samples)
@@ -81,9 +83,39 @@ class TestInstalled:
         with pytest.raises(ValueError, match=r"TFLite Micro cannot run the model.*Didn't find op.*SIGN"):
             run_tflm(data, np.zeros((1, 4)))
 
+    def test_run_that_was_interrupted_leaves_no_process(self, int8_file):
+        """Of 100,000 samples: neither the process of TFLite Micro nor the copy of it that computes goes on."""
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        run_tflm(int8_file, np.zeros((1, 8, 8, 2)))
+        server = _child._MICRO.begin().process.pid
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                run_tflm(int8_file, np.zeros((100_000, 8, 8, 2), np.int8))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        deadline = time.monotonic() + 60
+        while _group_is_there(server):  # until who is responsible has noticed that they are dead
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert run_tflm(int8_file, np.zeros((1, 8, 8, 2))).shape == (1, 5)
+
     def test_tflm_leaves_stderr_alone(self, int8_file, samples, capfd):
         run_tflm(int8_file, samples)
         assert capfd.readouterr() == ("", "")
+
+
+def _group_is_there(leader):
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("call", [arena_bytes, lambda model: run_tflm(model, np.zeros((1, 8, 8, 2)))])
