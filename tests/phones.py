@@ -20,6 +20,26 @@ _ANSWERS = {
     "am": _START,
 }
 
+PROFILE = """\
+Profiling Info for Benchmark Initialization:
+============================== Run Order ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+AllocateTensors, 1.356, 1.356, 100%, 100%, 0, 1, AllocateTensors/0
+
+Operator-wise Profiling Info for Regular Benchmark Runs:
+============================== Run Order ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+QUANTIZE, 0.1, 0.125, 5%, 5%, 0, 1, [quantized]:0
+TfLiteXNNPackDelegate, 2.1, 2, 90%, 95%, 0, 1, [probabilities]:9
+
+============================== Top by Computation Time ==============================
+node type, first, avg_ms, %, cdf%, mem KB, times called, name
+TfLiteXNNPackDelegate, 2.1, 2, 90%, 95%, 0, 1, [probabilities]:9
+
+Number of nodes executed: 2
+"""
+"""What the tool prints of a file with two operators, one of them the delegate."""
+
 
 class Phones:
     """A folder of phones behind an `adb` that is alone in the PATH of the test, but for the shell's own programs.

@@ -80,4 +80,4 @@ else:
     from tf_structprune.stages import remove_layers as remove_layers
     from tf_structprune.task import SampleScore as SampleScore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

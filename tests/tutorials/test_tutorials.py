@@ -1,5 +1,8 @@
 """The tutorials run from the first cell to the last as a newcomer would run them, and are stored without output."""
 
+import functools
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,9 +13,11 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 
 from tests.marks import HANG_SECONDS
+from tests.phones import PROFILE, Phones
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.ipynb"))
+PHONE = 5  # its number: it runs on a stand-in
 ARTIFACTS = ("model.keras", "model_float32.tflite", "model_int8.tflite", "micro/model_data.cc", "summary.json")
 
 
@@ -34,15 +39,20 @@ def code_cells(notebook):
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """The first tutorial after a run in an empty directory, and that directory; a failing cell raises."""
-    return run(TUTORIALS[0], tmp_path_factory.mktemp("tutorial"))
+def runs(tmp_path_factory):
+    """Gives the tutorial of a number after a run in an empty directory, and that directory; a failing cell raises."""
 
+    @functools.cache
+    def executed(number):
+        folder = tmp_path_factory.mktemp("tutorial")
+        with pytest.MonkeyPatch.context() as patch:
+            if number == PHONE:
+                phones = Phones(tmp_path_factory.mktemp("phones"), patch)
+                phones.add(profile=PROFILE, formula="size ** 4 / 1e12")
+                (folder / "benchmark_model").symlink_to(phones.binary)
+            return run(TUTORIALS[number - 1], folder)
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """The same of the second."""
-    return run(TUTORIALS[1], tmp_path_factory.mktemp("tutorial"))
+    return executed
 
 
 def run(path, folder):
@@ -62,7 +72,7 @@ def run(path, folder):
 
 
 def test_there_are_tutorials():
-    assert [path.name for path in TUTORIALS] == ["1_prune_and_export.ipynb", "2_store_it_compactly.ipynb"]
+    assert [int(path.name[0]) for path in TUTORIALS] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -93,49 +103,81 @@ def test_short_enough_to_read(path):
 def test_uses_the_public_interface_only(path):
     source = "\n".join(cell.source for cell in code_cells(load(path)))
     ours = [line for line in source.splitlines() if "import" in line and ("structprune" in line or "tflite_" in line)]
-    assert ours == ["import tf_structprune as sp", "import tflite_export as te"]
+    assert set(ours) <= {"import tf_structprune as sp", "import tflite_export as te"}
     assert "sp._" not in source and "te._" not in source
 
 
-@pytest.mark.parametrize("tutorial", ["executed", "stored"])
-def test_every_cell_runs(tutorial, request):
-    notebook, _ = request.getfixturevalue(tutorial)
+@pytest.mark.parametrize("number", range(1, 7))
+def test_every_cell_runs(number, runs):
+    notebook, _ = runs(number)
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert [output for cell in cells for output in cell.outputs if output.output_type == "error"] == []
 
 
-def test_draws_both_pictures(executed):
-    notebook, _ = executed
+@pytest.mark.parametrize("number, pictures", {1: 2, 2: 1, 3: 1, 6: 1}.items())
+def test_draws_its_pictures(number, pictures, runs):
+    notebook, _ = runs(number)
     shown = [output for cell in code_cells(notebook) for output in cell.outputs if output.output_type == "display_data"]
-    assert len([output for output in shown if "image/png" in output.data]) == 2
+    assert len([output for output in shown if "image/png" in output.data]) == pictures
 
 
-def test_accepts_every_stage_it_tells_of(executed):
-    notebook, _ = executed
+def test_accepts_every_stage_it_tells_of(runs):
+    notebook, _ = runs(1)
     (text,) = [_printed(cell) for cell in code_cells(notebook) if "pruning.reports" in cell.source]
     assert text.count("accepted") == 3
     assert "undone" not in text
 
 
 @pytest.mark.parametrize("name", ["dense", "small"])
-def test_writes_the_artifacts(executed, name):
-    _, folder = executed
+def test_writes_the_artifacts(runs, name):
+    _, folder = runs(1)
     assert [file for file in ARTIFACTS if not (folder / "digits" / name / file).is_file()] == []
 
 
-def test_the_pruned_files_are_smaller(executed):
-    _, folder = executed
+def test_the_pruned_files_are_smaller(runs):
+    _, folder = runs(1)
     for file in ("model_float32.tflite", "model_int8.tflite"):
         dense, small = ((folder / "digits" / name / file).stat().st_size for name in ("dense", "small"))
         assert small < 0.6 * dense
 
 
-def test_the_archive_is_small_and_gives_the_model_back(stored):
-    _, folder = stored
+def test_two_inputs_are_a_regression_whose_macs_are_halved(runs):
+    _, folder = runs(2)
+    summary = json.loads((folder / "apart/summary.json").read_text())
+    assert "mean absolute error" in summary["task"]
+    assert 2 * summary["compressed"]["macs"] <= summary["baseline"]["macs"]
+
+
+def test_the_microcontroller_gets_what_was_asked_for_and_what_cannot_be_is_refused(runs):
+    notebook, folder = runs(3)
+    compressed = json.loads((folder / "board/summary.json").read_text())["compressed"]
+    assert compressed["int8_bytes"] <= 16 * 1024 and compressed["arena_bytes"] <= 6 * 1024
+    (text,) = [_printed(cell) for cell in code_cells(notebook) if "too_small" in cell.source]
+    assert "Use at least" in text and text.endswith("written: False\n")
+
+
+def test_the_archive_is_small_and_gives_the_model_back(runs):
+    _, folder = runs(4)
     dense, packed = ((folder / name).stat().st_size for name in ("dense.keras", "small.sham"))
     assert packed < 0.04 * dense
     assert (folder / "exported" / "model_fixed_packed.tflite").is_file()
+
+
+def test_the_phone_decides(runs):
+    """By its own times, which grow with the fourth power of a file's size."""
+    notebook, folder = runs(PHONE)
+    summary = json.loads((folder / "phone/fast/summary.json").read_text())
+    before, after = (summary[side]["latency_us_int8"] for side in ("baseline", "compressed"))
+    assert summary["device"].startswith("phone Pixel 8") and after <= 0.7 * before
+    assert "TfLiteXNNPackDelegate" in _printed(code_cells(notebook)[-1])
+
+
+def test_every_method_prunes_as_much_and_the_control_runs_beside_them(runs):
+    notebook, _ = runs(6)
+    (text,) = [_printed(cell) for cell in code_cells(notebook) if "methods.items()" in cell.source]
+    macs = [int(found.replace(",", "")) for found in re.findall(r"([\d,]+) MACs", text)]
+    assert len(macs) == 4 and max(macs) < 1.2 * min(macs)
 
 
 def _printed(cell):

@@ -8,28 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.phones import Phones, left_on
+from tests.phones import PROFILE, Phones, left_on
 from tf_structprune.resume import identity
 from tflite_export.devices import Android, DeviceError, Host, _adb, description_of, device_of
 
-PROFILE = """\
-Profiling Info for Benchmark Initialization:
-============================== Run Order ==============================
-node type, first, avg_ms, %, cdf%, mem KB, times called, name
-AllocateTensors, 1.356, 1.356, 100%, 100%, 0, 1, AllocateTensors/0
-
-Operator-wise Profiling Info for Regular Benchmark Runs:
-============================== Run Order ==============================
-node type, first, avg_ms, %, cdf%, mem KB, times called, name
-QUANTIZE, 0.1, 0.125, 5%, 5%, 0, 1, [quantized]:0
-TfLiteXNNPackDelegate, 2.1, 2, 90%, 95%, 0, 1, [probabilities]:9
-
-============================== Top by Computation Time ==============================
-node type, first, avg_ms, %, cdf%, mem KB, times called, name
-TfLiteXNNPackDelegate, 2.1, 2, 90%, 95%, 0, 1, [probabilities]:9
-
-Number of nodes executed: 2
-"""
 INSIDE = """\
 Delegate internal:
 ============================== Run Order ==============================
