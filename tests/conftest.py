@@ -12,8 +12,9 @@ for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREAD
     os.environ.setdefault(name, "1")
 
 LONGEST_FIRST = (
-    "test_cli_demo.py",
+    "documentation/test_snippets.py",
     "test_tutorials.py",
+    "test_cli_demo.py",
     "test_backend.py",
     "compress/test_resume.py",
     "callbacks/test_resume.py",
