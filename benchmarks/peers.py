@@ -135,12 +135,13 @@ def figures(name: str, share: float, model: keras.Model, file: pathlib.Path, dat
         "share": share,
         "seed": FLAGS.seed,
         "epochs": FLAGS.epochs,
+        "rate": FLAGS.rate,
         "images": len(data["x"]),
         "macs": sp.trace(model).macs,
         "after": accuracy(model, data["test"]),
         "int8": 1 + file_score(file, *data["test"]),
         "int8_bytes": file.stat().st_size,
-        "file": str(file),
+        "file": file.name,
     }
 
 
@@ -163,8 +164,8 @@ def by_tfmot(folder: pathlib.Path, dense: keras.Model, data: Data, missing: list
 
 
 def add_latencies(rows: list[Row], dense: pathlib.Path) -> None:
-    """Of all int8 files in turns in one process, as speedups over the dense one."""
-    reports = te.benchmark_together([dense, *(row["file"] for row in rows)], threads=1)
+    """Of all int8 files, which lie beside the dense one, in turns in one process, as speedups over that."""
+    reports = te.benchmark_together([dense, *(dense.with_name(row["file"]) for row in rows)], threads=1)
     for row, report in zip(rows, reports[1:], strict=True):
         row["speedup"] = reports[0].latency_us / report.latency_us
 
@@ -218,6 +219,9 @@ def main(_: list[str]) -> None:
     whole = figures("dense", 1.0, dense, file, data)
     state = work / "rows.json"
     rows: list[Row] = json.loads(state.read_text()) if state.exists() else []
+    alike = ("seed", "epochs", "rate", "images")
+    if any(row.get(key) != whole[key] for row in rows for key in alike):
+        raise app.UsageError(f"{state} has rows of other {', '.join(alike)}. Use another --work.")
 
     def keep(found: list[Row]) -> None:
         rows.extend(found)

@@ -5,18 +5,19 @@ turned to the copies in the site.
 """
 
 import argparse
-import ast
+import contextlib
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
+import griffe
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {"tutorials": ("*.ipynb",), "results": ("*.md", "*.png")}
 SOURCES = {"tutorials": ROOT / "tutorials", "results": ROOT / "benchmarks/results"}
 PACKAGES = {"tf_structprune": "sp", "tflite_export": "te"}
-NAMED_ROOMS = {"tf_structprune": (), "tflite_export": ("micro", "report")}  # beside those that the package re-exports
 _LINK = re.compile(r"\]\((?:\.\./)*(benchmarks/results|tutorials)/([^)#]+)\)")
 
 
@@ -46,53 +47,40 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return _LINK.sub(shown, markdown)
 
 
-def public_names(door: Path) -> list[str]:
-    """Classes and functions that a door re-exports, and its public rooms; constants are told where they are used."""
-    found = []
-    for node in ast.walk(ast.parse(door.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(tuple(PACKAGES)):
-            found += [each.asname for each in node.names if each.asname and _is_documented(node.module, each.name)]
-    return sorted(found, key=str.lower)
+def public_names(door: str) -> dict[str, griffe.Object | griffe.Alias]:
+    """What a door re-exports, by name: rooms, classes and functions; constants are told where they are used."""
+    modules, found = _modules(), {}
+    for name, path in modules[door].imports.items():
+        if path.startswith(tuple(PACKAGES)) and not name.startswith("_"):
+            # It knows no constants that are assigned several at once.
+            with contextlib.suppress(griffe.AliasResolutionError, KeyError):
+                if not modules[path].is_attribute:
+                    found[name] = modules[path]
+    return {name: found[name] for name in sorted(found, key=str.lower)}
 
 
-def _is_documented(module: str, name: str) -> bool:
-    """Whether a name is a room, or a class or function, perhaps behind another door."""
-    path = ROOT.joinpath(*module.split("."))
-    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if (path / name / "__init__.py").is_file():
-        return True
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return True
-        if isinstance(node, ast.ImportFrom) and node.module and any(each.asname == name for each in node.names):
-            return _is_documented(node.module, next(each.name for each in node.names if each.asname == name))
-    return False
-
-
-def rooms_of(package: str) -> list[str]:
-    """Rooms of a package that users call by name."""
-    inside = [name for name in public_names(ROOT / package / "__init__.py") if (ROOT / package / name).is_dir()]
-    return [name for name in inside if _is_room(package, name)] + list(NAMED_ROOMS[package])
-
-
-def _is_room(package: str, name: str) -> bool:
-    """Whether the door gives the room itself, not a function of the same name out of it."""
-    return f"from {package} import {name} as {name}" in (ROOT / package / "__init__.py").read_text()
+@functools.cache
+def _modules() -> griffe.ModulesCollection:
+    """Both packages, read and not imported."""
+    loader = griffe.GriffeLoader(search_paths=[ROOT])
+    for package in PACKAGES:
+        loader.load(package)
+    return loader.modules_collection
 
 
 def reference(package: str) -> str:
     """Every public name with its docstring; rooms that are public have a section each."""
-    rooms = rooms_of(package)
-    names = [name for name in public_names(ROOT / package / "__init__.py") if name not in rooms]
-    lines = [f"# {package}", "", f"    import {package} as {PACKAGES[package]}", "", *_sections(package, names)]
-    for room in rooms:
-        lines += [f"## {package}.{room}", ""]
-        lines += _sections(f"{package}.{room}", public_names(ROOT / package / room / "__init__.py"))
+    names = public_names(package)
+    lines = [f"# {package}", "", f"    import {package} as {PACKAGES[package]}", "", *_sections(names)]
+    for name, room in names.items():
+        if room.is_module:
+            lines += [f"## {package}.{name}", "", *_sections(public_names(room.path))]
     return "\n".join(lines)
 
 
-def _sections(where: str, names: list[str]) -> list[str]:
-    return [line for name in names for line in (f"::: {where}.{name}", "")]
+def _sections(names: dict[str, griffe.Object | griffe.Alias]) -> list[str]:
+    """By the room of each: where a function and a room have one name, the package's door would show the room."""
+    return [line for found in names.values() if not found.is_module for line in (f"::: {found.path}", "")]
 
 
 def commands() -> str:
@@ -100,7 +88,6 @@ def commands() -> str:
     from tf_structprune_cli._parser import make_parser
 
     parser = make_parser()
-    parser.formatter_class = argparse.HelpFormatter
     inside = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     lines = ["# Command line", "", "```text", parser.format_help().strip(), "```", ""]
     for name, command in inside.choices.items():

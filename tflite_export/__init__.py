@@ -3,6 +3,8 @@
 from tf_structprune.shrink import ShrunkModel as ShrunkModel
 from tf_structprune.shrink import plan_shrink as plan_shrink
 from tf_structprune.shrink import shrink as shrink
+from tflite_export import micro as micro
+from tflite_export import report as report
 from tflite_export.bench import BenchReport as BenchReport
 from tflite_export.bench import DevicesReport as DevicesReport
 from tflite_export.bench import benchmark as benchmark

@@ -38,13 +38,24 @@ def made(tmp_path_factory):
     return folder
 
 
+def run(page):
+    """Run a page, and give how many blocks ran; the first one that fails raises."""
+    document = Document.parse(str(page), *PARSERS)
+    document.namespace.update(world.names())
+    return len([example.evaluate() for example in document])
+
+
 @pytest.mark.parametrize("page", pages(), ids=relative)
 def test_page_runs(page, made, tmp_path, monkeypatch):
     world.enter(made, tmp_path, monkeypatch)
-    document = Document.parse(str(page), *PARSERS)
-    document.namespace.update(world.names())
-    for example in document:
-        example.evaluate()
+    shown = sum(page.read_text().count(f"```{kind}\n") for kind in ("python", "sh"))
+    assert run(page) == shown > 0
+
+
+def test_a_block_that_fails_fails_its_page(tmp_path):
+    (tmp_path / "page.md").write_text("```python\nx = 1\n```\nand\n```python\nassert x == 2, 'so it is'\n```\n")
+    with pytest.raises(AssertionError, match="so it is"):
+        run(tmp_path / "page.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_structprune.graph import trace
+from tf_structprune.channels import Skipped
 from tf_structprune.layers import is_fixed_point
 from tf_structprune.masks import as_granularity
 from tf_structprune.stages import StageReport
@@ -73,8 +73,12 @@ class Outcome:
         """Figures of each epoch, a row each."""
         return (*self.done.history, *epoch_rows(len(self.done.reports) + 1, "int8", self.after.figures))
 
-    def report(self) -> CompressReport:
-        """The figures; scores are of the test data, where it is not said otherwise."""
+    def report(self, *, skipped: tuple[Skipped, ...]) -> CompressReport:
+        """The figures; scores are of the test data, where it is not said otherwise.
+
+        Args:
+            skipped: layers that stayed whole, and why.
+        """
         job, done, baseline, compressed = self.job, self.done, self.before.summary, self.after.summary
         job.progress.doing("scores the files on the test part")
         return CompressReport(
@@ -85,7 +89,7 @@ class Outcome:
             metric=job.judge.metric,
             sparsity=done.sparsity,
             stages=tuple(_stage(stage, job) for stage in done.reports if stage.search),
-            skipped_layers=trace(job.dense, **job.settings.demands).skipped,
+            skipped_layers=skipped,
             settings=job.settings,
             fixed_point=_fixed_point(done, compressed, job),
             validation=_validation(done, self.before, self.after, job),

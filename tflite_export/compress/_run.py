@@ -142,12 +142,12 @@ def _compressed(job: Job, folder: Path, *, report: bool) -> CompressReport:
         logging.warning("%s", job.settings.idle)
     job.progress.line(f"Given model: validation {job.judge.metric.name} {job.judge.metric.text(job.judge.given)}")
     job = with_first_convolution(job)  # what cannot be met or is not there is refused before any work
-    trace(job.dense, **job.settings.demands)
+    graph = trace(job.dense, **job.settings.demands)
     before = _given(folder / BASELINE, job)
     done, after = _handed_over(run_job(job), folder, job)
     _check_budgets(before.summary, after.summary, job)
     outcome = outcome_of(job, done, before, after, folder)
-    found = outcome.report()
+    found = outcome.report(skipped=graph.skipped)
     _write(outcome, found, folder, report=report)
     return found
 
