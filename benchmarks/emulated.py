@@ -42,6 +42,7 @@ flags.DEFINE_string("into", "benchmarks/results/emulated", "Results, without the
 _IMAGES = 500
 _CHOSEN = "half, allocated by instructions too, int8"
 _KEYS = ("core", "kernels", "file")
+_INSTRUCTIONS = 0.596  # the share differs from core to core by 0.003, and is to be 0.6 on each
 _WORDS = 7 / 127  # of 4 bits against words of 8
 
 
@@ -64,7 +65,7 @@ def in_nibbles(file: TFLiteFile) -> TFLiteFile:
 
 
 def chosen(qemu: Qemu) -> TFLiteFile:
-    """Half the MACs at 0.6 of the instructions on a core, allocated by least squares; not retrained."""
+    """Half the MACs at less than 0.6 of the instructions on a core, allocated by least squares; not retrained."""
     dense = keras.models.load_model(FLAGS.model, compile=False)
     with np.load(FLAGS.data) as file:
         x, y = file["x_train"][:_IMAGES].astype(np.float32), file["y_train"].reshape(-1)[:_IMAGES]
@@ -72,7 +73,7 @@ def chosen(qemu: Qemu) -> TFLiteFile:
     measured = te.latency_cost(masked, device=qemu, quantize="int8", representative_data=x[:50], runs=1)
     found = sp.allocate(
         masked,
-        ["macs=0.5", "latency=0.6"],
+        ["macs=0.5", f"latency={_INSTRUCTIONS}"],
         validation_data=(x, y),
         method="least_squares",
         cost={"latency": measured},
