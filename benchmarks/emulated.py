@@ -11,8 +11,10 @@ dense ResNet-8 of MLPerf Tiny lies beside the checkout. Some seconds a file with
 kernels; a killed run goes on.
 """
 
+import functools
 import json
 import pathlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -40,8 +42,9 @@ flags.DEFINE_string("data", None, "CIFAR-10 as load.py writes it, by which one i
 flags.DEFINE_integer("samples", 20, "Random inputs.")
 flags.DEFINE_string("into", "benchmarks/results/emulated", "Results, without the ending.")
 _IMAGES = 500
-_CHOSEN = "half, allocated by instructions too, int8"
+_DENSE = "dense, int8"
 _KEYS = ("core", "kernels", "file")
+_BYTES = ("arena", "stack", "flash", "model", "operators", "runtime")
 _INSTRUCTIONS = 0.596  # the share differs from core to core by 0.003, and is to be 0.6 on each
 _WORDS = 7 / 127  # of 4 bits against words of 8
 
@@ -83,18 +86,17 @@ def chosen(qemu: Qemu) -> TFLiteFile:
     return TFLiteFile(convert(shrink(masked).model, quantize="int8", representative_data=x[:100])).edited(slim)
 
 
-def files(qemu: Qemu) -> dict[str, TFLiteFile]:
-    """What runs, by name."""
-    dense, half = (open_file(path).edited(slim) for path in (FLAGS.dense, FLAGS.half))
-    words = changed(half, 0.0, 4)
+def files(qemu: Qemu) -> dict[str, Callable[[], TFLiteFile]]:
+    """By name, what makes each file that runs."""
+    half = open_file(FLAGS.half).edited(slim)
     return {
-        "dense, int8": dense,
-        "half, int8": half,
-        _CHOSEN: chosen(qemu),
-        "half, int4": in_nibbles(half),
-        "half, 4 bits, DECODE by table": pack(words, "lut").file,
-        "half, 4 bits, DECODE by Huffman": pack(words, "huffman").file,
-        "half, 80 % zeros, 4 bits, DECODE": pack(changed(half, 0.8, 4), "huffman").file,
+        _DENSE: lambda: open_file(FLAGS.dense).edited(slim),
+        "half, int8": lambda: half,
+        "half, allocated by instructions too, int8": functools.partial(chosen, qemu),
+        "half, int4": lambda: in_nibbles(half),
+        "half, 4 bits, DECODE by table": lambda: pack(changed(half, 0.0, 4), "lut").file,
+        "half, 4 bits, DECODE by Huffman": lambda: pack(changed(half, 0.0, 4), "huffman").file,
+        "half, 80 % zeros, 4 bits, DECODE": lambda: pack(changed(half, 0.8, 4), "huffman").file,
     }
 
 
@@ -108,6 +110,7 @@ def row(core: str, kernels: str, name: str, file: TFLiteFile, found: Measurement
         "macs": file.description.macs,
         "instructions": found.instructions,
         "arena": found.arena_bytes,
+        "stack": found.stack_bytes,
         "flash": size.flash_bytes,
         "model": size.model,
         "operators": size.operators,
@@ -123,19 +126,20 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         f"Written by `python -m benchmarks.emulated`: QEMU, {FLAGS.samples} random inputs, outputs of every file equal "
         "to the NumPy reference bit for bit. Instructions of one inference, and their share of the dense file's on "
-        "that core with those kernels; flash of the linked program in bytes: model, kernels of operators, the rest.",
+        "that core with those kernels; bytes of RAM: arena, and stack where it was measured; bytes of flash of the "
+        "linked program: model, kernels of operators, the rest.",
         "",
-        "| core | kernels | file | MACs | instructions | to dense | arena | flash | model | operators | runtime |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| core | kernels | file | MACs | instructions | to dense | {' | '.join(_BYTES)} |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    order = sorted(rows, key=lambda each: (each["core"], each["kernels"]))
-    for each in order:
-        (dense, *_) = [r for r in rows if (r["core"], r["kernels"]) == (each["core"], each["kernels"])]
-        share = each["instructions"] / dense["instructions"]
-        where = f"{each['core'].upper()} | {each['kernels']} | {each['file']}"
-        names = ("arena", "flash", "model", "operators", "runtime")
-        figures = " | ".join(f"{each[name]:,}" for name in names)
-        lines.append(f"| {where} | {each['macs']:,} | {each['instructions']:,} | {share:.3f} | {figures} |")
+    names = [each["file"] for each in rows]
+    dense = {(each["core"], each["kernels"]): each["instructions"] for each in rows if each["file"] == _DENSE}
+    order = sorted(rows, key=lambda each: (each["core"], each["kernels"], names.index(each["file"])))
+    for each in (each for each in order if (each["core"], each["kernels"]) in dense):
+        share = each["instructions"] / dense[each["core"], each["kernels"]]
+        place = f"{each['core'].upper()} | {each['kernels']} | {each['file']}"
+        figures = " | ".join("" if each.get(name) is None else f"{each[name]:,}" for name in _BYTES)
+        lines.append(f"| {place} | {each['macs']:,} | {each['instructions']:,} | {share:.3f} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
@@ -150,12 +154,10 @@ def main(_: list[str]) -> None:
     rows = json.loads(written.read_text()) if written.exists() else []
     done = {tuple(each[name] for name in _KEYS) for each in rows}
     devices = [(text.partition("=")[0], _device(text)) for text in FLAGS.libraries]
-    everything = files(replace(devices[0][1], samples=1))
-    for where, qemu in devices:
-        core, _, kernels = where.partition(":")
-        for name, file in everything.items():
-            if (core, kernels, name) in done:
-                continue
+    for name, make in files(replace(devices[0][1], samples=1)).items():
+        missing = [(where.split(":"), qemu) for where, qemu in devices if (*where.split(":"), name) not in done]
+        file = make() if missing else None
+        for (core, kernels), qemu in missing:
             (found,) = qemu.measure((file,), runs=1)
             rows.append(row(core, kernels, name, file, found))
             print(rows[-1], flush=True)

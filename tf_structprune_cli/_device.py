@@ -153,11 +153,12 @@ def _times(device: str, rows: list[Any]) -> Table:
 def _counts(device: str, rows: list[Any]) -> Table:
     table = Table(title=device)
     table.add_column("file", overflow="fold")
-    for column in ("instructions", "arena", "flash", "model", "operators", "runtime (bytes)"):
+    for column in ("instructions", "arena", "stack", "flash", "model", "operators", "runtime (bytes)"):
         table.add_column(column, justify="right")
     for each in rows:
         size = each.program
-        figures = (each.instructions, each.arena_bytes, size.flash_bytes, size.model, size.operators, size.runtime)
+        memory = (each.arena_bytes, each.stack_bytes)
+        figures = (each.instructions, *memory, size.flash_bytes, size.model, size.operators, size.runtime)
         table.add_row(each.file, *(f"{figure:,}" for figure in figures))
     return table
 

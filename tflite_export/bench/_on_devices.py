@@ -28,6 +28,7 @@ class DeviceFigures:
         init_us: as in `Measurement`, and so are all that follow.
         peak_bytes: most memory that the process held for it.
         arena_bytes: of an emulated core.
+        stack_bytes: of an emulated core.
         instructions: of an emulated core.
         program: of an emulated core.
         operators: what each operator takes.
@@ -45,6 +46,7 @@ class DeviceFigures:
     init_us: float | None
     peak_bytes: int | None
     arena_bytes: int | None
+    stack_bytes: int | None
     instructions: int | None
     program: ProgramSize | None
     operators: tuple[OperatorTime, ...]
@@ -126,6 +128,7 @@ def _figures(file: TFLiteFile, device: str, found: Measurement) -> DeviceFigures
         init_us=found.init_us,
         peak_bytes=found.peak_bytes,
         arena_bytes=found.arena_bytes,
+        stack_bytes=found.stack_bytes,
         instructions=found.instructions,
         program=found.program,
         operators=found.operators,

@@ -1,5 +1,7 @@
 """The operators that a model needs, as C++ that registers them with TFLite Micro."""
 
+from collections.abc import Collection, Sequence
+
 from tflite_export.file import ModelDescription, OperatorDescription
 from tflite_export.micro import OPERATOR
 from tflite_export.write import check_identifier
@@ -166,18 +168,35 @@ def op_resolver(description: ModelDescription, name: str) -> str:
     Raises:
         ValueError: `name` is no C++ identifier, or TFLite Micro lacks an operator of the model.
     """
+    return operators_resolver(description.operator_names, name, int8=_int8_only(description))
+
+
+def operators_resolver(operators: Sequence[str], name: str, *, int8: Collection[str] = ()) -> str:
+    """Writes the header that registers operators by name; see `op_resolver`.
+
+    Args:
+        operators: as files name them, each once.
+        name: identifier that starts the names in the header, and stem of the file.
+        int8: those that need no kernels but for int8, where there are such.
+
+    Returns:
+        Text of `NAME.h`.
+
+    Raises:
+        ValueError: `name` is no C++ identifier, or TFLite Micro lacks an operator.
+    """
     check_identifier(name)
-    int8 = _int8_only(description)
-    calls = {operator: _call(operator, int8=operator in int8) for operator in _METHODS} | _OWN_CALLS
-    missing = [operator for operator in description.operator_names if operator not in calls]
+    only = _INT8_ONLY.keys() & set(int8)
+    calls = {operator: _call(operator, int8=operator in only) for operator in _METHODS} | _OWN_CALLS
+    missing = [operator for operator in operators if operator not in calls]
     if missing:
         raise ValueError(
             f"TFLite Micro has no kernel for: {', '.join(missing)}. Received: a model with operators "
-            f"{', '.join(description.operator_names)}. Replace the layers that need the missing ones."
+            f"{', '.join(operators)}. Replace the layers that need the missing ones."
         )
-    needed = [calls[operator] for operator in description.operator_names]
-    headers = sorted({f'#include "tensorflow/lite/micro/kernels/{_INT8_ONLY[each][0]}.h"\n' for each in int8})
-    own = _OWN_HEADER if OPERATOR in description.operator_names else ""
+    needed = [calls[operator] for operator in operators]
+    headers = sorted({f'#include "tensorflow/lite/micro/kernels/{_INT8_ONLY[each][0]}.h"\n' for each in only})
+    own = _OWN_HEADER if OPERATOR in operators else ""
     guard = f"{name.upper().rstrip('_')}_H_"
     # A resolver without any operator is no C++: an array needs one element.
     return f"""\
@@ -199,9 +218,17 @@ inline TfLiteStatus {name}_register({name}_resolver& resolver) {{
 
 def _int8_only(description: ModelDescription) -> frozenset[str]:
     """Operators that have kernels for int8 alone, and need no others in a model."""
-    named = frozenset(description.operator_names) & _INT8_ONLY.keys()
-    others = {each.name for each in description.operators if each.name in named and not _is_int8(description, each)}
-    return named - others
+    return (frozenset(description.operator_names) & _INT8_ONLY.keys()) - general_kernels(description)
+
+
+def general_kernels(description: ModelDescription) -> frozenset[str]:
+    """Operators that have kernels for int8 alone, and in a model need those for all types.
+
+    Args:
+        description: the model.
+    """
+    operators = (each for each in description.operators if each.name in _INT8_ONLY)
+    return frozenset(each.name for each in operators if not _is_int8(description, each))
 
 
 def _is_int8(description: ModelDescription, operator: OperatorDescription) -> bool:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from tflite_export.bundle._model_settings import arena_margin_bytes
+from tflite_export.bundle._op_resolver import general_kernels
+from tflite_export.bundle._operator_code import code_tables
 from tflite_export.bundle._self_test import Recorded
-from tflite_export.file import DECODERS, TFLiteFile
+from tflite_export.file import DECODERS, ModelDescription, TFLiteFile
 from tflite_export.pack import CODE_SIZES
 
 
@@ -40,7 +42,7 @@ def memory_rows(file: TFLiteFile, arena_bytes: int | None, recorded: Recorded) -
         recorded: the samples of the self test.
     """
     description = file.description
-    rows = [("flash", "the model", f"{len(file.data):,}")]
+    rows = [("flash", "the model", f"{len(file.data):,}"), *_code_rows(description)]
     for name in (name for name in DECODERS if name in description.operator_names):
         code = CODE_SIZES[name]
         rows.append(("flash", f"code of {name}, Cortex-M4", f"{code.least_bytes:,} to {code.most_bytes:,}"))
@@ -54,3 +56,19 @@ def memory_rows(file: TFLiteFile, arena_bytes: int | None, recorded: Recorded) -
     if description.packed:
         rows.append(("RAM", "of that, the largest decoded weights", f"{description.decoded_bytes:,}"))
     return "\n".join(f"| {kind} | {what} | {size} |" for kind, what, size in rows)
+
+
+def _code_rows(description: ModelDescription) -> list[tuple[str, str, str]]:
+    """Flash of the code by set of kernels, as far as it was measured."""
+    mine, rows = [name for name in description.operator_names if name not in DECODERS], []
+    for kernels, table in code_tables().items():
+        unknown = general_kernels(description) | (frozenset(mine) - table.operators)
+        told = f"code of the operators, {_KERNELS[kernels]}"
+        if lacking := [name for name in mine if name in unknown]:
+            told += f", but of {', '.join(lacking)}, which was not measured"
+        rows.append(("flash", told, f"{table.bytes_of(name for name in mine if name not in unknown):,}"))
+    runtimes = sorted({f"{table.runtime:,}" for table in code_tables().values()})
+    return [*rows, ("flash", "TFLite Micro without operators, the C library", " to ".join(runtimes))]
+
+
+_KERNELS = {"reference": "reference kernels", "cmsis_nn": "CMSIS-NN's"}

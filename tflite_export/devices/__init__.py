@@ -16,5 +16,7 @@ from tflite_export.devices._named import DEVICES as DEVICES
 from tflite_export.devices._named import description_of as description_of
 from tflite_export.devices._named import device_of as device_of
 from tflite_export.devices._named import ready as ready
+from tflite_export.devices._program import Toolchain as Toolchain
+from tflite_export.devices._program import flash_parts as flash_parts
 from tflite_export.devices._qemu import Emulated as Emulated
 from tflite_export.devices._qemu import Qemu as Qemu

@@ -55,6 +55,7 @@ class Measurement:
         init_us: microseconds from the bytes to the first inference; None where that was not measured.
         peak_bytes: most memory that the process held for it; None where that was not measured.
         arena_bytes: what TFLite Micro used of the tensor arena there; None elsewhere.
+        stack_bytes: the deepest that the stack went on an emulated core; None elsewhere.
         instructions: of one inference on an emulated core, which has no clock; None elsewhere.
         program: flash of the program that ran there; None elsewhere.
         notes: what a reader must know, a sentence each: a clock that fell, rounds that were lost.
@@ -65,6 +66,7 @@ class Measurement:
     init_us: float | None = None
     peak_bytes: int | None = None
     arena_bytes: int | None = None
+    stack_bytes: int | None = None
     instructions: int | None = None
     program: ProgramSize | None = None
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_export.bundle import micro_bundle
+from tflite_export.bundle import micro_bundle, operators_resolver
 from tflite_export.devices._cortex import SOURCES, Board, source
 from tflite_export.devices._measurement import ProgramSize
 from tflite_export.file import TFLiteFile
@@ -17,12 +17,16 @@ _DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"
 _THIRD_PARTIES = ("flatbuffers/include", "gemmlowp", "ruy")  # whose headers TFLM's own include
 _C_FLAGS = ("-O2", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common", "-DTF_LITE_STATIC_MEMORY")
 _CXX_FLAGS = ("-std=gnu++17", "-fno-rtti", "-fno-exceptions", "-fno-threadsafe-statics", "-Wno-psabi")
-_LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,-T,memory.ld")
+_LINK_FLAGS = ("-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-Wl,-T,memory.ld", "-Wl,-Map,program.map")
 _ONLY_INT8 = b"Register_CONV_2D_INT8"  # what a library with kernels for int8 alone defines
 _STACK_BYTES = 64 << 10
-_IN_FLASH = (".text", ".ARM", ".data")
+_IN_FLASH = (".text", ".ARM.ex", ".data")
 _CORE_TAGS = ("Tag_CPU_arch", "Tag_FP_arch", "Tag_ABI_VFP_args")
 _LINES = 12
+_SECTION = re.compile(
+    r"^(?P<output>\.\S+)|^ (?P<section>[.*]\S+)\s+0x(?P<at>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)[ \t]*(?P<object>.*)$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,27 @@ class Toolchain:
             FileNotFoundError, ValueError: as for `build`.
         """
         model = len(file.data) + -len(file.data) % 4
-        runtime = _flash(self._empty(folder))
+        runtime = _flash(self.bare((), folder))
         return ProgramSize(model, _flash(program) - model - runtime, runtime)
 
-    def _empty(self, folder: Path) -> Path:
-        """The program with a model of a few bytes and no operators: what the linker then keeps runs any model."""
-        texts = {"model_data.h": _NO_DATA_H, "model_data.cc": _NO_DATA, "model_ops.h": _NO_OPERATORS}
-        return self._linked(folder, texts, ["model_data.cc", "startup.c", "program.cc"], "a model without operators")
+    def bare(self, operators: Sequence[str], folder: Path) -> Path:
+        """The program that has operators but no model: without any operator, what the linker keeps runs any model.
+
+        Args:
+            operators: as files name them, each once; those that have kernels for int8 alone, by these.
+            folder: where it is built; what is there is replaced.
+
+        Returns:
+            The program; beside it the linker's map, see `flash_parts`.
+
+        Raises:
+            FileNotFoundError, ValueError: as for `build`.
+        """
+        self.check()
+        resolver = operators_resolver(operators, "model_ops", int8=operators)
+        texts = {"model_data.h": _NO_DATA_H, "model_data.cc": _NO_DATA, "model_ops.h": resolver}
+        told = ", ".join(operators) or "a model without operators"
+        return self._linked(folder, texts, ["model_data.cc", "startup.c", "program.cc"], told)
 
     def _linked(self, folder: Path, texts: dict[str, str], units: Sequence[str], name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +191,36 @@ def _flash(program: Path) -> int:
     return sum(int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(_IN_FLASH))
 
 
+def flash_parts(program: Path) -> dict[tuple[str, str], int]:
+    """What lies in flash of a program that was linked section by section.
+
+    What the linker keeps is what is reached from somewhere: the parts of two programs that differ in what they register
+    are together the parts of the one that registers both.
+
+    Args:
+        program: from `Toolchain`.
+
+    Returns:
+        Bytes by section and the object that it comes from, of sections of one name in one object all together; gaps
+        of alignment come from no object.
+    """
+    _, _, told = program.with_suffix(".map").read_text(errors="replace").partition("Linker script and memory map")
+    placed, inside = list[tuple[int, int, tuple[str, str]]](), False
+    for match in _SECTION.finditer(told):
+        if match["output"]:
+            inside = match["output"].startswith(_IN_FLASH)
+        elif inside:
+            key = (match["section"], match["object"].rpartition("/")[2])
+            placed.append((int(match["at"], 16), int(match["size"], 16), key))
+    placed.sort(key=lambda each: each[0])
+    found: dict[tuple[str, str], int] = {}
+    for (at, size, key), following in zip(placed, [*(each[0] for each in placed[1:]), None], strict=True):
+        # Strings that another section has as well are told in full, at the address of what comes next.
+        real = size if following is None else min(size, following - at)
+        found[key] = found.get(key, 0) + real
+    return {key: size for key, size in found.items() if size}
+
+
 def _attributes(file: Path) -> dict[str, str]:
     """What the first object of an archive says of its core."""
     told = subprocess.run(["arm-none-eabi-readelf", "-A", file], capture_output=True, text=True, check=False).stdout
@@ -184,9 +232,3 @@ _NO_DATA_H = (
     "extern const unsigned char model_data[16];\n"  # not seen by who reads it, or the compiler draws conclusions
 )
 _NO_DATA = '#include "model_data.h"\n\nconst unsigned char model_data[16] = {1};\n'
-_NO_OPERATORS = """\
-#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-
-using model_ops_resolver = tflite::MicroMutableOpResolver<1>;
-inline TfLiteStatus model_ops_register(model_ops_resolver&) { return kTfLiteOk; }
-"""

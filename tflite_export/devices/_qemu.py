@@ -32,12 +32,14 @@ class Emulated:
         instructions: of each sample.
         operators: instructions of each operator of the last sample, in the order in which they run.
         arena_bytes: what the interpreter used of the tensor arena, with the library's kernels, on 32 bits.
+        stack_bytes: the deepest that the stack went, from `main` on, whose frame holds the interpreter.
     """
 
     outputs: Outputs
     instructions: tuple[int, ...]
     operators: tuple[int, ...]
     arena_bytes: int
+    stack_bytes: int
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Qemu:
             operators=named_times(file.description, [each / self.mhz for each in found.operators]) if operators else (),
             instructions=instructions,
             arena_bytes=found.arena_bytes,
+            stack_bytes=found.stack_bytes,
             program=size,
             notes=(_compared(file, inputs, found.outputs),),
         )
@@ -169,13 +172,14 @@ class Qemu:
                 for array in samples.arrays:
                     stream.write(np.ascontiguousarray(array[index]).tobytes())
         self._start(file.name, folder)
-        arena, operators, *ticks = (int(each) for each in np.fromfile(folder / "figures.bin", np.uint64))
+        arena, stack, _, *ticks = (int(each) for each in np.fromfile(folder / "figures.bin", np.uint64))
         counts = [tick * _TICK for tick in ticks]
         return Emulated(
             outputs=_read_outputs(file, folder / "outputs.bin", len(samples)),
             instructions=tuple(counts[: len(samples)]),
             operators=tuple(counts[len(samples) :]),
             arena_bytes=arena,
+            stack_bytes=stack,
         )
 
     def _start(self, name: str, folder: Path) -> None:

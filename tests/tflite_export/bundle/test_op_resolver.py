@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from tests.tflite_export.bundle.tflm_stub import INT8_KERNELS
-from tflite_export.bundle import _op_resolver, op_resolver
+from tflite_export.bundle import _op_resolver, op_resolver, operators_resolver
 from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription
 
 METHODS = _op_resolver._METHODS
@@ -124,6 +124,16 @@ def test_operator_that_is_int8_throughout_gets_the_kernel_for_int8_alone(name):
             dtypes[at] = other
             text = op_resolver(typed(name, *dtypes), "net_ops")
             assert f"resolver.{METHODS[name]}() != kTfLiteOk" in text and "kernels/" not in text
+
+
+def test_operators_are_registered_by_name_as_those_of_a_model_are():
+    of_a_model = op_resolver(typed("CONV_2D", "int8", "int8", "int8"), "net_ops")
+    assert operators_resolver(["CONV_2D"], "net_ops", int8=["CONV_2D"]) == of_a_model
+    both = operators_resolver(["CONV_2D", "RESHAPE"], "net_ops", int8=["CONV_2D", "RESHAPE"])  # one has no such kernel
+    assert "AddConv2D(tflite::Register_CONV_2D_INT8())" in both and "AddReshape()" in both and "Resolver<2>" in both
+    assert "_INT8" not in operators_resolver(["CONV_2D"], "net_ops")
+    with pytest.raises(ValueError, match=r"no kernel for: NOPE. Received: a model with operators CONV_2D, NOPE"):
+        operators_resolver(["CONV_2D", "NOPE"], "net_ops")
 
 
 def test_headers_of_the_int8_kernels_are_those_that_declare_them():

@@ -10,7 +10,15 @@ import yaml
 from tests.tflite_export.bundle import ecosystems, tflm_stub
 from tests.tflite_export.bundle.recorded import echoed
 from tests.tflite_export.pack.files import drawn
-from tflite_export.bundle import Bundle, _ecosystems, _libraries, _op_resolver, library_notes, micro_bundle
+from tflite_export.bundle import (
+    Bundle,
+    _ecosystems,
+    _libraries,
+    _op_resolver,
+    code_tables,
+    library_notes,
+    micro_bundle,
+)
 from tflite_export.file import ModelDescription, OperatorDescription, open_file
 from tflite_export.micro import sources
 from tflite_export.pack import pack
@@ -155,7 +163,12 @@ def test_readme_tells_operators_versions_and_what_is_known_of_memory(bundle_file
         assert {name: version for name, _, version in rows}["CONV_2D"] == "3"
         assert f"| flash | the model | {len(bundle_files['int8']):,} |" in readme
         assert "| RAM | tensor arena, measured on the host | 5,000 |" in readme and "Warning" not in readme
-        assert "21.9 KB of its runtime" in readme and "`net_ops.h`" in readme
+        assert "`net_ops.h`" in readme
+        for kernels, told in (("reference", "reference kernels"), ("cmsis_nn", "CMSIS-NN's")):
+            code = code_tables()[kernels].bytes_of(description.operator_names)
+            assert f"| flash | code of the operators, {told} | {code:,} |" in readme
+    floats = micro_bundle(bundle_files["float32"], "net", arena_bytes=5, recorded=echoed(), bundles=["cmake"])
+    assert re.search(r"CMSIS-NN's, but of CONV_2D, .*, which was not measured \| [\d,]+ \|", floats["cmake/README.md"])
     unknown = micro_bundle(bundle_files["int8"], "net", arena_bytes=None, recorded=echoed(), bundles=["cmake"])
     assert "| RAM | tensor arena | not measured, see `model_settings.h` |" in unknown["cmake/README.md"]
 

@@ -1,11 +1,12 @@
 import os
+import re
 
 import keras
 import numpy as np
 import pytest
 
 from tests.tflite_export.devices.fake_arm import FakeArm
-from tflite_export.devices import BOARDS, Qemu, _qemu, device_of
+from tflite_export.devices import BOARDS, Qemu, _qemu, device_of, flash_parts
 from tflite_export.file import open_file
 from tflite_export.quantize import convert
 from tflite_export.runtime import run_reference
@@ -44,7 +45,7 @@ def answer(arm, file, qemu, *, ticks=(10, 30, 20), wrong=0):
     outputs.reshape(-1)[:wrong] ^= 1
     outputs.tofile(arm.folder / "outputs.bin")
     operators = range(1, len(file.description.operators) + 1)
-    np.array([1234, len(operators), *ticks, *operators], np.uint64).tofile(arm.folder / "figures.bin")
+    np.array([1234, 567, len(operators), *ticks, *operators], np.uint64).tofile(arm.folder / "figures.bin")
     return inputs
 
 
@@ -52,7 +53,7 @@ def test_measures_instructions_operators_and_arena(arm, file, qemu):
     inputs = answer(arm, file, qemu)
     (found,) = qemu.measure((file,), runs=RUNS, operators=True)
     assert (arm.folder / "inputs.bin").read_bytes() == inputs.tobytes()
-    assert found.instructions == 20 * 40 and found.arena_bytes == 1234
+    assert found.instructions == 20 * 40 and (found.arena_bytes, found.stack_bytes) == (1234, 567)
     assert found.latencies_us == (20 * 40 / 100,) * RUNS
     assert [each.name for each in found.operators] == [each.name for each in file.description.operators]
     assert [each.us for each in found.operators] == pytest.approx([0.4, 0.8, 1.2, 1.6])
@@ -96,6 +97,64 @@ def test_size_tells_the_operators_from_the_runtime(arm, file, qemu):
     assert size.model == len(file.data) and size.runtime == 108
     assert size.operators == 7 * len(file.description.operator_names)
     assert size.flash_bytes == size.model + size.operators + size.runtime
+
+
+def test_program_without_a_model_registers_operators_by_name(arm, file, qemu, tmp_path):
+    program = qemu.toolchain.bare(["ADD", "RESHAPE"], tmp_path / "bare")
+    calls = re.findall(r"resolver\.(\w+)\(", (program.parent / "model_ops.h").read_text())
+    assert program.is_file() and calls == ["AddAdd", "AddReshape"]
+    assert "model_data[16]" in (program.parent / "model_data.cc").read_text()
+    with pytest.raises(ValueError, match=r"no kernel for: NOPE"):
+        qemu.toolchain.bare(["NOPE"], tmp_path / "bare")
+
+
+MAP = """\
+Discarded input sections
+
+ .text.gone     0x00000000       0x99 a.o
+
+Linker script and memory map
+
+.text           0x00000000       0x60
+ .vectors       0x00000000       0x10 startup.c.o
+ .text.run      0x00000010       0x20 a/lib.a(one.o)
+ .text.run      0x00000030       0x08 a/lib.a(two.o)
+ .rodata.long_name_of_a_function_that_takes_a_line.str1.4
+                0x00000038       0x18 a/lib.a(two.o)
+                                 0x20 (size before relaxing)
+ .rodata.merged.str1.4
+                0x00000050       0x40 a/lib.a(three.o)
+ *fill*         0x00000050        0x2 
+ .rodata        0x00000052        0xe b.o
+                0x00000058                a_symbol
+
+.ARM.exidx      0x00000060        0x8
+ .ARM.exidx     0x00000060        0x8 b.o
+.data           0x20000000        0x4 load address 0x00000068
+ .data.x        0x20000000        0x4 b.o
+.bss            0x20000008      0x100
+ .bss.y         0x20000008      0x100 b.o
+.ARM.attributes
+                0x00000000       0x32
+ .ARM.attributes
+                0x00000000       0x40 b.o
+"""
+
+
+def test_parts_of_a_program_are_what_lies_in_flash_and_merged_strings_count_once(tmp_path):
+    (tmp_path / "program.map").write_text(MAP)
+    found = flash_parts(tmp_path / "program.elf")
+    assert found == {
+        (".vectors", "startup.c.o"): 0x10,
+        (".text.run", "lib.a(one.o)"): 0x20,
+        (".text.run", "lib.a(two.o)"): 0x08,
+        (".rodata.long_name_of_a_function_that_takes_a_line.str1.4", "lib.a(two.o)"): 0x18,
+        ("*fill*", ""): 2,
+        (".rodata", "b.o"): 0xE,
+        (".ARM.exidx", "b.o"): 8,
+        (".data.x", "b.o"): 4,
+    }
+    assert sum(found.values()) == 0x60 + 8 + 4
 
 
 def test_outputs_of_another_than_the_reference_are_refused(arm, file, qemu):
@@ -207,3 +266,4 @@ def test_emulated_core_computes_what_the_reference_does(file):
     assert first == second and first.notes == ("outputs of 20 samples are those of the NumPy reference, bit for bit",)
     assert 0.9 < sum(each.us for each in first.operators) / first.median_us <= 1
     assert len(file.data) < first.arena_bytes + first.program.flash_bytes
+    assert 0 < first.stack_bytes < 16 << 10

@@ -1,5 +1,6 @@
 // Runs the samples of inputs.bin through the model, writes outputs.bin and, as numbers of 64 bits, figures.bin:
-// bytes of the arena, operators, ticks of the clock of every sample, ticks of every operator of the last sample.
+// bytes of the arena, bytes of the stack, operators, ticks of the clock of every sample, ticks of every operator of the
+// last sample.
 #include <cstdarg>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,7 @@ extern "C" void DebugLog(const char* format, va_list arguments) {
 namespace {
 
 constexpr std::size_t kMostOperators = 1024;
+enum Figure : std::size_t { kArena, kStack, kOperators, kTicks };
 
 template <std::size_t kLength>
 std::int32_t Open(const char (&name)[kLength], std::int32_t mode) {
@@ -84,7 +86,7 @@ int Run(tflite::MicroInterpreter& interpreter) {
     operators.Restart();
     const std::uint64_t start = clock_ticks();
     if (interpreter.Invoke() != kTfLiteOk) return -1;
-    figures[2 + samples] = clock_ticks() - start;
+    figures[kTicks + samples] = clock_ticks() - start;
     Write(outputs, interpreter);
   }
   semihosting_close(outputs);
@@ -105,10 +107,11 @@ int main() {
   if (interpreter.AllocateTensors() != kTfLiteOk) return 1;
   const int samples = Run(interpreter);
   if (samples < 0) return 1;
-  figures[0] = interpreter.arena_used_bytes();
-  figures[1] = operators.count();
+  figures[kArena] = interpreter.arena_used_bytes();
+  figures[kStack] = stack_used();
+  figures[kOperators] = operators.count();
   const std::int32_t file = Open("figures.bin", OPEN_WRITE_BINARY);
-  semihosting_move(SYS_WRITE, file, figures, (2 + samples) * sizeof *figures);
+  semihosting_move(SYS_WRITE, file, figures, (kTicks + samples) * sizeof *figures);
   semihosting_move(SYS_WRITE, file, operator_ticks, operators.count() * sizeof *figures);
   semihosting_close(file);
   return 0;

@@ -11,6 +11,7 @@ extern "C" {
 
 void clock_start(void);
 uint64_t clock_ticks(void);
+uint32_t stack_used(void);
 
 enum { SYS_OPEN = 0x01, SYS_CLOSE = 0x02, SYS_WRITE0 = 0x04, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT = 0x18 };
 enum { OPEN_READ_BINARY = 1, OPEN_WRITE_BINARY = 5 };
