@@ -1,6 +1,7 @@
 """The command line's options; nothing of the packages is imported, so that --help answers at once."""
 
 import argparse
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # A shortened option would mean another one, or none, once there are more of them.
+    whole = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=whole)
     _add_demo(commands)
     _add_compress(commands)
     _add_inspect(commands)

@@ -699,6 +699,10 @@ USAGE = {
         "argument --epochs: invalid int value: '1.5'",
     ),
     "unknown option": (["inspect", "m.keras", "--colour"], "unrecognized arguments: --colour"),
+    "shortened option": (
+        ["compress", "m.keras", "--data=d", "--out=o", "--epoch=3"],
+        "unrecognized arguments: --epoch=3",
+    ),
 }
 
 
