@@ -1,7 +1,6 @@
 """The command line's options; nothing of the packages is imported, so that --help answers at once."""
 
 import argparse
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,13 @@ _EXAMPLES = """examples:
 """
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """Takes no shortened option: once there are more of them it would mean another one, or none."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `command` names the one that was asked for."""
     parser = argparse.ArgumentParser(
@@ -28,9 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    # A shortened option would mean another one, or none, once there are more of them.
-    whole = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=whole)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
     _add_demo(commands)
     _add_compress(commands)
     _add_inspect(commands)
