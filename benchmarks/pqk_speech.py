@@ -6,11 +6,12 @@ DS-CNN on log-mel energies of the Free Spoken Digit Dataset: 2,300 clips to trai
 its own test part. For each seed one dense network, and from it, each with as many epochs, the same rate and the same
 order of batches: P, masks in float; Q, 4-bit weights and 8-bit signals; PQ, both; PQK, both with the teacher in the
 second half. Single weights of the pointwise convolutions go. Accuracy on the test part at the last epoch; means over
-the seeds with 95 % intervals of Student's t, and the same of the paired differences, which are what tells.
+the seeds with 95 % intervals of Student's t, and the same of the paired differences, which are what tells. An
+interrupted call goes on with what is missing.
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from absl import app, flags
 from scipy import stats
 
 import tf_structprune as sp
-from benchmarks._by_seed import by_seed
+from benchmarks._by_seed import Row, Rows, by_seed
 from benchmarks.networks import ds_cnn
 from benchmarks.speech import images_of
 from tflite_export.compress import Batches
@@ -67,17 +68,20 @@ def made(dense: keras.Model, data: Data, seed: int, method: str, sparsity: float
     return masked
 
 
-def rows_of(seed: int) -> list[dict[str, Any]]:
-    """The figures of one seed, a row a network."""
+def rows_of(seed: int, known: Rows) -> Iterator[Row]:
+    """The figures of one seed, a row a network, but those that are known."""
+    pruned = [(method, sparsity) for sparsity in map(float, FLAGS.sparsities) for method in ("P", "PQ", "PQK")]
+    there = {(row["method"], row["sparsity"]) for row in known}
+    missing = [each for each in (("dense", 0.0), ("Q", 0.0), *pruned) if each not in there]
+    if not missing:
+        return
     data = images_of(FLAGS.data, validation=VALIDATION, seed=seed)
     keras.utils.set_random_seed(seed)
     dense = ds_cnn(FLAGS.filters)
     fitted(dense, data, seed)
-    rows = [_row(dense, data, seed, "dense", 0.0), _row(made(dense, data, seed, "Q", 0.0), data, seed, "Q", 0.0)]
-    for sparsity in map(float, FLAGS.sparsities):
-        for method in ("P", "PQ", "PQK"):
-            rows.append(_row(made(dense, data, seed, method, sparsity), data, seed, method, sparsity))
-    return rows
+    for method, sparsity in missing:
+        model = dense if method == "dense" else made(dense, data, seed, method, sparsity)
+        yield _row(model, data, seed, method, sparsity)
 
 
 def _row(model: keras.Model, data: Data, seed: int, method: str, sparsity: float) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Measure and write after each seed."""
+    """Measure and write."""
     by_seed(
         pathlib.Path(FLAGS.out),
         map(int, FLAGS.seeds),
