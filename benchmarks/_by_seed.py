@@ -1,5 +1,6 @@
 """Benchmarks that write each row when it is measured, and go on with what is missing."""
 
+import collections
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +34,6 @@ def by_seed(
         for row in rows_of(seed, [row for row in rows if row["seed"] == seed]):
             rows.append(row)
             file.write_text(json.dumps(rows, indent=2) + "\n")
-        whole = sum(row["seed"] == seed for row in rows)
-        counts = {row["seed"]: sum(other["seed"] == row["seed"] for other in rows) for row in rows}
-        shown = [row for row in rows if counts[row["seed"]] == whole]
+        counts = collections.Counter(row["seed"] for row in rows)
+        shown = [row for row in rows if counts[row["seed"]] == counts[seed]]
         out.with_suffix(".md").write_text(page(sorted(shown, key=lambda row: row["seed"])))

@@ -18,9 +18,10 @@ def run(out, seeds, measured, stop=None, settings=None):
                 measured.append((seed, name))
                 yield {"seed": seed, "name": name, **(settings or {"epochs": 3})}
 
-    by_seed(
-        out, seeds, settings or {"epochs": 3}, rows_of, lambda rows: " ".join(f"{r['seed']}{r['name']}" for r in rows)
-    )
+    def page(rows):
+        return " ".join(f"{row['seed']}{row['name']}" for row in rows)
+
+    by_seed(out, seeds, settings or {"epochs": 3}, rows_of, page)
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path):
