@@ -41,6 +41,7 @@ ROOMS = {
         "child",
         "file",
         "runtime",
+        "calibrate",
         "pack",
         "quantize",
         "write",

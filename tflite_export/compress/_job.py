@@ -80,6 +80,7 @@ class Job:
             device=self.device,
             names=asked.names,
             micro=asked.micro,
+            calibration=asked.calibration,
             io=asked.io,
             pack=asked.pack,
             bundle=cast(tuple[Bundle, ...], asked.bundle),

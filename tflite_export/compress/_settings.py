@@ -27,6 +27,7 @@ from tflite_export.compress._checks import (
 from tflite_export.compress._optimizer import OPTIMIZERS
 from tflite_export.file import EndType
 from tflite_export.pack import Packing
+from tflite_export.quantize import Calibration
 
 LEAST_STEPS = 500  # of a retraining, which small data give with smaller batches and more epochs
 LAYER = "layer"
@@ -134,6 +135,8 @@ class CompressSettings:
         target: what the files are lowered for: latency on a CPU, or a small arena.
         micro: "auto": files for microcontrollers too, unless TFLite Micro lacks an operator of the model; "require": it
             must not lack one; "none": without them.
+        calibration: ranges of signals in int8: "mse", those with which the integer file errs least on training samples,
+            and biases that take back what rounding adds; "minmax", the least and the largest values.
         io: what integer files take and give: integers of their signals, bytes, or real numbers.
         names: whether integer files name their inputs and outputs and have a signature, as some hosts want.
         pack: "auto": one more file for TFLite Micro, whose weights an operator unpacks, where that file and the
@@ -185,6 +188,7 @@ class CompressSettings:
     lower: Literal["auto", "none"] = "auto"
     target: Literal["cpu", "micro"] = "cpu"
     micro: Literal["auto", "require", "none"] = "auto"
+    calibration: Literal["mse", "minmax"] = "mse"
     io: Literal["int8", "uint8", "float32"] = "int8"
     names: bool = False
     pack: Literal["none", "auto", "huffman", "bitmap", "lut", "own"] = "none"
@@ -225,6 +229,7 @@ class CompressSettings:
         check_choice("lower", (self.lower,), ("auto", "none"))
         check_choice("target", (self.target,), ("cpu", "micro"))
         check_choice("micro", (self.micro,), ("auto", "require", "none"))
+        check_choice("calibration", (self.calibration,), get_args(Calibration))
         check_choice("io", (self.io,), get_args(EndType))
         check_choice("pack", (self.pack,), ("none", *get_args(Packing)))
         if self.pack != "none" and self.micro == "none":

@@ -159,6 +159,7 @@ def write_source(
             samples,
             fixed=source.fixed,
             quantize=source.number_format,
+            calibration=settings.calibration,
             micro=micro,
             names=settings.names,
         )
@@ -216,7 +217,14 @@ def converted_integers(source: Source, settings: ExportSettings, samples: Sample
         ValueError: a model that TFLite cannot express.
     """
     model = _lowered(source, "int8", settings).model
-    return integer_file(model, samples, fixed=source.fixed, quantize=source.number_format, names=settings.names)
+    return integer_file(
+        model,
+        samples,
+        fixed=source.fixed,
+        quantize=source.number_format,
+        calibration=settings.calibration,
+        names=settings.names,
+    )
 
 
 def _figures(

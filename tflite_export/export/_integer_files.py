@@ -23,7 +23,7 @@ from tflite_export.file import (
     slim_with_names,
 )
 from tflite_export.pack import Packing, pack, stand_in
-from tflite_export.quantize import Quantize, convert, fixed_point_files
+from tflite_export.quantize import Calibration, Quantize, convert, fixed_point_files
 from tflite_export.runtime import Kernels, Outputs, as_list, real_outputs, run_litert, run_tflm, tflm_available
 from tflite_export.verify import WIDE_STEPS, ExactAgreement, VerificationError, verify_exact
 
@@ -153,24 +153,28 @@ def integer_file(
     *,
     fixed: keras.Model | None,
     quantize: Quantize = "int8",
+    calibration: Calibration = "mse",
     names: bool = False,
 ) -> TFLiteFile:
     """The int8 file alone, see `write_integer_files`."""
     if fixed is not None:
         return fixed_point_files(fixed, computing=model, names=names).int8
-    return slim_file(model, quantize, samples, names=names)
+    return slim_file(model, quantize, samples, calibration=calibration, names=names)
 
 
-def slim_file(model: keras.Model, quantize: Quantize, samples: Samples, *, names: bool) -> TFLiteFile:
+def slim_file(
+    model: keras.Model, quantize: Quantize, samples: Samples, *, calibration: Calibration = "mse", names: bool
+) -> TFLiteFile:
     """A converted file in few bytes.
 
     Args:
         model: the float model.
         quantize: number format.
         samples: what sets the ranges of integer signals.
+        calibration: how they set them.
         names: whether inputs, outputs and the signature keep their names.
     """
-    file = TFLiteFile(convert(model, quantize=quantize, representative_data=samples))
+    file = TFLiteFile(convert(model, quantize=quantize, representative_data=samples, calibration=calibration))
     return file.edited(least_memory_order, slim_with_names if names else slim)
 
 
@@ -181,6 +185,7 @@ def write_integer_files(
     *,
     fixed: keras.Model | None,
     quantize: Quantize = "int8",
+    calibration: Calibration = "mse",
     micro: bool,
     names: bool = False,
 ) -> IntegerFiles:
@@ -192,6 +197,7 @@ def write_integer_files(
         samples: real samples that set the ranges of the signals, where there are no grids.
         fixed: the model with the grids; None for TensorFlow's.
         quantize: number format without such grids, "int8" or "int16x8".
+        calibration: how the samples set those ranges.
         micro: whether TFLite Micro may be run, without which no file for it alone is verified and written.
         names: whether inputs, outputs and the signature keep their names.
 
@@ -199,7 +205,7 @@ def write_integer_files(
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
     if fixed is None:
-        file = slim_file(model, quantize, samples, names=names)
+        file = slim_file(model, quantize, samples, calibration=calibration, names=names)
         return IntegerFiles(written(_at(stem, ".tflite"), file), None, None, "It is for fixed point.", fixed=False)
     files = fixed_point_files(fixed, computing=model, names=names)
     int8 = written(_at(stem, ".tflite"), files.int8)

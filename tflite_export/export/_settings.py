@@ -12,7 +12,7 @@ from tflite_export.devices import HOST, Device
 from tflite_export.file import EndType
 from tflite_export.lower import Target, check_target
 from tflite_export.pack import Packing, check_packing
-from tflite_export.quantize import FORMATS, Quantize
+from tflite_export.quantize import FORMATS, Calibration, Quantize, check_calibration
 from tflite_export.verify import check_top1_agreement
 from tflite_export.write import check_identifier
 
@@ -36,6 +36,9 @@ class ExportSettings:
             8 are too few; "float16" or "dynamic" (int8 weights) for one that takes and gives floats, for phones alone;
             "none" for none; or a `FixedPoint` recipe: words of its lengths, on grids fitted to the representative data.
             A model from `to_fixed_point` is written on its own grids.
+        calibration: what the ranges of integer signals are made from: "mse", the ranges and biases with which the file
+            errs least on the representative data, or "minmax", their least and largest values, as TensorFlow's
+            converter does it. Of files without such ranges it is not looked at.
         name: stem of the file names and of the C++ names; a C++ identifier.
         top1_agreement: smallest fraction of samples where int8 and Keras must name the same class.
         tflm_steps: largest difference of TFLite Micro from LiteRT's reference kernels, see `verify`.
@@ -65,6 +68,7 @@ class ExportSettings:
     """
 
     quantize: Quantize | FixedPoint = "int8"
+    calibration: Calibration = "mse"
     name: str = "model"
     top1_agreement: float = 0.9
     tflm_steps: int = 1
@@ -82,6 +86,7 @@ class ExportSettings:
         if not isinstance(self.quantize, FixedPoint) and self.quantize not in FORMATS:
             told = ", ".join(map(repr, FORMATS))
             raise ValueError(f"quantize must be {told} or a FixedPoint. Received: quantize={self.quantize!r}.")
+        check_calibration(self.calibration)
         check_io(self.io)
         if self.io == "uint8" and self.quantize == "int16x8":
             raise ValueError(

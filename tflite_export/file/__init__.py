@@ -3,6 +3,8 @@
 from tflite_export.file._activations import activation_peak_bytes as activation_peak_bytes
 from tflite_export.file._activations import live_signals as live_signals
 from tflite_export.file._activations import size_bytes as size_bytes
+from tflite_export.file._alone import alone as alone
+from tflite_export.file._alone import giving as giving
 from tflite_export.file._describe import DECODERS as DECODERS
 from tflite_export.file._describe import TFLM_DECODE as TFLM_DECODE
 from tflite_export.file._describe import ModelDescription as ModelDescription

@@ -2,7 +2,9 @@
 
 from tflite_export.quantize._convert import CALIBRATED as CALIBRATED
 from tflite_export.quantize._convert import FORMATS as FORMATS
+from tflite_export.quantize._convert import Calibration as Calibration
 from tflite_export.quantize._convert import Quantize as Quantize
+from tflite_export.quantize._convert import check_calibration as check_calibration
 from tflite_export.quantize._convert import convert as convert
 from tflite_export.quantize._equalize import equalize as equalize
 from tflite_export.quantize._files import FixedPointFiles as FixedPointFiles

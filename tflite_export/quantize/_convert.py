@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_structprune.task import Samples, output_names
+from tflite_export.calibrate import calibrate
 from tflite_export.child import CrashError, NativeError, native, prepare_native, refusal
 from tflite_export.file import TFLiteFile, identifiers, operator_that, order_ends
 from tflite_export.quantize._float32 import call_model, float32_model
@@ -29,10 +30,20 @@ and output included; "dynamic" has int8 weights and "float16" halved ones, and b
 FORMATS = get_args(Quantize)
 CALIBRATED = ("int8", "int16x8")  # formats whose signals have ranges
 
+Calibration = Literal["mse", "minmax"]
+"""What the ranges of integer signals are made from: "mse", the ranges and biases with which the file errs least on the
+samples, see `tflite_export.calibrate`; "minmax", the least and the largest value, as TensorFlow's converter has it."""
+
 _UNSUPPORTED = re.compile(r"'(tf\.\w+)' op is neither")
 
 
-def convert(model: keras.Model, *, quantize: Quantize = "none", representative_data: Any = None) -> bytes:
+def convert(
+    model: keras.Model,
+    *,
+    quantize: Quantize = "none",
+    representative_data: Any = None,
+    calibration: Calibration = "minmax",
+) -> bytes:
     """Converts a Keras model to a `.tflite` file of batch size 1.
 
     The same model and data give the same bytes. A model in mixed precision is converted as its float32
@@ -43,6 +54,8 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
         quantize: number format, see `Quantize`.
         representative_data: real samples that set the ranges of the signals, see `check_samples`; needed for "int8" and
             "int16x8", some hundred are enough.
+        calibration: what the ranges of signals are made from, see `Calibration`; of formats without ranges it is not
+            looked at.
 
     Returns:
         The file; its inputs and outputs stand in the order of the model's.
@@ -55,6 +68,7 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
     check_backend()
     if quantize not in FORMATS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, FORMATS))}. Received: quantize={quantize!r}.")
+    check_calibration(calibration)
     inputs = model_inputs_of(model)
     if quantize == "int16x8" and (whole := [each.name for each in inputs if "int" in str(each.dtype)]):
         raise ValueError(
@@ -68,7 +82,23 @@ def convert(model: keras.Model, *, quantize: Quantize = "none", representative_d
                 f"quantize={quantize!r} needs representative_data. Received: None. Pass some hundred training samples."
             )
         samples = check_samples(representative_data, model, name="representative_data")
-    return converted(unrolled(float32_model(model)), samples, quantize=quantize)
+    plain = unrolled(float32_model(model))
+    if samples is None or calibration == "minmax":
+        return converted(plain, samples, quantize=quantize)
+    with _collected(), _saved(plain) as saved:
+        integers, floats = saved.file(quantize, samples), saved.file("none")
+        return calibrate(TFLiteFile(integers), TFLiteFile(floats), samples).file.data
+
+
+def check_calibration(calibration: str) -> None:
+    """Refuses another word than those of `Calibration`.
+
+    Raises:
+        ValueError: another one.
+    """
+    if calibration not in get_args(Calibration):
+        told = " or ".join(map(repr, get_args(Calibration)))
+        raise ValueError(f"calibration must be {told}. Received: calibration={calibration!r}.")
 
 
 def check_backend() -> None:
@@ -100,8 +130,8 @@ def converted(model: keras.Model, samples: Samples | None = None, *, quantize: Q
     Raises:
         ValueError: a model that TFLite's builtin operators cannot express.
     """
-    with _collected():
-        return _converted(model, samples, quantize)
+    with _collected(), _saved(model) as saved:
+        return saved.file(quantize, samples)
 
 
 @contextlib.contextmanager
@@ -120,23 +150,16 @@ def _collected() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _converted(model: keras.Model, samples: Samples | None, quantize: Quantize) -> bytes:
+@contextlib.contextmanager
+def _saved(model: keras.Model) -> Iterator["_Saved"]:
+    """The model as the converter reads it, for as long as the block lasts."""
     prepare_native()
     names = _Names.of(model)
     with tempfile.TemporaryDirectory() as folder:
         saved = os.path.join(folder, "saved_model")
         with quiet():
             _save(model, names, saved)
-        paths = _written(samples, names, folder) if samples is not None else {}
-        try:
-            with native() as ask:
-                data: bytes = ask("convert", saved, quantize, paths)
-        except NativeError as error:
-            raise ValueError(
-                f"Model '{model.name}': TFLite's builtin operators cannot express it. Received: "
-                f"{_reason(error, saved, paths)}. Replace the layer that needs it."
-            ) from error
-    return _in_order(data, names)
+        yield _Saved(model.name, names, folder, saved)
 
 
 def _written(samples: Samples, names: "_Names", folder: str) -> dict[str, str]:
@@ -172,6 +195,40 @@ class _Names:
     def several(self) -> bool:
         """Whether there are several of either, whose order the converter does not keep."""
         return len(self.inputs) > 1 or len(self.outputs) > 1
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """A model as the converter reads it.
+
+    Attributes:
+        name: of the model.
+        names: of its inputs and outputs.
+        folder: where samples are put down.
+        path: of the SavedModel.
+    """
+
+    name: str
+    names: _Names
+    folder: str
+    path: str
+
+    def file(self, quantize: Quantize, samples: Samples | None = None) -> bytes:
+        """The file in a number format.
+
+        Raises:
+            ValueError: TFLite's builtin operators cannot express the model.
+        """
+        paths = _written(samples, self.names, self.folder) if samples is not None else {}
+        try:
+            with native() as ask:
+                data: bytes = ask("convert", self.path, quantize, paths)
+        except NativeError as error:
+            raise ValueError(
+                f"Model '{self.name}': TFLite's builtin operators cannot express it. Received: "
+                f"{_reason(error, self.path, paths)}. Replace the layer that needs it."
+            ) from error
+        return _in_order(data, self.names)
 
 
 def _save(model: keras.Model, names: _Names, folder: str) -> None:

@@ -1,0 +1,109 @@
+"""Biases that undo the mean error that rounding leaves in each channel."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_structprune.task import Samples
+from tflite_export.calibrate._edits import with_biases, within
+from tflite_export.calibrate._weighted import Weighted, real_weights, weighted
+from tflite_export.file import TFLiteFile, alone
+from tflite_export.runtime import as_list, dequantize, model_inputs, run_litert
+
+_AXES = {"DEPTHWISE_CONV_2D": 3}  # of the weights along which output channels lie; 0 of the others
+
+
+def can_correct(int8: TFLiteFile) -> bool:
+    """Whether the file can be run operator by operator, each on one sample after the other."""
+    tensors = int8.description.tensors
+    operators = int8.description.operators
+    signals = [[at for at in each.inputs if at >= 0 and not tensors[at].constant] for each in operators]
+    made = [at for each in operators for at in each.outputs]
+    one = all(tensors[at].shape[:1] == (1,) for at in (*made, *int8.description.input_indices))
+    return one and all(signals)
+
+
+def correct_biases(
+    int8: TFLiteFile,
+    in_float: TFLiteFile,
+    samples: Samples,
+    known: Mapping[int, int],
+    means: Mapping[int, NDArray[np.float64]],
+) -> TFLiteFile:
+    """The file with biases that bring every channel's mean back to what it is in floats.
+
+    Rounded weights, rounded signals and cut off values shift the mean of what a layer sums up, and the shift of one
+    layer goes on into the next. Where a layer sums W x + b in floats and W' x' + b here, b + E[W x] - E[W' x'] has the
+    mean of the former; both are linear in the signal, so its mean over the samples is enough (Nagel et al., ICCV 2019,
+    arXiv 1906.04721, section 4.2; empirically, from what the layers in front really give). Layer by layer, each behind
+    the corrected ones.
+
+    Args:
+        int8: a file for which `can_correct` holds.
+        in_float: the float file of the same model.
+        samples: real samples.
+        known: signals of the float file by those of the int8 file, see `twins`.
+        means: of signals of the float file over the samples.
+
+    Returns:
+        A file with other biases where weights and signals are known in floats.
+    """
+    signals = dict(zip(int8.description.input_indices, model_inputs(samples, int8.description).arrays, strict=True))
+    last = {index: place for place, each in enumerate(int8.description.operators) for index in each.inputs}
+    layers, makers = {each.place: each for each in weighted(int8.description)}, _makers(in_float, known)
+    biases = {}
+    for place, operator in enumerate(int8.description.operators):
+        read = [at for at in dict.fromkeys(operator.inputs) if at in signals]
+        layer, maker = layers.get(place), makers.get(operator.outputs[0])
+        constants = {}
+        if layer is not None and maker is not None and layer.bias is not None and maker.signal in means:
+            shift = _shift(int8, in_float, layer, maker, mean=means[maker.signal], signal=signals[layer.signal])
+            if shift is not None:
+                biases[place] = constants[layer.bias] = _shifted(int8, layer.bias, shift)
+        found = run_litert(alone(int8, place, constants=constants), [signals[at] for at in read])
+        signals |= dict(zip(operator.outputs, as_list(found), strict=True))
+        signals = {at: values for at, values in signals.items() if last.get(at, -1) > place}
+    return with_biases(int8, biases) if biases else int8
+
+
+def _makers(in_float: TFLiteFile, known: Mapping[int, int]) -> dict[int, Weighted]:
+    """The layers of the float file by the signals of the int8 file that they make."""
+    made = {each.made: each for each in weighted(in_float.description)}
+    return {index: made[twin] for index, twin in known.items() if twin in made}
+
+
+def _shift(
+    int8: TFLiteFile,
+    in_float: TFLiteFile,
+    layer: Weighted,
+    maker: Weighted,
+    *,
+    mean: NDArray[np.float64],
+    signal: NDArray[np.integer],
+) -> NDArray[np.float64] | None:
+    """What the mean of each channel lacks; None where the float layer has weights of another shape."""
+    weights = int8.description.tensors[layer.weights]
+    if weights.shape != in_float.description.tensors[maker.weights].shape:
+        return None
+    axis = _AXES.get(int8.description.operators[layer.place].name, 0)
+    rounded = real_weights(int8.constants[layer.weights], weights, axis)
+    real = dequantize(signal, int8.description.tensors[layer.signal])
+    found = real.mean(axis=0, keepdims=True, dtype=np.float64)
+    wanted, here = _summed(in_float, maker, mean), _summed(in_float, maker, found, rounded)
+    return np.asarray(np.mean(wanted - here, axis=tuple(range(wanted.ndim - 1))))
+
+
+def _summed(
+    in_float: TFLiteFile, maker: Weighted, signal: NDArray[np.float64], weights: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """What a float layer sums up for a signal, perhaps with other weights, in front of its activation."""
+    constants = {} if weights is None else {maker.weights: weights}
+    (found,) = as_list(run_litert(alone(in_float, maker.place, constants=constants, activation=False), signal))
+    return found.astype(np.float64)
+
+
+def _shifted(int8: TFLiteFile, bias: int, shift: NDArray[np.float64]) -> NDArray[np.integer]:
+    steps = np.asarray(int8.description.tensors[bias].scales, np.float64)
+    old = int8.constants[bias]
+    return within(old + shift / steps, old)

@@ -1,0 +1,61 @@
+"""The operators of an int8 file that multiply by weights and add a bias."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription
+
+_PLACES = {  # of the signal, the weights and the bias among the inputs
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One of them.
+
+    Attributes:
+        place: among the operators of the file.
+        signal: tensor that it reads.
+        weights: tensor that it multiplies by.
+        bias: tensor that it adds; None where there is none.
+        bias_input: place of the bias among the operator's inputs.
+        made: tensor that it makes.
+    """
+
+    place: int
+    signal: int
+    weights: int
+    bias: int | None
+    bias_input: int
+    made: int
+
+
+def weighted(description: ModelDescription) -> tuple[Weighted, ...]:
+    """All of them whose weights are constants, in the order in which they run."""
+    found = (_weighted(place, each, description) for place, each in enumerate(description.operators))
+    return tuple(each for each in found if each is not None)
+
+
+def _weighted(place: int, operator: OperatorDescription, description: ModelDescription) -> Weighted | None:
+    if operator.name not in _PLACES:
+        return None
+    signal, weights, bias = _PLACES[operator.name]
+    if not description.tensors[operator.inputs[weights]].constant:
+        return None
+    found = operator.inputs[bias] if len(operator.inputs) > bias else -1
+    added = found if found >= 0 and description.tensors[found].constant else None
+    return Weighted(place, operator.inputs[signal], operator.inputs[weights], added, bias, operator.outputs[0])
+
+
+def real_weights(values: NDArray[np.int8], tensor: TensorDescription, axis: int) -> NDArray[np.float32]:
+    """What weights stand for: they have a step for all, or one for each channel along an axis, and no zero point."""
+    steps = np.asarray(tensor.scales, np.float32)
+    shape = [1] * values.ndim
+    shape[axis if steps.size > 1 else 0] = -1
+    return values * steps.reshape(shape)
