@@ -241,7 +241,7 @@ BAD = {
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
     "npu": ({"npu": "ethos-u99"}, ValueError, "Unknown NPU. Received: npu='ethos-u99'. Use one of: ethos-u55-32"),
     "option": ({"quantise": "int8"}, TypeError, "Unknown option of an export. Received: quantise. Use quantize.$"),
-    "option unlike any": ({"zzz": 1}, TypeError, "Received: zzz. Use quantize or name or .* or npu.$"),
+    "option unlike any": ({"zzz": 1}, TypeError, "Received: zzz. Use quantize or calibration or name or .* or npu.$"),
     "settings beside options": (
         {"settings": ExportSettings(), "micro": False},
         TypeError,
