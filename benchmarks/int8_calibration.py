@@ -1,11 +1,12 @@
-"""What int8 loses with the converter's ranges, with those of least error, and with corrected biases.
+"""What int8 loses with the converter's ranges, and with ranges and biases of least error.
 
-    python -m benchmarks.int8_calibration --data cifar10.npz --models resnet8_cifar10.keras [--quantizer .venv/bin/python]
+    python -m benchmarks.int8_calibration --data cifar10.npz --models resnet8_cifar10.keras \
+        --centred benchmarks/results/resnet20_cifar10.keras [--quantizer .venv/bin/python]
 
-`--centred` names networks that take pixels from -1 to 1. A minute or two a network. Every way gets the same 200 training images without labels. Top-1 is that of the whole test set;
-agreement is how often the float file names the same class there, and the error is the mean square of the difference of
-the outputs, over the variance of the float file's. Latency is that of LiteRT with one thread, as a ratio to the
-converter's file, the files timed in turns.
+`--centred` names networks that take pixels from -1 to 1. A minute or two a network. Every way gets the same 200
+training images without labels. Top-1 is that of the whole test set; agreement is how often the float file names the
+same class there, and the error is the mean square of the difference of the outputs, over the variance of the float
+file's. Latency is that of LiteRT with one thread, as a ratio to the converter's file, the files timed in turns.
 
 `--quantizer` names the Python of an environment with ai-edge-quantizer, Google's own tool; without it, it is left out.
 """
