@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tf_structprune.task import Samples
 from tflite_export.calibrate._edits import with_biases, within
-from tflite_export.calibrate._weighted import Weighted, real_weights, weighted
+from tflite_export.calibrate._observe import mean_signals
+from tflite_export.calibrate._weighted import Weighted, makers_of, real_weights, weighted
 from tflite_export.file import TFLiteFile, alone
 from tflite_export.runtime import as_list, dequantize, model_inputs, run_litert
 
@@ -24,13 +25,7 @@ def can_correct(int8: TFLiteFile) -> bool:
     return one and all(signals)
 
 
-def correct_biases(
-    int8: TFLiteFile,
-    in_float: TFLiteFile,
-    samples: Samples,
-    known: Mapping[int, int],
-    means: Mapping[int, NDArray[np.float64]],
-) -> TFLiteFile:
+def correct_biases(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples, known: Mapping[int, int]) -> TFLiteFile:
     """The file with biases that bring every channel's mean back to what it is in floats.
 
     Rounded weights, rounded signals and cut off values shift the mean of what a layer sums up, and the shift of one
@@ -44,33 +39,27 @@ def correct_biases(
         in_float: the float file of the same model.
         samples: real samples.
         known: signals of the float file by those of the int8 file, see `twins`.
-        means: of signals of the float file over the samples.
 
     Returns:
         A file with other biases where weights and signals are known in floats.
     """
-    signals = dict(zip(int8.description.input_indices, model_inputs(samples, int8.description).arrays, strict=True))
+    layers = {each.place: each for each in weighted(int8.description) if each.bias >= 0}
+    makers = makers_of(in_float.description, known)
+    means = mean_signals(in_float, samples, [maker.signal for maker in makers.values()])
     last = {index: place for place, each in enumerate(int8.description.operators) for index in each.inputs}
-    layers, makers = {each.place: each for each in weighted(int8.description)}, _makers(in_float, known)
+    signals = dict(zip(int8.description.input_indices, model_inputs(samples, int8.description).arrays, strict=True))
     biases = {}
     for place, operator in enumerate(int8.description.operators):
-        read = [at for at in dict.fromkeys(operator.inputs) if at in signals]
-        layer, maker = layers.get(place), makers.get(operator.outputs[0])
-        constants = {}
-        if layer is not None and maker is not None and layer.bias is not None and maker.signal in means:
+        layer, maker, constants = layers.get(place), makers.get(operator.outputs[0]), {}
+        if layer is not None and maker is not None:
             shift = _shift(int8, in_float, layer, maker, mean=means[maker.signal], signal=signals[layer.signal])
             if shift is not None:
                 biases[place] = constants[layer.bias] = _shifted(int8, layer.bias, shift)
-        found = run_litert(alone(int8, place, constants=constants), [signals[at] for at in read])
+        read = [signals[at] for at in dict.fromkeys(operator.inputs) if at in signals]
+        found = run_litert(alone(int8, place, constants=constants), read)
         signals |= dict(zip(operator.outputs, as_list(found), strict=True))
         signals = {at: values for at, values in signals.items() if last.get(at, -1) > place}
     return with_biases(int8, biases) if biases else int8
-
-
-def _makers(in_float: TFLiteFile, known: Mapping[int, int]) -> dict[int, Weighted]:
-    """The layers of the float file by the signals of the int8 file that they make."""
-    made = {each.made: each for each in weighted(in_float.description)}
-    return {index: made[twin] for index, twin in known.items() if twin in made}
 
 
 def _shift(

@@ -14,15 +14,16 @@ from tflite_export.calibrate._weighted import Weighted, weighted
 from tflite_export.file import TFLiteFile
 
 
-def with_grids(file: TFLiteFile, grids: Mapping[int, Grid]) -> TFLiteFile:
+def with_grids(file: TFLiteFile, grids: Mapping[int, Grid], exact: Mapping[int, NDArray[np.floating]]) -> TFLiteFile:
     """The file with other grids, and biases in the steps that follow.
 
     Args:
         file: the file.
         grids: by index into `ModelDescription.tensors`.
+        exact: biases before rounding, where they are known, by the place of the operator that adds them.
     """
-    changed = [each for each in weighted(file.description) if each.bias is not None and each.signal in grids]
-    edits = [partial(_set_bias, each=each, **_rescaled(file, each, grids[each.signal])) for each in changed]
+    changed = [each for each in weighted(file.description) if each.bias >= 0 and each.signal in grids]
+    edits = [partial(_set_bias, each=each, **_rescaled(file, each, grids[each.signal], exact)) for each in changed]
     return file.edited(partial(_set_grids, grids=grids), *edits)
 
 
@@ -44,23 +45,20 @@ def _set_grids(model: Any, grids: Mapping[int, Grid]) -> None:
         quantization.min = quantization.max = None
 
 
-def _rescaled(file: TFLiteFile, each: Weighted, grid: Grid) -> dict[str, Any]:
+def _rescaled(
+    file: TFLiteFile, each: Weighted, grid: Grid, exact: Mapping[int, NDArray[np.floating]]
+) -> dict[str, Any]:
     """Values and steps of a bias behind another grid."""
-    old = np.asarray(file.description.tensors[_bias(each)].scales, np.float64)
-    new = np.float32(grid.scale) * np.asarray(file.description.tensors[each.weights].scales, np.float32)
-    whole = file.constants[_bias(each)]
-    values = within(whole * (old / new.astype(np.float64)), whole)
-    return {"values": values, "scales": new}
-
-
-def _bias(each: Weighted) -> int:
-    if each.bias is None:
-        raise ValueError(f"Operator {each.place} adds no bias. Received: {each}. Ask for its bias where it has one.")
-    return each.bias
+    whole, description = file.constants[each.bias], file.description
+    real = exact.get(each.place, whole * np.asarray(description.tensors[each.bias].scales, np.float64))
+    steps = np.float32(grid.scale) * np.asarray(description.tensors[each.weights].scales, np.float32)
+    limits = np.iinfo(whole.dtype)
+    values = np.clip(np.round(real / steps.astype(np.float64)), limits.min, limits.max)
+    return {"values": values.astype(whole.dtype), "scales": steps}
 
 
 def within(values: NDArray[np.floating], old: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Rounded values of a bias; where one would leave its type, as for a channel of zeros, the old one."""
+    """Rounded values of a bias; the old one where one would leave its type, as for a channel whose weights are 0."""
     limit = np.iinfo(old.dtype).max
     rounded: NDArray[np.integer] = np.where(np.abs(values) < limit, np.round(values), old).astype(old.dtype)
     return rounded

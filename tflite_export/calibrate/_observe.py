@@ -13,28 +13,37 @@ from tflite_export.runtime import as_list, run_litert
 _BYTES = 2**26  # of the signals that are held at once
 
 
-def observe(
-    in_float: TFLiteFile, samples: Samples, grids: Mapping[int, Grid], averaged: Sequence[int]
-) -> tuple[dict[int, Seen], dict[int, NDArray[np.float64]]]:
-    """Counts the values of signals, and averages signals over the samples.
+def count_values(in_float: TFLiteFile, samples: Samples, grids: Mapping[int, Grid]) -> dict[int, Seen]:
+    """Counts the values of signals.
 
     Args:
         in_float: the file.
         samples: what its inputs are.
-        grids: by the signals whose values are counted, grids that hold them all.
-        averaged: the signals that are averaged.
-
-    Returns:
-        The values, and the averages, each of the signal's shape, by index into `ModelDescription.tensors`.
+        grids: by index into `ModelDescription.tensors`, grids that hold all values.
     """
     seen = {index: Seen(grid) for index, grid in grids.items()}
-    sums: dict[int, NDArray[np.float64]] = {}
-    for signals in _runs(in_float, samples, [*dict.fromkeys([*grids, *averaged])]):
+    for signals in _runs(in_float, samples, list(grids)):
         for index, values in seen.items():
             values.add(signals[index])
-        for index in dict.fromkeys(averaged):
-            sums[index] = sums.get(index, 0.0) + signals[index].sum(axis=0, keepdims=True, dtype=np.float64)
-    return seen, {index: total / len(samples) for index, total in sums.items()}
+    return seen
+
+
+def mean_signals(in_float: TFLiteFile, samples: Samples, places: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+    """Averages signals over the samples.
+
+    Args:
+        in_float: the file.
+        samples: what its inputs are.
+        places: indices into `ModelDescription.tensors`.
+
+    Returns:
+        The averages by index, each of the signal's shape.
+    """
+    sums: dict[int, NDArray[np.float64]] = {}
+    for signals in _runs(in_float, samples, list(dict.fromkeys(places))):
+        for index, values in signals.items():
+            sums[index] = sums.get(index, 0.0) + values.sum(axis=0, keepdims=True, dtype=np.float64)
+    return {index: total / len(samples) for index, total in sums.items()}
 
 
 def _runs(file: TFLiteFile, samples: Samples, places: Sequence[int]) -> Iterator[dict[int, NDArray[np.float32]]]:

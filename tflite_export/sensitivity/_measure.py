@@ -15,8 +15,9 @@ from tf_structprune.graph import input_names
 from tf_structprune.layers import is_fixed_point
 from tf_structprune.sensitivity import MeasurementCache, fingerprint, open_cache
 from tf_structprune.task import Agreement, Samples, as_score, check_validation, output_names, readings_of
+from tflite_export.calibrate import calibrate
 from tflite_export.file import TFLiteFile
-from tflite_export.quantize import check_samples, convert
+from tflite_export.quantize import Quantize, check_samples, convert
 from tflite_export.sensitivity._diagnose import with_remedies
 from tflite_export.sensitivity._marks import marked
 from tflite_export.sensitivity._pair import FilePair, pair
@@ -26,6 +27,7 @@ from tflite_export.sensitivity._scorer import Int8Scorer
 from tflite_export.sensitivity._usage import Usage
 
 _BITS = 8
+_FORMATS: tuple[Quantize, Quantize] = ("int8", "none")
 
 
 def int8_sensitivity(
@@ -40,9 +42,9 @@ def int8_sensitivity(
 ) -> Int8Sensitivity:
     """Measure which layers lose what in the int8 file of a model.
 
-    The file is made as `export` makes it. Each of its operators, with its weights and the signal that it makes, is
-    rounded alone, all the rest in float, and left in float alone, all the rest rounded (AIMET's QuantAnalyzer asks the
-    same of PyTorch models). Grids, weights and the order of the operators are those of the file, which is rewritten in
+    The file is made as `export` makes it, but for the biases that take back what rounding adds: they make up for other
+    layers. Each of its operators, with its weights and the signal that it makes, is rounded alone, all the rest in
+    float, and left in float alone, all the rest rounded (AIMET's QuantAnalyzer asks the same of PyTorch models). Grids, weights and the order of the operators are those of the file, which is rewritten in
     floats and run in LiteRT; the report says how far all layers rounded that way agree with the file itself.
 
     Args:
@@ -67,17 +69,21 @@ def int8_sensitivity(
     validation = check_validation(validation_data, as_score(score), 256, model)
     inputs = check_samples(validation.x, model, name="validation_data")
     copy, marks = marked(model)
-    files = pair(
-        TFLiteFile(convert(copy, quantize="int8", representative_data=samples), f"Model '{model.name}'"),
-        TFLiteFile(convert(copy)),
-    )
+    int8, in_float = (convert(copy, quantize=each, representative_data=samples) for each in _FORMATS)
+    files = pair(*_calibrated(TFLiteFile(int8, f"Model '{model.name}'"), TFLiteFile(in_float), samples))
     parts = parts_of(files, marks, inputs=input_names(model), outputs=output_names(model))
     scorer = Int8Scorer(files, parts, inputs, validation)
     header = fingerprint(model, validation, samples, score=score, power_of_two=False, per_channel=True)
     with open_cache(cache, header | {"kind": "int8 file"}) as known:
-        in_float = _known(known, ("float", ""), lambda: scorer.score(scorer.in_float))
+        score_in_float = _known(known, ("float", ""), lambda: scorer.score(scorer.in_float))
         rows = _rows(scorer, known, verbose=verbose)
-    return _report(model, scorer, in_float, rows, tolerance)
+    return _report(model, scorer, score_in_float, rows, tolerance)
+
+
+def _calibrated(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples) -> tuple[TFLiteFile, TFLiteFile]:
+    """Both files, the ranges as an export has them; not the biases, which make up for what other layers lose."""
+    found = calibrate(int8, in_float, samples, biases=False).file
+    return TFLiteFile(found.data, int8.name), in_float
 
 
 def _calibration(model: keras.Model, calibration_data: Any) -> Samples:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tf_structprune.task import Samples
+from tflite_export.calibrate import calibrate
 from tflite_export.calibrate._biases import can_correct, correct_biases
-from tflite_export.calibrate._observe import observe
 from tflite_export.calibrate._signals import twins
 from tflite_export.calibrate._weighted import weighted
 from tflite_export.file import TFLiteFile, giving
@@ -49,9 +49,7 @@ def channel_means(file, index, samples):
 def test_means_of_channels_come_back(name):
     int8, in_float, samples = files_of(LAYERS[name]())
     known = twins(int8.description, in_float.description)
-    averaged = [known[each.signal] for each in weighted(int8.description)]
-    _, means = observe(in_float, samples, {}, averaged)
-    corrected = correct_biases(int8, in_float, samples, known, means)
+    corrected = correct_biases(int8, in_float, samples, known)
     for each in weighted(int8.description):
         wanted = channel_means(in_float, known[each.made], samples)
         before = np.abs(channel_means(int8, each.made, samples) - wanted).max()
@@ -69,11 +67,24 @@ def test_a_bias_that_two_layers_share_becomes_two():
     x = np.random.default_rng(2).normal(size=(32, 8, 8, 4)).astype(np.float32)
     int8, in_float = TFLiteFile(convert(model, quantize="int8", representative_data=x)), TFLiteFile(convert(model))
     known = twins(int8.description, in_float.description)
-    _, means = observe(in_float, Samples((x,)), {}, list(known.values()))
-    corrected = correct_biases(int8, in_float, Samples((x,)), known, means)
+    corrected = correct_biases(int8, in_float, Samples((x,)), known)
     biases = [each.bias for each in weighted(corrected.description)]
     assert len(set(biases)) == 3
     assert not np.array_equal(corrected.constants[biases[0]], corrected.constants[biases[1]])
+
+
+def test_a_channel_without_weights_keeps_its_bias():
+    keras.utils.set_random_seed(0)
+    conv = _L.Conv2D(3, 3, padding="same", activation="relu")
+    model = keras.Sequential([keras.Input((8, 8, 4)), _L.Conv2D(4, 1, activation="relu"), conv, _L.Dense(2)])
+    kernel, _ = conv.get_weights()
+    kernel[..., 1] = 0
+    conv.set_weights([kernel, np.array([0.1, 0.7, -0.2])])
+    x = np.random.default_rng(2).laplace(size=(32, 8, 8, 4)).astype(np.float32)
+    int8, in_float = TFLiteFile(convert(model, quantize="int8", representative_data=x)), TFLiteFile(convert(model))
+    found = calibrate(int8, in_float, Samples((x,))).file
+    (layer,) = [each for each in weighted(found.description) if found.description.tensors[each.weights].shape[0] == 3]
+    assert channel_means(found, layer.made, Samples((x,)))[1] == pytest.approx(0.7, abs=0.02)
 
 
 def test_files_that_are_not_one_sample_after_the_other_are_left():

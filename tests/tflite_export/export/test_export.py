@@ -13,7 +13,8 @@ from tests.devices import Scripted
 from tf_structprune.shrink import shrink
 from tflite_export.bench import _vela, estimate_npu, vela_available
 from tflite_export.export import ExportSettings, ExportSummary, _export, _summary, export, write_artifacts
-from tflite_export.file import memory_table, open_file
+from tflite_export.file import TFLiteFile, least_memory_order, memory_table, open_file
+from tflite_export.quantize import convert
 from tflite_export.runtime import arena_bytes, run_litert, tflm_available
 from tflite_export.verify import VerificationError, _verify
 
@@ -238,6 +239,7 @@ BAD = {
         "quantize must be 'none', 'int8', .* or a FixedPoint. Received: quantize='int4'",
     ),
     "shape": ({"representative_data": np.zeros((3, 8, 8))}, ValueError, "representative_data must have shape"),
+    "calibration": ({"calibration": "max"}, ValueError, "calibration must be 'mse' or 'minmax'. Received: .*'max'"),
     "nan": ({"verify_data": np.full((3, 8, 8, 1), np.nan)}, ValueError, "verify_data must be finite"),
     "npu": ({"npu": "ethos-u99"}, ValueError, "Unknown NPU. Received: npu='ethos-u99'. Use one of: ethos-u55-32"),
     "option": ({"quantise": "int8"}, TypeError, "Unknown option of an export. Received: quantise. Use quantize.$"),
@@ -360,6 +362,15 @@ def test_wrong_lowering_is_refused(model, data, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "out", representative_data=data, **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_calibration_is_by_error_unless_the_converter_s_is_asked_for(exported, model, data, tmp_path):
+    plain = tmp_path / "plain"
+    export(model, plain, representative_data=data, calibration="minmax")
+    by_converter = TFLiteFile(convert(model, quantize="int8", representative_data=data)).edited(least_memory_order)
+    files = [by_converter, *(open_file(folder / "model_int8.tflite") for folder in (plain, exported[0]))]
+    grids = [[(each.scales, each.zero_points) for each in file.description.tensors] for file in files]
+    assert grids[0] == grids[1] != grids[2]
 
 
 def test_settings_are_what_the_same_options_are():

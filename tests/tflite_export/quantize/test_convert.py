@@ -168,6 +168,37 @@ def test_another_backend_is_refused(build, monkeypatch):
         convert(build())
 
 
+def test_calibration_by_error_errs_less_than_by_the_largest_value(build, samples):
+    model = build()
+    files = [
+        open_file(convert(model, quantize="int8", representative_data=samples, calibration=each))
+        for each in ("minmax", "mse")
+    ]
+    assert files[0].data == convert(model, quantize="int8", representative_data=samples)
+    scores = [
+        real_outputs(run_litert(each.scores, samples), each.scores.description)[0]
+        for each in (open_file(convert(model)), *files)
+    ]
+    errors = [np.square(found - scores[0]).mean() for found in scores[1:]]
+    assert errors[1] < errors[0]
+
+
+def test_calibration_keeps_several_inputs_and_outputs_in_order():
+    inputs = [keras.Input((4,), name=name) for name in ("wide", "small")]
+    wide, small = (keras.layers.Dense(3, activation="relu")(each) for each in inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(2)(small), keras.layers.Dense(1)(wide)])
+    x = [np.random.default_rng(0).normal(0, scale, (50, 4)).astype(np.float32) for scale in (5, 0.1)]
+    file = open_file(convert(model, quantize="int8", representative_data=x, calibration="mse"))
+    found = real_outputs(run_litert(file, x), file.description)
+    for each, wanted in zip(found, model.predict(x, verbose=0), strict=True):
+        np.testing.assert_allclose(each, wanted, atol=0.05 * np.abs(wanted).max())
+
+
+def test_unknown_calibration_is_refused(build, samples):
+    with pytest.raises(ValueError, match="calibration must be 'mse' or 'minmax'. Received: calibration='max'."):
+        convert(build(), quantize="int8", representative_data=samples, calibration="max")
+
+
 def test_unknown_format_is_refused(build):
     with pytest.raises(ValueError, match="quantize must be one of 'none', 'int8', .* Received: quantize='int4'"):
         convert(build(), quantize="int4")
