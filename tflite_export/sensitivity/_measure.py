@@ -44,8 +44,9 @@ def int8_sensitivity(
 
     The file is made as `export` makes it, but for the biases that take back what rounding adds: they make up for other
     layers. Each of its operators, with its weights and the signal that it makes, is rounded alone, all the rest in
-    float, and left in float alone, all the rest rounded (AIMET's QuantAnalyzer asks the same of PyTorch models). Grids, weights and the order of the operators are those of the file, which is rewritten in
-    floats and run in LiteRT; the report says how far all layers rounded that way agree with the file itself.
+    float, and left in float alone, all the rest rounded (AIMET's QuantAnalyzer asks the same of PyTorch models).
+    Grids, weights and the order of the operators are those of the file, which is rewritten in floats and run in LiteRT;
+    the report says how far all layers rounded that way agree with the file itself.
 
     Args:
         model: a plain trained model; it is not changed.
