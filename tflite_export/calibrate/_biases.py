@@ -9,8 +9,8 @@ from tf_structprune.task import Samples
 from tflite_export.calibrate._edits import with_biases, within
 from tflite_export.calibrate._observe import mean_signals
 from tflite_export.calibrate._weighted import Weighted, makers_of, real_weights, weighted
-from tflite_export.file import TFLiteFile, alone
-from tflite_export.runtime import as_list, dequantize, model_inputs, run_litert
+from tflite_export.file import TensorDescription, TFLiteFile, alone
+from tflite_export.runtime import as_list, model_inputs, run_litert
 
 _AXES = {"DEPTHWISE_CONV_2D": 3}  # of the weights along which output channels lie; 0 of the others
 
@@ -77,10 +77,15 @@ def _shift(
         return None
     axis = _AXES.get(int8.description.operators[layer.place].name, 0)
     rounded = real_weights(int8.constants[layer.weights], weights, axis)
-    real = dequantize(signal, int8.description.tensors[layer.signal])
-    found = real.mean(axis=0, keepdims=True, dtype=np.float64)
+    found = _mean(signal, int8.description.tensors[layer.signal])
     wanted, here = _summed(in_float, maker, mean), _summed(in_float, maker, found, rounded)
     return np.asarray(np.mean(wanted - here, axis=tuple(range(wanted.ndim - 1))))
+
+
+def _mean(signal: NDArray[np.integer], tensor: TensorDescription) -> NDArray[np.float64]:
+    """What a signal is in the mean of its samples."""
+    whole: NDArray[np.float64] = signal.mean(axis=0, keepdims=True, dtype=np.float64)
+    return (whole - tensor.zero_points[0]) * tensor.scales[0]
 
 
 def _summed(

@@ -17,6 +17,8 @@ from tflite_export.file import TFLiteFile
 from tflite_export.runtime import real_outputs, run_litert
 
 _SAMPLES = 256  # that are enough for means, as both files are given the same
+_FEWEST = 16
+_VALUES = 2**27  # of a signal that are held at once
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def calibrate(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples, *, biase
     Args:
         int8: the file, with signals of 8 bits; of one with 16, ranges stay.
         in_float: the float file that the converter makes of the same model.
-        samples: real samples, in the order of the inputs; all for ranges, the first 256 for biases and errors.
+        samples: real samples, in the order of the inputs; all for ranges, the first 256 for biases and errors, of
+            large signals fewer.
         biases: whether biases are corrected too.
 
     Returns:
@@ -53,7 +56,8 @@ def calibrate(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples, *, biase
     known = twins(int8.description, in_float.description)
     ranged = with_grids(int8, _ranges(int8, in_float, samples, known), _exact_biases(int8, in_float, known))
     files = {"as given": int8, "ranges": ranged}
-    some = samples[:_SAMPLES]
+    largest = max(tensor.elements for tensor in int8.description.tensors)
+    some = samples[: min(_SAMPLES, max(_FEWEST, _VALUES // largest))]
     if biases and can_correct(ranged):
         files["biases"] = correct_biases(ranged, in_float, some, known)
     errors = _errors(files, in_float, some)
