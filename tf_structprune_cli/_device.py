@@ -1,6 +1,7 @@
 """On which device files are measured: the options of the command line, and what they make."""
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     from tflite_export.write import write_whole
 
     out = getattr(arguments, "json", None)
-    if out is not None and Path(out).exists() and not arguments.overwrite:  # before an hour of measurements
-        raise FileExistsError(f"{out} exists. Received: --json {out}. Use another name, or --overwrite.")
+    if out is not None:
+        _check_place(Path(out), overwrite=arguments.overwrite)  # before an hour of measurements
     console = plain_console()
     files = [open_file(path) for path in arguments.files]  # before a phone is asked for
     report = measure_on(_devices(arguments), files, runs=arguments.runs, operators=arguments.operators)
@@ -97,18 +98,54 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
         console.print(f"Written to {write_whole(out, report.to_json().encode(), overwrite=arguments.overwrite)}")
 
 
+def _check_place(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place at which no file can be written.
+
+    Raises:
+        FileExistsError: there is a file, or a folder.
+        FileNotFoundError: there is no such folder.
+        OSError: the folder takes no file of that name.
+    """
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder. Received: --json {out}. Name a file in it.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists. Received: --json {out}. Use another name, or --overwrite.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {out.parent}. Received: --json {out}. Make it, or use another.")
+    try:
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{out} cannot be written. Received: {error.strerror}. Use another name or folder for --json."
+        ) from error
+
+
 def _devices(arguments: argparse.Namespace) -> list[Any]:
     """A device for each phone and number of threads."""
     from tflite_export.devices import device_of
 
-    name, _, of_name = getattr(arguments, "device", "host").partition(":")
+    text = getattr(arguments, "device", "host")
+    name, _, which = text.partition(":")
     options = {key: getattr(arguments, key, None) for key in _OPTIONS}
-    serials = _listed(options.pop("serial") or of_name) or [None]
+    serials: list[Any] = [None]
+    if name == "android":
+        text, serials = name, _serials(options["serial"], which)
+    counts = dict.fromkeys(_listed(arguments.threads) or [arguments.threads])
     return [
-        device_of(name, threads=_threads(name, threads), serial=serial, **options)
+        device_of(text, **{**options, "serial": serial or options["serial"], "threads": _threads(name, count)})
         for serial in serials
-        for threads in _listed(arguments.threads) or [arguments.threads]
+        for count in counts
     ]
+
+
+def _serials(asked: str | None, of_device: str) -> list[Any]:
+    """The phones that are named, by --serial or behind the colon of --device; None for the only one."""
+    if asked and of_device and _listed(asked) != _listed(of_device):
+        raise ValueError(
+            f"Phones are named once. Received: --device android:{of_device} beside --serial {asked}. Leave one out."
+        )
+    return list(dict.fromkeys(_listed(asked or of_device))) or [None]
 
 
 def _threads(device: str, text: str) -> int | None:
@@ -165,9 +202,15 @@ def _counts(device: str, rows: list[Any]) -> Table:
 
 def _operators(figures: Any) -> Table:
     table = Table(title=f"{figures.file}, {figures.device}")
-    for column in ("operator", "output", "microseconds", "%"):
-        table.add_column(column, justify="left" if column in ("operator", "output") else "right", overflow="fold")
     whole = sum(each.us for each in figures.operators) or 1.0
+    counted = figures.instructions / figures.latency_us if figures.instructions else None
+    named = any(each.output for each in figures.operators)  # slim files have no names
+    table.add_column("operator", overflow="fold")
+    if named:
+        table.add_column("output", overflow="fold")
+    for column in ("instructions" if counted else "microseconds", "%"):
+        table.add_column(column, justify="right")
     for each in figures.operators:
-        table.add_row(each.name, each.output, f"{each.us:,.1f}", f"{100 * each.us / whole:.1f}")
+        cost = f"{each.us * counted:,.0f}" if counted else f"{each.us:,.1f}"
+        table.add_row(each.name, *([each.output] if named else []), cost, f"{100 * each.us / whole:.1f}")
     return table

@@ -14,6 +14,8 @@ from tf_structprune_cli import main
 from tflite_export.bench import DevicesReport
 from tflite_export.compress import _job
 from tflite_export.devices import HOST, Host
+from tflite_export.file import TFLiteFile
+from tflite_export.pack import pack
 from tflite_export.quantize import convert
 
 
@@ -68,7 +70,7 @@ def test_benchmark_measures_files_on_each_phone_and_writes_them(benchmark, files
 
 def test_benchmark_takes_several_numbers_of_threads(benchmark, phones):
     phone = phones.add()
-    status, told, _ = benchmark("--threads=1,4", names=("a",))
+    status, told, _ = benchmark("--threads=1,4,1", names=("a",))
     assert status == 0 and [line.split()[-1] for line in (phone / "ran").read_text().splitlines()] == ["1", "4"]
     assert "one thread" in told and "4 threads" in told
 
@@ -93,6 +95,31 @@ def test_benchmark_keeps_what_a_phone_gave_when_another_is_lost(benchmark, phone
     assert report.failed[0].startswith("Phone 'B2' was lost.") and report.failed[0] in told
 
 
+def test_benchmark_keeps_what_a_phone_gave_when_the_tool_fails_on_another(benchmark, phones, tmp_path):
+    phones.add("A1")
+    phones.add("B2", fails="Failed to apply GPU delegate.")
+    out = tmp_path / "out.json"
+    status, told, _ = benchmark("--serial=A1,B2", f"--json={out}")
+    report = DevicesReport.from_json(out.read_text())
+    assert status == 0 and len(report.figures) == 2
+    assert report.failed[0].startswith("The benchmark tool failed on phone 'B2'.") and "Failed to apply GPU" in told
+
+
+def test_packed_files_are_left_out_where_only_tflite_micro_runs_them(benchmark, files, tmp_path):
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64)])
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.choice([0.0, 0.0, 0.0, 1.0, -1.0], (64, 64)), np.zeros(64)])
+    x = rng.normal(size=(20, 64)).astype(np.float32)
+    plain = TFLiteFile(convert(model, quantize="int8", representative_data=x))
+    (files / "packed.tflite").write_bytes(pack(plain, "own").file.data)
+    out = tmp_path / "out.json"
+    status, told, _ = benchmark(f"--json={out}", names=("a", "packed"), device=None)
+    report = DevicesReport.from_json(out.read_text())
+    assert status == 0 and [each.file.rpartition("/")[2] for each in report.figures] == ["a.tflite"]
+    assert "packed.tflite' has packed weights, for TFLite Micro alone: it was left out." in report.failed[0]
+    assert "Packed weights are for TFLite Micro alone. Received: " in refusal(benchmark(names=("packed",), device=None))
+
+
 def refusal(result):
     status, out, err = result
     assert status == 1 and not out and err.count("\n") == 1
@@ -113,6 +140,11 @@ def refusal(result):
         "delegate": (("--delegate=dsp",), ("a",), "Unknown delegate. Received: delegate='dsp'."),
         "threads": (("--threads=two",), ("a",), "--threads takes counts. Received: --threads two. Use e.g."),
         "no threads": (("--threads=",), ("a",), "--threads takes counts. Received: --threads ."),
+        "two names": (
+            ("--device=android:A1", "--serial=B2"),
+            ("a",),
+            "Phones are named once. Received: --device androi",
+        ),
         "no tool": (("--binary=absent",), ("a",), "There is no benchmark tool. Received: 'absent'. Download https://"),
     }.values(),
 )
@@ -128,6 +160,23 @@ def test_benchmark_refuses_files_and_places(benchmark, phones, tmp_path):
     (tmp_path / "mine").write_text("mine")
     assert "mine exists. Received: --json" in refusal(benchmark(f"--json={tmp_path / 'mine'}"))
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "place, told",
+    {
+        "no folder": (
+            "absent/out.json",
+            r"There is no folder .*absent\. Received: --json .*\. Make it, or use another",
+        ),
+        "a folder": ("", r"is a folder\. Received: --json .*\. Name a file in it"),
+        "too long": ("o" * 250, r"o cannot be written\. Received: File name too long\. Use another name or folder"),
+    }.values(),
+)
+def test_benchmark_refuses_a_place_before_it_measures(benchmark, phones, tmp_path, place, told):
+    phone = phones.add()
+    assert re.search(told, refusal(benchmark(f"--json={tmp_path / place}", "--overwrite")))
+    assert not (phone / "ran").exists()
 
 
 FORMULA = "size ** 4 / 1e12"
@@ -171,7 +220,7 @@ def emulated(files, tmp_path, monkeypatch, capsys):
     np.zeros(9, np.float32).tofile(folder / "outputs.bin")
     np.array([1234, 567, 1, 5, 5, 5, 4], np.uint64).tofile(folder / "figures.bin")
     library = tmp_path / "lib.a"
-    library.write_bytes(b"!<arch>")
+    library.write_bytes(b"!<arch>\nobjects")
 
     def run(*options, library=library):
         where = ["--device=qemu", *([f"--tflm-lib={library}", f"--tflm-include={tmp_path}"] if library else [])]
@@ -188,6 +237,12 @@ def test_benchmark_counts_instructions_under_qemu(emulated, tmp_path):
     assert status == 0 and (figures.instructions, figures.arena_bytes, figures.operators[0].us) == (200, 1234, 1.6)
     assert figures.program.flash_bytes == figures.program.model + figures.program.operators + figures.program.runtime
     assert all(each in told for each in ("Cortex-M7", "1,234", "567", "the NumPy reference has integer kernels only"))
+    assert "instructions" in told.partition("operator")[2] and " 160 " in told and "microseconds" not in told
+
+
+def test_the_core_may_stand_behind_the_colon(emulated):
+    status, told, _ = emulated("--device=qemu:m33")
+    assert status == 0 and "Cortex-M33" in told
 
 
 @pytest.mark.parametrize(

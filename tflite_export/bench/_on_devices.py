@@ -7,7 +7,7 @@ from typing import Self
 
 from absl import logging
 
-from tflite_export.devices import DeviceError, Measurement, MeasuringDevice, OperatorTime, ProgramSize
+from tflite_export.devices import DeviceError, Measurement, MeasuringDevice, OperatorTime, ProgramSize, Qemu
 from tflite_export.file import TFLiteFile, TFLiteModel, open_file
 from tflite_export.write import from_plain, reading, to_plain
 
@@ -59,7 +59,7 @@ class DevicesReport:
 
     Attributes:
         figures: device by device, of each the files in their order.
-        failed: why a device gave nothing, a sentence each; the figures of the others stand.
+        failed: why a device gave nothing, or was not given a file, a sentence each; the figures of the others stand.
     """
 
     figures: tuple[DeviceFigures, ...]
@@ -85,6 +85,8 @@ def measure_on(
 ) -> DevicesReport:
     """Measures files, in turns on each device, on one device after the other.
 
+    Files with packed weights are for TFLite Micro alone: only an emulated microcontroller is given them.
+
     Args:
         devices: where.
         paths: the `.tflite` files, or their bytes.
@@ -102,17 +104,38 @@ def measure_on(
     files = [open_file(path) for path in paths]
     figures, failed = list[DeviceFigures](), list[str]()
     for number, device in enumerate(devices, 1):
+        mine, left_out = _runnable(files, device)
         try:
-            found = device.measure(files, runs=runs, operators=operators)
-        except DeviceError as error:
+            found = device.measure(mine, runs=runs, operators=operators)
+        except (DeviceError, ValueError) as error:
             if number == len(devices) and not figures:
                 raise
             logging.warning("%s", error)
             failed.append(str(error))
             continue
         told = device.description
-        figures += [_figures(file, told, each) for file, each in zip(files, found, strict=True)]
-    return DevicesReport(tuple(figures), tuple(failed))
+        figures += [_figures(file, told, each) for file, each in zip(mine, found, strict=True)]
+        failed += left_out
+    return DevicesReport(tuple(figures), tuple(dict.fromkeys(failed)))
+
+
+def _runnable(files: Sequence[TFLiteFile], device: MeasuringDevice) -> tuple[list[TFLiteFile], list[str]]:
+    """The files that a device can run, and why it is not given the others.
+
+    Raises:
+        ValueError: it can run none.
+    """
+    packed = [] if isinstance(device, Qemu) else [file for file in files if file.description.packed]
+    told = [
+        f"{file.name} has packed weights, for TFLite Micro alone: it was left out. Use --device qemu."
+        for file in packed
+    ]
+    if files and len(packed) == len(files):
+        raise ValueError(
+            f"Packed weights are for TFLite Micro alone. Received: {', '.join(file.name for file in packed)}. Use "
+            "--device qemu, or the files without _packed in their names."
+        )
+    return [file for file in files if file not in packed], told
 
 
 def _figures(file: TFLiteFile, device: str, found: Measurement) -> DeviceFigures:

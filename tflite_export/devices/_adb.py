@@ -16,6 +16,7 @@ _PUSH_S = 600.0
 _LOST = re.compile(
     r"^(?:adb: |error: )+(?:failed to .*: )?(?:.*device.*(?:not found|offline|unauthorized)|closed|no devices)", re.M
 )
+_ENDED = "tf_structprune ended: "  # behind every command on the phone, with its status
 _FULL = re.compile(r"no space left|not enough space|disk quota exceeded", re.I)
 _STATES = {
     "unauthorized": "has not allowed this machine. Received: unauthorized. Unlock it and accept the question about "
@@ -49,13 +50,23 @@ class Adb:
     def shell(self, command: str, *, timeout_s: float = _ANSWERS_S) -> tuple[int, str]:
         """Run a command line on the phone.
 
+        Its status stands behind what it wrote: where that is missing, the phone went away in the middle, whatever adb
+        says of it, which may be nothing.
+
         Returns:
             Its exit status, and what it wrote to stdout and stderr.
 
         Raises:
-            LostError: the phone does not answer.
+            LostError: the phone does not answer, or not to the end.
         """
-        return self._run("shell", command, timeout_s=timeout_s)
+        _, told = self._run("shell", f"({command}); echo {_ENDED}$?", timeout_s=timeout_s)
+        written, _, status = told.rpartition(_ENDED)
+        if status.strip().isdecimal():
+            return int(status), written
+        raise LostError(
+            f"Phone '{self.serial}' was lost in the middle of a command. Received: {last_line(told)}. Plug it in again "
+            "and run adb devices."
+        )
 
     def push(self, data: bytes, path: str) -> None:
         """Write a file on the phone, whole.
@@ -70,6 +81,7 @@ class Adb:
             status, told = self._run("push", str(local), path, timeout_s=_PUSH_S)
         if not status and self.size(path) == len(data):
             return
+        self.shell("true")  # a phone that is lost raises
         folder = path.rpartition("/")[0]
         if _FULL.search(told):
             raise DeviceError(
@@ -87,11 +99,18 @@ class Adb:
         return int(told) if not status and told.strip().isdecimal() else None
 
     def pull(self, path: str) -> bytes | None:
-        """Contents of a file on the phone; None without one."""
+        """Contents of a file on the phone; None without one.
+
+        Raises:
+            LostError: the phone does not answer.
+        """
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "file")
             status, _ = self._run("pull", path, str(local), timeout_s=_PUSH_S)
-            return local.read_bytes() if not status and local.is_file() else None
+            if not status and local.is_file():
+                return local.read_bytes()
+        self.shell("true")  # a phone that is lost raises
+        return None
 
     def back(self, patience_s: float) -> bool:
         """Wait for a phone that was lost; whether it came back in that time."""
@@ -177,8 +196,8 @@ def _connected(program: str) -> dict[str, str]:
         ) from error
     if status:
         raise DeviceError(f"adb failed. Received: {last_line(told)}. Run {program} devices and see what it says.")
-    rows = re.findall(r"^(\S+)\s+(no permissions|\w+)", told, re.M)
-    return {serial: state for serial, state in rows if serial not in ("List", "*", "adb")}
+    # Serial numbers of wireless phones may hold spaces; lines that adb or the linker adds have no tabulator.
+    return dict(re.findall(r"^([^\t\n]+)\t(no permissions|\w+)", told, re.M))
 
 
 def _called(program: str, *arguments: str, timeout_s: float) -> tuple[int, str]:

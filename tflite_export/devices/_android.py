@@ -10,7 +10,8 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.devices._adb import DeviceError, phone_of
+from tflite_export.devices._adb import Adb, DeviceError, phone_of
+from tflite_export.devices._alone import alone_on
 from tflite_export.devices._measurement import Measurement
 from tflite_export.devices._phone import Phone, Rounds
 from tflite_export.devices._tool import FOLDER, check_binary, tool_on
@@ -27,8 +28,9 @@ class Android:
 
     In every round the tool runs each file once, in an order drawn anew, for its share of the inferences; before and
     after it temperature and clock are read. Where the clock fell by 15 % the phone is left to cool down. A phone that
-    is lost in a round is waited for; where it does not come back, the rounds that are done are the result, with a note.
-    Files lie in `/data/local/tmp/tf_structprune`, under their checksums, and are removed in the end; the tool stays.
+    is lost in a round is waited for; where it does not come back, or the tool fails, the rounds that are done are the
+    result, with a note. Processes of one user that measure one phone wait for each other. Files lie in
+    `/data/local/tmp/tf_structprune`, under their checksums, and are removed in the end; the tool stays.
 
     Attributes:
         serial: of the phone; None for the only one that is connected.
@@ -69,7 +71,8 @@ class Android:
         for name, least in {"threads": 1, "warmup": 0, "rounds": 1, "cooldown_s": 0, "patience_s": 0}.items():
             if not least <= (value := getattr(self, name)) < math.inf:
                 raise ValueError(
-                    f"{name} must be at least {least}. Received: {name}={value}. Use Android() for one core."
+                    f"{name} must be at least {least}. Received: {name}={value}. Android() has {name}="
+                    f"{getattr(Android, name)}."
                 )
 
     @property
@@ -92,7 +95,8 @@ class Android:
         """
         check_binary(self._binary, app=self.app)
         adb = phone_of(self.serial)
-        tool_on(adb, self._binary)
+        with alone_on(adb.serial):
+            tool_on(adb, self._binary)
         return replace(self, serial=adb.serial)
 
     def latencies_us(self, files: Sequence[TFLiteFile], *, runs: int) -> NDArray[np.float64]:
@@ -118,19 +122,21 @@ class Android:
         if runs < 1:
             raise ValueError(f"runs must be at least 1. Received: runs={runs}. Use 100 for a steady median.")
         check_binary(self._binary, app=self.app)
-        adb = phone_of(self.serial)
-        tool = tool_on(adb, self._binary)
+        adb, rounds = phone_of(self.serial), min(self.rounds, runs)
         paths = [f"{FOLDER}/{hashlib.sha256(file.data).hexdigest()}.tflite" for file in files]
-        rounds = min(self.rounds, runs)
-        phone = Phone(
+        with alone_on(adb.serial):
+            phone = self._phone(adb, runs=math.ceil(runs / rounds))
+            with phone.holding({path: file.data for path, file in zip(paths, files, strict=True)}):
+                return phone.rounds(paths, rounds, operators=operators)
+
+    def _phone(self, adb: Adb, *, runs: int) -> Phone:
+        return Phone(
             adb,
-            tool,
+            tool_on(adb, self._binary),
             delegate=self.delegate,
             threads=self.threads,
             warmup=self.warmup,
-            runs=math.ceil(runs / rounds),
+            runs=runs,
             cooldown_s=self.cooldown_s,
             patience_s=self.patience_s,
         )
-        with phone.holding({path: file.data for path, file in zip(paths, files, strict=True)}):
-            return phone.rounds(paths, rounds, operators=operators)

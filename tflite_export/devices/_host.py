@@ -1,5 +1,6 @@
 """This machine as a device."""
 
+import itertools
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from tflite_export.devices._measurement import Measurement, OperatorTime, operat
 from tflite_export.file import TFLiteFile, beginnings
 from tflite_export.runtime import litert_latencies_us
 
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class Host:
@@ -20,7 +23,7 @@ class Host:
     weights into the cache: who its neighbours are makes no difference.
 
     Attributes:
-        threads: number of CPU threads, 1 or more.
+        threads: number of CPU threads, 1 to 1,024: LiteRT dies of more than the system gives.
         warmup: number of untimed rounds before the timed ones, 0 or more.
 
     Raises:
@@ -31,9 +34,9 @@ class Host:
     warmup: int = 10
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.warmup < 0:
+        if not 1 <= self.threads <= _MOST_THREADS or self.warmup < 0:
             raise ValueError(
-                f"threads must be at least 1 and warmup at least 0. Received: threads={self.threads}, "
+                f"threads must be from 1 to {_MOST_THREADS:,} and warmup at least 0. Received: threads={self.threads}, "
                 f"warmup={self.warmup}. Use Host() for one core."
             )
 
@@ -52,12 +55,15 @@ class Host:
     def measure(self, files: Sequence[TFLiteFile], *, runs: int, operators: bool = False) -> tuple[Measurement, ...]:
         """See `MeasuringDevice`; LiteRT's Python has no profiler, so operators are told by growing beginnings."""
         rows = self.latencies_us(files, runs=runs)
-        times = [self._operators(file, runs) if operators else () for file in files]
+        times = self._operators(files, runs) if operators else [()] * len(files)
         return tuple(Measurement(tuple(row), found) for row, found in zip(rows.tolist(), times, strict=True))
 
-    def _operators(self, file: TFLiteFile, runs: int) -> tuple[OperatorTime, ...]:
-        medians = np.median(self.latencies_us(beginnings(file), runs=runs), axis=1)
-        return operator_times(file.description, medians.tolist())
+    def _operators(self, files: Sequence[TFLiteFile], runs: int) -> list[tuple[OperatorTime, ...]]:
+        """Of all files in turns, so that a machine that slows down meets all of them."""
+        parts = [beginnings(file) for file in files]
+        medians = np.median(self.latencies_us(tuple(itertools.chain(*parts)), runs=runs), axis=1).tolist()
+        each = [list(itertools.islice(rest, len(part))) for rest in [iter(medians)] for part in parts]
+        return [operator_times(file.description, times) for file, times in zip(files, each, strict=True)]
 
 
 HOST = Host()

@@ -11,7 +11,7 @@ from absl import logging
 from tflite_export.devices._adb import Adb, DeviceError, LostError, last_line
 from tflite_export.devices._heat import HEAT, Heat, heat_note, heat_of, throttled
 from tflite_export.devices._measurement import Measurement, OperatorTime
-from tflite_export.devices._tool import FOLDER, App, Said, Tool, common_flags
+from tflite_export.devices._tool import FOLDER, App, Said, Tool, common_flags, words
 from tflite_export.devices._tool_result import ToolResult, operators_of, result_of, unknown_flags
 
 _FLAGS = {
@@ -139,19 +139,19 @@ class Phone:
                 self.adb.shell(f"rm -f {' '.join(files)} {FOLDER}/result.pb {_PROFILE}")
 
     def rounds(self, paths: Sequence[str], count: int, *, operators: bool) -> Rounds:
-        """Run all files in turns, so many times.
+        """Run all files in turns, so many times; where that ends early, with the rounds that are done.
 
         Raises:
-            DeviceError: the phone was lost before one round was done.
+            DeviceError: the phone was lost before one round was done, or cannot run the tool.
             ValueError: a file that the phone cannot run.
         """
         rng, done, losses = np.random.default_rng(0), list[Round](), 0
         while len(done) < count:
             try:
                 done.append(self._round(paths, rng.permutation(len(paths)).tolist()))
-            except LostError as error:
+            except (DeviceError, ValueError) as error:
                 losses += 1
-                if losses <= _LOSSES and self.adb.back(self.patience_s):
+                if isinstance(error, LostError) and losses <= _LOSSES and self.adb.back(self.patience_s):
                     continue
                 if not done:
                     raise
@@ -163,7 +163,7 @@ class Phone:
             return Rounds(tuple(done))
         try:
             return Rounds(tuple(done), operators=tuple(self._operators(path) for path in paths))
-        except LostError as error:
+        except (DeviceError, ValueError) as error:
             return Rounds(tuple(done), (f"The operators are not told. {error}",))
 
     def _round(self, paths: Sequence[str], order: Sequence[int]) -> Round:
@@ -186,8 +186,8 @@ class Phone:
         result = result_of(said.result, said.log)
         if result is None:
             raise ValueError(
-                f"The benchmark tool tells no time on phone '{self.adb.serial}'. Received: {last_line(said.log)!r}. "
-                "Use LiteRT's benchmark_model, or the benchmark app."
+                f"The benchmark tool tells no time on phone '{self.adb.serial}'. Received: "
+                f"{last_line(words(said.log))!r}. Use LiteRT's benchmark_model, or the benchmark app."
             )
         unknown = unknown_flags(said.log)
         if self.delegate in ("gpu", "npu") and all(flag in unknown for flag in _FLAGS[self.delegate]):

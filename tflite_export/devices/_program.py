@@ -23,6 +23,7 @@ _STACK_BYTES = 64 << 10
 _IN_FLASH = (".text", ".ARM.ex", ".data")
 _CORE_TAGS = ("Tag_CPU_arch", "Tag_FP_arch", "Tag_ABI_VFP_args")
 _LINES = 12
+_ARCHIVES = (b"!<arch>\n", b"!<thin>\n")
 _SECTION = re.compile(
     r"^(?P<output>\.\S+)|^ (?P<section>[.*]\S+)\s+0x(?P<at>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)[ \t]*(?P<object>.*)$",
     re.MULTILINE,
@@ -152,6 +153,13 @@ class Toolchain:
                 f"{name}: the program is {int(match[2]):,} bytes too large for the {match[1]} of {self.board.machine}. "
                 "Received: a model that no such board holds. Compress it further."
             )
+        if match := re.search(
+            r"file format not recognized|file in wrong format|no archive symbol table|truncated", errors
+        ):
+            return (
+                f"{name}: the library {self.library} is none for a Cortex-M. Received: {match[0]!r} from the linker. "
+                f"Give the archive that TFLite Micro's makefile builds for {core}."
+            )
         lines = [line for line in errors.splitlines() if "error" in line] or errors.splitlines()
         return f"{name}: arm-none-eabi-g++ refuses the program. Received: {' '.join(lines[:_LINES])}."
 
@@ -160,6 +168,7 @@ class Toolchain:
 
         Raises:
             FileNotFoundError: no compiler, library or headers.
+            ValueError: the library is no archive.
         """
         if shutil.which("arm-none-eabi-g++") is None:
             raise FileNotFoundError(f"No arm-none-eabi-g++ in PATH. Received: no compiler. Install it: {_TOOLS}.")
@@ -167,6 +176,13 @@ class Toolchain:
             raise FileNotFoundError(
                 f"No library there. Received: {self.library}. Give the libtensorflow-microlite.a that you built for "
                 f"{' '.join(self.board.flags)} by --tflm-lib."
+            )
+        with self.library.open("rb") as stream:
+            begins = stream.read(9)
+        if not begins.startswith(_ARCHIVES) or len(begins) < 9:  # nothing behind the magic: no object in it
+            raise ValueError(
+                f"Not a library. Received: {self.library}, which is no archive, or an empty one. Give the "
+                f"libtensorflow-microlite.a that you built for {' '.join(self.board.flags)} by --tflm-lib."
             )
         for folder in self.include:
             if not folder.is_dir():

@@ -136,10 +136,15 @@ class Qemu:
     @property
     def toolchain(self) -> Toolchain:
         """What programs are built with."""
-        if self.library is None or not self.include:
+        if self.library is None:
             raise FileNotFoundError(
-                f"No library of TFLite Micro was named. Received: library={self.library}, include={self.include}. Give "
-                f"one built for {' '.join(BOARDS[self.core].flags)}, and its headers: --tflm-lib F --tflm-include DIR."
+                f"No library of TFLite Micro was named. Received: library=None, include={self.include}. Give one built "
+                f"for {' '.join(BOARDS[self.core].flags)}, and its headers: --tflm-lib FILE --tflm-include DIR."
+            )
+        if not self.include:
+            raise FileNotFoundError(
+                f"No headers of TFLite Micro were named. Received: library={self.library} without them. Give the tree "
+                "that it was built from: --tflm-include DIR."
             )
         return Toolchain(BOARDS[self.core], Path(self.library), tuple(map(Path, self.include)))
 
@@ -224,8 +229,8 @@ def _random_inputs(file: TFLiteFile, count: int, seed: int) -> list[NDArray[Any]
     inputs = []
     for tensor in file.description.inputs:
         shape, dtype = (count, *tensor.shape[1:]), np.dtype(tensor.dtype)
-        if dtype.kind == "f":
-            inputs.append(rng.random(shape).astype(dtype))
+        if dtype.kind in "fb":  # a random bool is True at half
+            inputs.append(np.round(rng.random(shape)).astype(dtype) if dtype.kind == "b" else rng.random(shape, dtype))
         else:
             limits = np.iinfo(dtype)
             inputs.append(rng.integers(limits.min, limits.max, shape, dtype, endpoint=True))
@@ -248,9 +253,9 @@ def _compared(file: TFLiteFile, inputs: list[NDArray[Any]], outputs: Outputs) ->
     """
     plain = decoded(file) if file.description.packed else file
     if plain.description.inputs[0].dtype == "float32":
-        return "outputs are not compared: the NumPy reference has integer kernels only"
+        return f"{file.name}: outputs are not compared: the NumPy reference has integer kernels only"
     if lacking := reference_lacks(plain):
-        return f"outputs are not compared: the NumPy reference lacks {', '.join(lacking)}"
+        return f"{file.name}: outputs are not compared: the NumPy reference lacks {', '.join(lacking)}"
     given = inputs[0] if len(inputs) == 1 else inputs
     expected = run_reference(plain, given, runtime="tflm")
     pairs = list(zip(as_list(expected), as_list(outputs), strict=True))
@@ -260,4 +265,4 @@ def _compared(file: TFLiteFile, inputs: list[NDArray[Any]], outputs: Outputs) ->
             f"{file.name}: the emulated outputs differ from the NumPy reference. Received: {differ} of "
             f"{sum(a.size for a, _ in pairs)} values. Report it with the file, and do not trust this library."
         )
-    return f"outputs of {len(inputs[0])} samples are those of the NumPy reference, bit for bit"
+    return f"{file.name}: outputs of {len(inputs[0])} samples are those of the NumPy reference, bit for bit"

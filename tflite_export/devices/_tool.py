@@ -67,7 +67,7 @@ class Binary:
         command = f"rm -f {_RESULT}; {line}; status=$?; {CLOCKS}; exit $status"
         status, told = adb.shell(command, timeout_s=_LONGEST_S + _SLACK_S)
         if status == 126 or _OTHER_ABI.search(told):
-            raise _other_abi(adb, f"{last_line(told)}")
+            raise _other_abi(adb, last_line(words(told)))
         if status:
             raise ValueError(_failed(adb, told))
         return Said(told, adb.pull(_RESULT))
@@ -189,9 +189,13 @@ def _other_abi(adb: Adb, received: str) -> DeviceError:
     )
 
 
+def words(told: str) -> str:
+    """The tool's own words: the clocks behind them are not its."""
+    return "\n".join(line for line in told.splitlines() if "scaling_cur_freq:" not in line)
+
+
 def _failed(adb: Adb, told: str) -> str:
-    """The tool's own words; the clocks behind them are not its."""
-    lines = [line for line in told.splitlines() if "scaling_cur_freq:" not in line]
+    lines = words(told).splitlines()
     errors = [line for line in lines if re.search(r"error|fail", line, re.I)] or lines
     return (
         f"The benchmark tool failed on phone '{adb.serial}'. Received: {last_line(chr(10).join(errors))}. Try another "

@@ -1,6 +1,7 @@
 """What TFLite's benchmark tool reports: its result file, its log, and its table of operators."""
 
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,12 +83,12 @@ def _of_file(data: bytes) -> ToolResult | None:
     median_us = _us(latency.median_ms or latency.avg_ms)
     init_us = _us(latency.init_ms) or None
     kb = found.memory_metrics.overall_footprint_kb
-    return ToolResult(median_us, init_us, 1024 * kb or None) if median_us > 0 else None
+    return ToolResult(median_us, init_us, 1024 * kb or None) if 0 < median_us < math.inf else None
 
 
 def _us(ms: float) -> float:
-    """Microseconds, without the digits that a float of 32 bits does not have."""
-    return round(1000 * ms, 1)
+    """Microseconds, without the digits that a float of 32 bits does not have; none where it is no number."""
+    return round(1000 * ms, 1) if math.isfinite(ms) else 0.0
 
 
 @functools.cache

@@ -179,8 +179,9 @@ def test_foreign_and_truncated_files_are_refused(files, tmp_path):
     "arguments, message",
     [
         ({"runs": 0}, r"runs must be at least 1\. Received: runs=0"),
-        ({"warmup": -1}, r"threads must be at least 1 and warmup at least 0\. Received: threads=1, warmup=-1"),
-        ({"threads": 0}, r"threads must be at least 1 and warmup at least 0\. Received: threads=0, warmup=10"),
+        ({"warmup": -1}, r"threads must be from 1 to 1,024 and warmup at least 0\. Received: threads=1, warmup=-1"),
+        ({"threads": 10**5}, r"threads must be from 1 to 1,024 and warmup at least 0\. Received: threads=100000"),
+        ({"threads": 0}, r"threads must be from 1 to 1,024 and warmup at least 0\. Received: threads=0, warmup=10"),
     ],
     ids=str,
 )

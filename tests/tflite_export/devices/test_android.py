@@ -3,14 +3,16 @@
 import os
 import shutil
 import struct
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.marks import HANG_SECONDS
 from tests.phones import PROFILE, Phones, left_on
 from tf_structprune.resume import identity
-from tflite_export.devices import Android, DeviceError, Host, _adb, description_of, device_of
+from tflite_export.devices import Android, DeviceError, Host, _adb, _alone, description_of, device_of
 
 INSIDE = """\
 Delegate internal:
@@ -133,6 +135,63 @@ def test_a_phone_that_comes_back_goes_on(phones):
     phones.add(lost="2", back="yes")
     (found,) = android(phones, rounds=4).measure([file(500)], runs=4)
     assert found.latencies_us == (500.0,) * 4 and "done" not in " ".join(found.notes)
+
+
+def test_a_connection_that_drops_in_the_middle_of_a_command_is_a_lost_phone(phones):
+    phones.add(cut="2")
+    (found,) = android(phones, rounds=4, patience_s=0.5).measure([file(500)], runs=4)
+    assert found.latencies_us == (500.0, 500.0)
+    assert found.notes[0].startswith("2 of 4 rounds are done. Phone 'A1' was lost in the middle of a command.")
+    phones.add("B2", cut="1", back="yes")
+    (found,) = android(phones, serial="B2", rounds=4).measure([file(500)], runs=4)
+    assert found.latencies_us == (500.0,) * 4 and "done" not in " ".join(found.notes)
+
+
+def test_a_connection_that_drops_in_a_push_is_a_lost_phone(phones):
+    phones.add(unpushed="yes")
+    with pytest.raises(DeviceError, match=r"Phone 'A1' was lost\. Received: adb: device 'A1' not found\. Plug it in"):
+        android(phones).measure([file(500)], runs=2)
+
+
+def test_a_tool_that_fails_later_gives_what_is_done(phones):
+    phone = phones.add()
+    phones.binary.write_text(
+        phones.binary.read_text().replace(
+            'knob("fails")', '(phone / "ran").exists() and len(knob("ran").splitlines()) > 2 and "Killed"', 1
+        )
+    )
+    (found,) = android(phones, rounds=5).measure([file(500)], runs=5, operators=False)
+    assert found.latencies_us == (500.0,) * 3
+    assert found.notes[0].startswith("3 of 5 rounds are done. The benchmark tool failed on phone 'A1'.")
+    assert len(left_on(phone)) == 1  # the tool
+
+
+def test_two_runs_on_one_phone_wait_for_each_other(phones, monkeypatch):
+    phone = phones.add()
+    waits = threading.Event()
+    monkeypatch.setattr(_alone.logging, "warning", lambda *_: waits.set())
+    found = []
+    with _alone.alone_on("A1"):
+        other = threading.Thread(
+            target=lambda: found.append(android(phones, serial="A1").latencies_us([file(500)], runs=1))
+        )
+        other.start()
+        assert waits.wait(HANG_SECONDS) and not found and not (phone / "ran").exists()
+    other.join(HANG_SECONDS)
+    np.testing.assert_array_equal(found, [[[500.0]]])
+
+
+def test_a_phone_of_an_odd_name_is_found_among_other_lines(phones):
+    phones.add("adb-R3 (2)._adb-tls-connect._tcp")
+    lines = phones.adb.read_text()
+    phones.adb.write_text(lines.replace("    exit 0", "    echo WARNING: linker: something\n    exit 0", 1))
+    assert _adb.phone_of(None).serial == "adb-R3 (2)._adb-tls-connect._tcp"
+
+
+def test_a_time_that_is_no_number_is_no_time(phones):
+    phones.add(formula="math.inf")
+    with pytest.raises(ValueError, match=r"The benchmark tool tells no time on phone 'A1'\. Received: '(?!.*cur_freq)"):
+        android(phones).latencies_us([file(500)], runs=1)
 
 
 def test_a_phone_that_is_lost_in_the_profile_keeps_its_times(phones):

@@ -33,7 +33,7 @@ def arm(tmp_path, monkeypatch):
 @pytest.fixture
 def qemu(tmp_path, arm):
     library, tree = tmp_path / "libtensorflow-microlite.a", tmp_path / "tree"
-    library.write_bytes(b"!<arch>\n")
+    library.write_bytes(b"!<arch>\nobjects")
     (tree / "tensorflow/lite/micro/tools/make/downloads/gemmlowp").mkdir(parents=True)
     return Qemu("m4", library, (tree,))
 
@@ -57,7 +57,7 @@ def test_measures_instructions_operators_and_arena(arm, file, qemu):
     assert found.latencies_us == (20 * 40 / 100,) * RUNS
     assert [each.name for each in found.operators] == [each.name for each in file.description.operators]
     assert [each.us for each in found.operators] == pytest.approx([0.4, 0.8, 1.2, 1.6])
-    assert found.notes == ("outputs of 3 samples are those of the NumPy reference, bit for bit",)
+    assert found.notes == (f"{file.name}: outputs of 3 samples are those of the NumPy reference, bit for bit",)
 
 
 def test_latencies_are_the_measured_ones(arm, file, qemu):
@@ -82,12 +82,24 @@ def test_program_is_built_of_the_bundle_for_the_core(arm, file, qemu):
     assert "mps2-an386" in started and "shift=0,sleep=off" in started
 
 
-@pytest.mark.parametrize("archive, defined", [(b"x", False), (b"_ZN6tflite22Register_CONV_2D_INT8Ev", True)], ids=str)
+@pytest.mark.parametrize("archive, defined", [(b"x", False), (b"Register_CONV_2D_INT8", True)], ids=str)
 def test_kernels_for_int8_alone_are_taken_where_the_library_has_them(arm, file, qemu, archive, defined):
-    qemu.library.write_bytes(archive)
+    qemu.library.write_bytes(b"!<arch>\n" + archive)
     answer(arm, file, qemu)
     qemu.measure((file,), runs=1)
     assert all(("-DCMSIS_NN" in call) == defined for call in arm.calls if "-c" in call)
+
+
+@pytest.mark.parametrize("held", [b"", b"!<arch>\n", b"hello, this is a text"], ids=["empty", "no object", "a text"])
+def test_what_is_no_library_is_refused(qemu, held):
+    qemu.library.write_bytes(held)
+    with pytest.raises(ValueError, match=r"Not a library\. Received: .*microlite\.a, which is no archive, or an"):
+        qemu.found()
+
+
+def test_headers_that_were_not_named_are_asked_for(qemu):
+    with pytest.raises(FileNotFoundError, match=r"No headers of TFLite Micro were named\. Received: library=.* w"):
+        Qemu("m4", qemu.library).found()
 
 
 def test_size_tells_the_operators_from_the_runtime(arm, file, qemu):
