@@ -14,7 +14,7 @@ from tflite_export.calibrate._observe import count_values
 from tflite_export.calibrate._signals import shared_grids, twins
 from tflite_export.calibrate._weighted import makers_of, weighted
 from tflite_export.file import TFLiteFile
-from tflite_export.runtime import real_outputs, run_litert
+from tflite_export.runtime import dead_signals, real_outputs, run_litert
 
 _SAMPLES = 256  # that are enough for means, as both files are given the same
 _FEWEST = 16
@@ -51,8 +51,11 @@ def calibrate(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples, *, biase
         biases: whether biases are corrected too.
 
     Returns:
-        The file; the given one where it errs least, or cannot be run sample by sample.
+        The file; the given one where it errs least, and without errors where it cannot be run, as with a signal that
+        is zero on all samples.
     """
+    if dead_signals(int8):
+        return Calibrated(int8, {})
     known = twins(int8.description, in_float.description)
     ranged = with_grids(int8, _ranges(int8, in_float, samples, known), _exact_biases(int8, in_float, known))
     files = {"as given": int8, "ranges": ranged}

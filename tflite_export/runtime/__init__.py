@@ -1,6 +1,7 @@
 """Run a `.tflite` file on real samples."""
 
 from tflite_export.runtime._litert import Kernels as Kernels
+from tflite_export.runtime._litert import dead_signals as dead_signals
 from tflite_export.runtime._litert import litert_latencies_us as litert_latencies_us
 from tflite_export.runtime._litert import run_litert as run_litert
 from tflite_export.runtime._reference import reference_lacks as reference_lacks

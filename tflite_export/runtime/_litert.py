@@ -102,16 +102,27 @@ def _told(error: NativeError, file: TFLiteFile, kernels: Kernels, arrays: Sequen
     return f"{where}: it {error}{f', at {operator}' if operator else ''}. Replace the layer that makes this operator."
 
 
+def dead_signals(file: TFLiteFile) -> tuple[str, ...]:
+    """Signals that were zero for all representative samples: int8 has no scale for them, and XNNPACK refuses the file.
+
+    Args:
+        file: any file.
+
+    Returns:
+        Their names, or the operators that make them.
+    """
+    makers = {index: operator.name for operator in file.description.operators for index in operator.outputs}
+    signals = [(index, each) for index, each in enumerate(file.description.tensors) if each.dtype == "int8"]
+    dead = [(index, each) for index, each in signals if not each.constant and each.scales]
+    return tuple(each.name or makers.get(index, "input") for index, each in dead if max(each.scales) <= _NO_RANGE)
+
+
 def _remedy(file: TFLiteFile) -> str:
     """What to do about a file that LiteRT does not take."""
-    makers = {index: operator.name for operator in file.description.operators for index in operator.outputs}
-    for index, signal in enumerate(file.description.tensors):
-        is_signal = signal.dtype == "int8" and not signal.constant and signal.scales
-        if is_signal and max(signal.scales) <= _NO_RANGE:
-            told = signal.name or makers.get(index, "input")
-            return (
-                f"The signal '{told}' is zero for all representative samples, for which int8 has no scale: "
-                "give samples as the model will see them, take the dead layer out, or export with "
-                "quantize=FixedPoint(8, 8)."
-            )
+    if dead := dead_signals(file):
+        return (
+            f"The signal '{dead[0]}' is zero for all representative samples, for which int8 has no scale: "
+            "give samples as the model will see them, take the dead layer out, or export with "
+            "quantize=FixedPoint(8, 8)."
+        )
     return "Use only TFLite builtin operators."

@@ -143,3 +143,13 @@ def test_signals_of_16_bits_keep_their_ranges_and_biases_are_corrected():
     grids = [[(each.scales, each.zero_points) for each in file.description.tensors] for file in (wide, found.file)]
     assert grids[0] == grids[1]
     assert found.errors["biases"] < found.errors["as given"]
+
+
+def test_a_file_with_a_dead_layer_is_given_back_as_it_is():
+    model = keras.Sequential([keras.Input((6,)), _L.Dense(4, activation="relu", name="dead"), _L.Dense(2)])
+    model.get_layer("dead").set_weights([np.zeros((6, 4)), -np.ones(4)])
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    int8 = TFLiteFile(convert(model, quantize="int8", representative_data=x))
+    found = calibrate(int8, TFLiteFile(convert(model)), Samples((x,)))
+    assert found.file is int8 and not found.errors
+    assert convert(model, quantize="int8", representative_data=x, calibration="mse") == int8.data
