@@ -1,6 +1,7 @@
 """The inputs and outputs of a `.tflite` file: their order, their names and their types."""
 
 import copy
+import keyword
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,9 +15,9 @@ _BYTE = 128  # from int8 to uint8
 
 
 def identifiers(names: Sequence[str]) -> tuple[str, ...]:
-    """Names as identifiers of letters, digits and single underscores that begin with a letter.
+    """Names as identifiers of letters, digits and single underscores that begin with a letter, no words of Python.
 
-    All are different, whatever capitals count for: TensorFlow's graphs and file systems do not tell them apart.
+    TensorFlow makes parameters of a function of them. All are different, whatever capitals count for: TensorFlow's graphs and file systems do not tell them apart.
 
     Args:
         names: names of layers.
@@ -24,7 +25,7 @@ def identifiers(names: Sequence[str]) -> tuple[str, ...]:
     found: list[str] = []
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
-        plain = plain if plain[:1].isalpha() else f"n_{plain}".rstrip("_")
+        plain = plain if plain[:1].isalpha() and not keyword.iskeyword(plain) else f"n_{plain}".rstrip("_")
         number, chosen = 1, plain
         while chosen.lower() in (each.lower() for each in found):
             number += 1

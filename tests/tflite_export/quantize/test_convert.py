@@ -254,6 +254,13 @@ def many_ends(inputs, outputs):
     return keras.Model(ends, results, name="ends")
 
 
+def test_inputs_may_be_called_as_words_of_python_are():
+    ends = [keras.Input((2,), name=name) for name in ("class", "n_class", "None")]
+    file = open_file(convert(keras.Model(ends, keras.layers.Add()(ends))))
+    x = [np.full((1, 2), value, np.float32) for value in (1, 2, 4)]
+    np.testing.assert_array_equal(run_litert(file, x), [[7, 7]])
+
+
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 @pytest.mark.parametrize("inputs, outputs", [(2, 1), (1, 2), (12, 11)])
 def test_inputs_and_outputs_stand_in_the_order_of_the_model(inputs, outputs, quantize):
