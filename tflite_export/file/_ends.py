@@ -17,7 +17,8 @@ _BYTE = 128  # from int8 to uint8
 def identifiers(names: Sequence[str]) -> tuple[str, ...]:
     """Names as identifiers of letters, digits and single underscores that begin with a letter, no words of Python.
 
-    TensorFlow makes parameters of a function of them. All are different, whatever capitals count for: TensorFlow's graphs and file systems do not tell them apart.
+    TensorFlow makes parameters of a function of them. All are different, whatever capitals count for: its graphs and
+    file systems do not tell them apart.
 
     Args:
         names: names of layers.
