@@ -1,7 +1,6 @@
 """On which device files are measured: the options of the command line, and what they make."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -81,11 +80,11 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     """
     from tflite_export.bench import measure_on
     from tflite_export.file import open_file
-    from tflite_export.write import write_whole
+    from tflite_export.write import check_free, write_whole
 
     out = getattr(arguments, "json", None)
-    if out is not None and Path(out).exists() and not arguments.overwrite:  # before an hour of measurements
-        raise FileExistsError(f"{out} exists. Received: --json {out}. Use another name, or --overwrite.")
+    if out is not None:  # before an hour of measurements
+        check_free(out, overwrite=arguments.overwrite)
     console = plain_console()
     files = [open_file(path) for path in arguments.files]  # before a phone is asked for
     report = measure_on(_devices(arguments), files, runs=arguments.runs, operators=arguments.operators)

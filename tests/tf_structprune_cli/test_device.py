@@ -126,8 +126,11 @@ def test_benchmark_refuses_files_and_places(benchmark, phones, tmp_path):
     assert "absent.tflite': no such file" in refusal(benchmark(names=("absent",)))
     assert refusal(benchmark()).startswith("Phone 'A1' has no space left.")
     (tmp_path / "mine").write_text("mine")
-    assert "mine exists. Received: --json" in refusal(benchmark(f"--json={tmp_path / 'mine'}"))
+    assert "mine exists. Received: overwrite=False." in refusal(benchmark(f"--json={tmp_path / 'mine'}"))
     assert (tmp_path / "mine").read_text() == "mine"
+    absent = tmp_path / "absent" / "out.json"
+    told = refusal(benchmark(f"--json={absent}", names=("bad",)))  # before files are opened
+    assert told.startswith(f"{absent} cannot be written. Received: No such file or directory. Make its folder first")
 
 
 FORMULA = "size ** 4 / 1e12"
