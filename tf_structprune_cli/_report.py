@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from absl import logging
 from rich.table import Table as RichTable
 
 from tf_structprune_cli._console import plain_console
@@ -60,7 +59,7 @@ def _each_once(directories: Sequence[str]) -> list[str]:
     found: dict[Path, str] = {}
     for directory in directories:
         if (place := Path(directory).resolve()) in found:
-            logging.warning("%s is the same as %s. It counts once.", directory, found[place])
+            plain_console(stderr=True).print(f"{directory} is the same as {found[place]}. It counts once.")
         found.setdefault(place, directory)
     return list(found.values())
 

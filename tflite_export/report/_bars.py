@@ -1,5 +1,6 @@
 """Figures by layer as bars, before and after."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ def draw_bars(titles: Sequence[str], values: Sequence[tuple[float | None, float 
     axes = figure.subplots()
     places = range(len(titles))
     for side, (label, colour) in enumerate((("before", BEFORE), ("after", AFTER))):
-        lengths = [pair[side] or 0.0 for pair in values]
+        lengths = [_length(pair[side]) for pair in values]
         axes.barh([at + 0.38 * side - 0.19 for at in places], lengths, height=0.36, color=colour, label=label)
     axes.set_yticks(places, short_names(titles), fontsize=9)
     axes.set_ylim(len(titles) - 0.4, -0.6)
@@ -36,3 +37,8 @@ def draw_bars(titles: Sequence[str], values: Sequence[tuple[float | None, float 
     axes.spines["bottom"].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
+
+
+def _length(value: float | None) -> float:
+    """Of a bar; what is no number, or without an end, has none."""
+    return value if value is not None and math.isfinite(value) else 0.0
