@@ -2,7 +2,9 @@
 
 import dataclasses
 import html.parser
+import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -167,6 +169,15 @@ def test_curve_without_a_result_has_no_picture():
     single = Curve(2, "kernel", {"loss": (1.0,), "learning_rate": (0.1, 0.2)})
     page = to_html(dataclasses.replace(reports.EMPTY, curves=(rates, single)))
     assert "<svg" not in page and "learning_rate" in page
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_time_that_is_no_number_has_no_bar(number):
+    profile = Profile("after", (*reports.operators(2, time_us=1.0), *reports.operators(2, time_us=number)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        page = to_html(dataclasses.replace(reports.EMPTY, after=profile))
+    assert page.count("<svg") == 4 and f"{number:.1f}" in page
 
 
 ALIKE = ("resnet8_cifar10_of_many_words_seed_0_budget_0.5", "resnet8_imagenet_of_many_words_seed_0_budget_0.5")
