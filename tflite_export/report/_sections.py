@@ -239,7 +239,7 @@ def _sensitivity(report: Report) -> Section | None:
     heads = ("layer", "part", *(f"{word} bits" for word in words))
     lines = ["Loss of score with one part of one layer rounded, the rest in float."]
     if any(each.part == INT8_REST for each in report.sensitivity):
-        lines.append(f"With {INT8_ALONE} it is rounded as in the int8 file; with {INT8_REST}, all other layers are.")
+        lines.append(f'"{INT8_ALONE}": rounded as in the int8 file; "{INT8_REST}": all other layers are.')
     return Section("sensitivity", "Sensitivity to few bits", tuple(lines), (Table(heads, rows, (0, 1)),))
 
 

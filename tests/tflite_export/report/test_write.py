@@ -136,6 +136,8 @@ def test_sensitivity_to_int8_is_added_and_added_anew(tmp_path):
     assert note.about == "a" and note.told.startswith("in int8: channels of very different ranges share one step")
     assert with_sensitivity(report, [tmp_path]) == report
     assert "| b | int8, all but it |  |  | +37.50 |" in to_markdown(report)
+    assert '"int8, all but it": all other layers are.' in to_markdown(report)
+    assert '"int8, all but it"' not in to_markdown(reports.FULL)
     assert "<svg" not in to_html(with_sensitivity(reports.EMPTY, [tmp_path]))  # one word length makes no line
 
 
