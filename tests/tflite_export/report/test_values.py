@@ -146,7 +146,7 @@ def leaves(values, place=()):
     return [*inside, place]
 
 
-ODD = (None, 0, -1, 10**9, 2**62, 10**400, math.nan, -math.inf, 1e308, "", "\ud800", "a\\d", [], [0], {}, True)
+ODD = (None, -1, 10**9, 10**400, math.nan, 1e308, "", "\ud800", [], [0], {})
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:12])
