@@ -1,8 +1,6 @@
 """On which device files are measured: the options of the command line, and what they make."""
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -82,11 +80,11 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     """
     from tflite_export.bench import measure_on
     from tflite_export.file import open_file
-    from tflite_export.write import write_whole
+    from tflite_export.write import check_free, write_whole
 
     out = getattr(arguments, "json", None)
-    if out is not None:
-        _check_place(Path(out), overwrite=arguments.overwrite)  # before an hour of measurements
+    if out is not None:  # before an hour of measurements
+        check_free(out, overwrite=arguments.overwrite)
     console = plain_console()
     files = [open_file(path) for path in arguments.files]  # before a phone is asked for
     report = measure_on(_devices(arguments), files, runs=arguments.runs, operators=arguments.operators)
@@ -96,29 +94,6 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
         console.print(line)
     if out is not None:
         console.print(f"Written to {write_whole(out, report.to_json().encode(), overwrite=arguments.overwrite)}")
-
-
-def _check_place(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place at which no file can be written.
-
-    Raises:
-        FileExistsError: there is a file, or a folder.
-        FileNotFoundError: there is no such folder.
-        OSError: the folder takes no file of that name.
-    """
-    if out.is_dir():
-        raise FileExistsError(f"{out} is a folder. Received: --json {out}. Name a file in it.")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists. Received: --json {out}. Use another name, or --overwrite.")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {out.parent}. Received: --json {out}. Make it, or use another.")
-    try:
-        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"{out} cannot be written. Received: {error.strerror}. Use another name or folder for --json."
-        ) from error
 
 
 def _devices(arguments: argparse.Namespace) -> list[Any]:

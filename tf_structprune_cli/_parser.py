@@ -284,7 +284,8 @@ def _add_report(commands: Any) -> None:
         help="the report of a run again, or several runs side by side",
         description="Render the report of a run again from its report.json: DIR/report.html, report.md and "
         "model_explorer/. Several runs come side by side in FILE.html: their figures in one table, cost and score in "
-        "one picture. The OUT of tf-structprune sensitivity, as a further DIR of one run, adds what it found.",
+        "one picture. The OUT of tf-structprune sensitivity, with --int8 or without, as a further DIR of one run, adds "
+        "what it found.",
     )
     report.add_argument("directories", nargs="+", metavar="DIR", help="OUT of tf-structprune compress or demo")
     report.add_argument(

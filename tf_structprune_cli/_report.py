@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table as RichTable
@@ -20,6 +19,7 @@ from tflite_export.report import (
     sections_of,
     to_html,
     to_markdown,
+    with_sensitivity,
     write_report,
 )
 from tflite_export.write import write_whole
@@ -33,9 +33,11 @@ def run_report(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: a directory has no report.
         ValueError: a file that is no report, no FILE for several runs, or one of another kind.
+        OSError: the file cannot be written.
     """
-    places, out = _places(arguments.directories), arguments.out
-    runs = _runs(places, arguments.directories)
+    directories, out = _each_once(arguments.directories), arguments.out
+    places = _places(directories)
+    runs = _runs(places, directories)
     if out is None and len(runs) > 1:
         raise ValueError(
             f"Several runs come in a file of their own. Received: {len(runs)} runs without --out. Add --out runs.html."
@@ -52,22 +54,31 @@ def run_report(arguments: argparse.Namespace) -> None:
     console.print(f"Written to {path}")
 
 
+def _each_once(directories: Sequence[str]) -> list[str]:
+    """The directories; one that is named twice counts once, which is told."""
+    found: dict[Path, str] = {}
+    for directory in directories:
+        if (place := Path(directory).resolve()) in found:
+            plain_console(stderr=True).print(f"{directory} is the same as {found[place]}. It counts once.")
+        found.setdefault(place, directory)
+    return list(found.values())
+
+
 def _places(directories: Sequence[str]) -> list[str]:
-    """The directories of runs, each once; those that have nothing but a sensitivity are none."""
-    each = dict.fromkeys(directories)
-    return [place for place in each if (Path(place) / REPORT_JSON).is_file() or not read_sensitivity(place)]
+    """The directories of runs; those that have nothing but a sensitivity are none."""
+    return [place for place in directories if (Path(place) / REPORT_JSON).is_file() or not read_sensitivity(place)]
 
 
 def _runs(places: Sequence[str], directories: Sequence[str]) -> dict[str, Report]:
     """The reports by the name of their directory; what `sensitivity` found goes to the only run."""
     reports = [read_report(place) for place in places]
-    rows = tuple(row for each in dict.fromkeys(directories) for row in read_sensitivity(each))
-    if rows and len(reports) != 1:
+    adds = any(read_sensitivity(each) for each in directories)
+    if adds and len(reports) != 1:
         raise ValueError(
             f"A sensitivity belongs to one run. Received: {len(reports)} runs with it. Name one run beside it."
         )
-    if rows:
-        reports = [replace(report, sensitivity=rows) for report in reports]
+    if adds:
+        reports = [with_sensitivity(report, directories) for report in reports]
     names = [Path(place).resolve().name for place in places]
     return dict(zip(names if len(set(names)) == len(names) else places, reports, strict=True))
 

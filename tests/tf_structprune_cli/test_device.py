@@ -158,7 +158,7 @@ def test_benchmark_refuses_files_and_places(benchmark, phones, tmp_path):
     assert "absent.tflite': no such file" in refusal(benchmark(names=("absent",)))
     assert refusal(benchmark()).startswith("Phone 'A1' has no space left.")
     (tmp_path / "mine").write_text("mine")
-    assert "mine exists. Received: --json" in refusal(benchmark(f"--json={tmp_path / 'mine'}"))
+    assert "mine exists. Received: overwrite=False." in refusal(benchmark(f"--json={tmp_path / 'mine'}"))
     assert (tmp_path / "mine").read_text() == "mine"
 
 
@@ -167,10 +167,10 @@ def test_benchmark_refuses_files_and_places(benchmark, phones, tmp_path):
     {
         "no folder": (
             "absent/out.json",
-            r"There is no folder .*absent\. Received: --json .*\. Make it, or use another",
+            r"out\.json cannot be written\. Received: No such file .* Make its folder first",
         ),
-        "a folder": ("", r"is a folder\. Received: --json .*\. Name a file in it"),
-        "too long": ("o" * 250, r"o cannot be written\. Received: File name too long\. Use another name or folder"),
+        "a folder": ("", r" is a folder\. Received: a place for a file\. Name a file in it"),
+        "too long": ("o" * 250, r"o cannot be written\. Received: File name too long\. Choose a name of at most 200"),
     }.values(),
 )
 def test_benchmark_refuses_a_place_before_it_measures(benchmark, phones, tmp_path, place, told):

@@ -751,7 +751,7 @@ def test_every_setting_has_an_option():
         --optimizer=muon --finetune-rate=auto --early-end --distill=0.7
         --augment=flip,shift --keep=a*,b --prune-first --prune-last --round-to=8
         --min-channels=2 --lower=none --target=micro --io=uint8 --names --micro=none --min-validation=7
-        --executor=ray --workers=3 --weight-bits=4 --seed=5 --reconstruct=statistics"""
+        --calibration=minmax --executor=ray --workers=3 --weight-bits=4 --seed=5 --reconstruct=statistics"""
     settings = _main._settings(parsed(*options.split()))
     assert settings == CompressSettings(
         sparsity=0.25,
@@ -781,6 +781,7 @@ def test_every_setting_has_an_option():
         lower="none",
         target="micro",
         micro="none",
+        calibration="minmax",
         io="uint8",
         names=True,
         executor="ray",

@@ -10,6 +10,7 @@ from tf_structprune.sensitivity import Measurement, SensitivityReport
 from tf_structprune_cli import main
 from tf_structprune_cli._parser import make_parser
 from tflite_export.report import read_report, write_report
+from tflite_export.sensitivity import Int8Layer, Int8Sensitivity
 
 SMALL = dataclasses.replace(reports.EMPTY, figures=reports.FULL.figures, verdict=reports.FULL.verdict)
 
@@ -20,12 +21,15 @@ def folder(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write_report(dataclasses.replace(SMALL, name=name), tmp_path / name)
-    for name in ("bits", "empty", "broken"):
+    for name in ("bits", "empty", "broken", "odd", "binary"):
         (tmp_path / name).mkdir()
     rows = (Measurement("a", "weights", 4, -0.5),)
     found = SensitivityReport(Metric("MCR", falls=True, percent=True), -0.25, rows, {"a": 10})
     (tmp_path / "bits" / "sensitivity.json").write_text(found.to_json())
     (tmp_path / "broken" / "report.json").write_text("{}")
+    (tmp_path / "binary" / "report.json").write_bytes(b"\xff")
+    whole = (tmp_path / "one" / "report.json").read_text()
+    (tmp_path / "odd" / "report.json").write_text(whole.replace('"digits": 2', '"digits": 1000000000', 1))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -58,6 +62,30 @@ def test_runs_come_side_by_side(folder, capsys):
     assert "|  | given | one | two |" in (folder / "both.md").read_text()
 
 
+def test_run_that_is_named_twice_counts_once(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder / "two")
+    assert report("../one", "../one/", "../two/../one", "--out", "../one.md") == 0
+    assert (folder / "one.md").read_text() == (folder / "one" / "report.md").read_text()
+    others = ("../one/", "../two/../one")
+    assert capsys.readouterr().err == "".join(f"{other} is the same as ../one. It counts once.\n" for other in others)
+
+
+def test_sensitivity_to_int8_joins_its_run(folder):
+    layer = Int8Layer("a", "INPUT", 0, (), 1.0, 0.0, 1.0, 0.1, 0, 9.0, 9.0, 9, 0.0, -0.5, -0.25, 30.0, 20.0, "clip")
+    found = Int8Sensitivity(Metric("MCR", falls=True, percent=True), -0.25, -0.5, -0.5, None, 0.0, 0.01, (layer,))
+    (folder / "empty" / "sensitivity_int8.json").write_text(found.to_json())
+    assert report("one", "bits", "empty") == 0
+    made = read_report(folder / "one")
+    assert [(row.part, row.losses) for row in made.sensitivity] == [
+        ("weights", (0.25,)),
+        ("int8", (0.25,)),
+        ("int8, all but it", (0.0,)),
+    ]
+    assert "in int8: few outliers take most of the range" in (folder / "one" / "report.html").read_text()
+    assert report("one", "bits", "empty") == 0
+    assert read_report(folder / "one") == made
+
+
 def test_sensitivity_joins_its_run(folder):
     assert report("one", "bits") == 0
     (row,) = read_report(folder / "one").sensitivity
@@ -69,6 +97,11 @@ BAD = {
     "nothing there": (("none",), "No report there. Received: none without report.json. Name the OUT of a run of"),
     "no report": (("empty",), "No report there. Received: empty without report.json."),
     "broken": (("broken",), "broken/report.json: That is no report of a run. Received: ValueError: Report has other"),
+    "damaged": (
+        ("odd",),
+        "odd/report.json: That is no report of a run. Received: ValueError: Report.figures[0]: Figure",
+    ),
+    "binary": (("binary",), "binary/report.json cannot be read as a report of a run. Received: UnicodeDecodeError: "),
     "several without out": (
         ("one", "two"),
         "Several runs come in a file of their own. Received: 2 runs without --out.",
@@ -78,6 +111,7 @@ BAD = {
         "A report is .html or .md. Received: --out one.pdf. Use e.g. --out rep",
     ),
     "there already": (("one", "--out", "one/report.html"), "one/report.html exists. Received: overwrite=False. Use an"),
+    "no folder": (("one", "--out", "none/one.html"), "none/one.html cannot be written. Received: No such file or dire"),
     "sensitivity of two": (
         ("one", "two", "bits", "--out", "a.md"),
         "A sensitivity belongs to one run. Received: 2 runs",

@@ -18,7 +18,7 @@ from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._steps import StepFigures
 from tflite_export.file import MEMORY_NOTE, MemoryTable
 from tflite_export.verify import ExactAgreement, Verification
-from tflite_export.write import from_plain, reading, to_plain
+from tflite_export.write import from_plain, reading, same_value, to_plain
 
 _ACCURACY = "accuracy"  # classifiers keep the keys that they had before there were other tasks
 _SIDES, _KINDS = ("baseline", "compressed"), ("float", "int8")
@@ -284,6 +284,6 @@ def _without_accuracies(values: dict[str, Any], side: str) -> dict[str, Any]:
     """The figures of a model without those that stand there twice, which must say the same."""
     for kind in _KINDS:
         accuracy, score = values[f"{_ACCURACY}_{kind}"], values[f"score_{kind}"]
-        if accuracy != score:
+        if not same_value(accuracy, score):
             raise ValueError(f"{side}.{_ACCURACY}_{kind} must be {score!r}. Received: {accuracy!r}.")
     return {key: value for key, value in values.items() if not key.startswith(f"{_ACCURACY}_")}

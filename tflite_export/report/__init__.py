@@ -12,6 +12,7 @@ from tflite_export.report._markdown import to_markdown as to_markdown
 from tflite_export.report._mask_image import layer_picture as layer_picture
 from tflite_export.report._mask_image import mask_picture as mask_picture
 from tflite_export.report._mask_image import points_of as points_of
+from tflite_export.report._mask_picture import MaskPicture as MaskPicture
 from tflite_export.report._mask_summaries import MaskSummaries as MaskSummaries
 from tflite_export.report._model_explorer import node_data as node_data
 from tflite_export.report._profile import Kernels as Kernels
@@ -21,9 +22,10 @@ from tflite_export.report._scatter import front as front
 from tflite_export.report._sections import Section as Section
 from tflite_export.report._sections import Table as Table
 from tflite_export.report._sections import sections_of as sections_of
+from tflite_export.report._sensitivity import read_sensitivity as read_sensitivity
+from tflite_export.report._sensitivity import with_sensitivity as with_sensitivity
 from tflite_export.report._values import Curve as Curve
 from tflite_export.report._values import Fact as Fact
-from tflite_export.report._values import MaskPicture as MaskPicture
 from tflite_export.report._values import Operator as Operator
 from tflite_export.report._values import Profile as Profile
 from tflite_export.report._values import Report as Report
@@ -36,5 +38,4 @@ from tflite_export.report._write import REPORT_HTML as REPORT_HTML
 from tflite_export.report._write import REPORT_JSON as REPORT_JSON
 from tflite_export.report._write import REPORT_MARKDOWN as REPORT_MARKDOWN
 from tflite_export.report._write import read_report as read_report
-from tflite_export.report._write import read_sensitivity as read_sensitivity
 from tflite_export.report._write import write_report as write_report

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tflite_export.report._bars import WIDTH, short
+from tflite_export.report._bars import WIDTH
+from tflite_export.report._names import legend_text, short_names
 from tflite_export.report._svg import AFTER, BEFORE
 from tflite_export.report._values import Curve, Sensitivity
 
@@ -14,16 +15,21 @@ _SKIPPED = ("learning_rate",)  # Keras tells it with the figures, and it is no r
 _MOST_NAMED = 8
 
 
+def shown_of(curve: Curve) -> dict[str, tuple[float, ...]]:
+    """Of the figures of a retraining those that are results."""
+    return {name: values for name, values in curve.figures.items() if name not in _SKIPPED}
+
+
 def draw_curves(curve: Curve) -> Any:
     """A figure with the losses of a retraining on the left and the other figures on the right.
 
     Args:
-        curve: with two epochs at least.
+        curve: with a figure that is shown.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    shown = {name: values for name, values in curve.figures.items() if name not in _SKIPPED}
+    shown = shown_of(curve)
     sides = [{name: v for name, v in shown.items() if name.endswith(_LOSS) is losses} for losses in (True, False)]
     parts = [part for part in sides if part]
     figure = Figure(figsize=(WIDTH, _HEIGHT * len(parts)), layout="constrained")
@@ -34,7 +40,9 @@ def draw_curves(curve: Curve) -> Any:
                 {"color": AFTER, "linestyle": "-"} if held_out else {"color": BEFORE, "linestyle": "--"}
             )
             marker = _MARKERS[at % len(_MARKERS)]
-            axes.plot(range(1, len(values) + 1), values, label=name, marker=marker, ms=4, linewidth=1.4, **style)
+            axes.plot(
+                range(1, len(values) + 1), values, label=legend_text(name), marker=marker, ms=4, linewidth=1.4, **style
+            )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(linewidth=0.6)
         axes.legend()
@@ -55,14 +63,16 @@ def draw_sensitivity(rows: Sequence[Sensitivity], scale: float) -> Any:
     figure = Figure(figsize=(WIDTH, 1.6 * _HEIGHT), layout="constrained")
     axes = figure.subplots()
     worst = sorted(rows, key=lambda row: -max(row.losses, default=0.0))
+    names = short_names([row.layer for row in worst[:_MOST_NAMED]])
     for at, row in enumerate(worst):
         named = at < _MOST_NAMED
         style: dict[str, Any] = (
-            {"color": AFTER, "marker": _MARKERS[at], "label": short(row.layer)} if named else {"color": BEFORE}
+            {"color": AFTER, "marker": _MARKERS[at], "label": legend_text(names[at])} if named else {"color": BEFORE}
         )
         losses = [scale * loss for loss in row.losses]
         axes.plot(row.bits, losses, ms=4, linewidth=1.2, alpha=1.0 if named else 0.5, **style)
     axes.set_yscale("symlog", linthresh=1.0)
+    axes.yaxis.set_major_formatter("{x:g}")  # its own writes TeX
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("word length (bits)")
     axes.set_ylabel("loss of score")

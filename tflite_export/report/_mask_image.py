@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.channels import PrunableLayer
 from tf_structprune.masks import LayerMasks
-from tflite_export.report._values import MaskPicture
+from tflite_export.report._mask_picture import MaskPicture
 
 _KEPT = (0x1F, 0x83, 0xC4, 255)  # a blue that is told from white and from black
 _GONE = (0x80, 0x80, 0x80, 60)

@@ -9,7 +9,7 @@ from tf_structprune.graph import trace
 from tf_structprune.layers import get_masks
 from tf_structprune.masks import MaskSet, masks_by_layer
 from tflite_export.report._mask_image import layer_picture, png_of
-from tflite_export.report._values import MaskPicture
+from tflite_export.report._mask_picture import MaskPicture
 
 _RGBA = 4  # channels, as TensorBoard's summaries number colour spaces
 

@@ -7,14 +7,15 @@ from html import escape
 from typing import Any
 
 from tflite_export.report._bars import draw_bars
-from tflite_export.report._curves import draw_curves, draw_sensitivity
+from tflite_export.report._curves import draw_curves, draw_sensitivity, shown_of
 from tflite_export.report._layers import joined
 from tflite_export.report._mask_image import map_pixels, mask_image
+from tflite_export.report._mask_picture import MaskPicture
 from tflite_export.report._scatter import draw_steps
 from tflite_export.report._sections import columns_of
 from tflite_export.report._svg import STYLE, svg_of
 from tflite_export.report._timeline import draw_timeline
-from tflite_export.report._values import MaskPicture, Report
+from tflite_export.report._values import INT8_ALONE, INT8_REST, Report
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _curves(report: Report) -> tuple[Picture, ...]:
     return tuple(
         picture(draw_curves(curve), f"curve{at}", f"Stage {curve.stage}, {curve.what}, by epoch")
         for at, curve in enumerate(report.curves)
-        if any(len(values) > 1 for values in curve.figures.values())
+        if any(len(values) > 1 for values in shown_of(curve).values())
     )
 
 
@@ -98,7 +99,7 @@ def _steps(report: Report) -> tuple[Picture, ...]:
 
 def _sensitivity(report: Report) -> tuple[Picture, ...]:
     scale = report.verdict.metric.scale if report.verdict is not None else 1.0
-    parts = dict.fromkeys(each.part for each in report.sensitivity)
+    parts = dict.fromkeys(each.part for each in report.sensitivity if each.part not in (INT8_ALONE, INT8_REST))
     return tuple(
         picture(
             draw_sensitivity([each for each in report.sensitivity if each.part == part], scale),

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_structprune.search import Metric
-from tflite_export.report._bars import WIDTH, short
+from tflite_export.report._bars import WIDTH
+from tflite_export.report._names import legend_text, short_names
 from tflite_export.report._svg import AFTER, BAD, BEFORE, INK
 from tflite_export.report._values import Step
 
 _HEIGHT = 3.0
-_MARKERS = "os^vDP*Xph"
+_MARKERS = "os^vDP*Xp<d>"
+_FILLS = ("full", "none", "left", "bottom", "right", "top")  # colours tell who is on the front, and follow the page
 
 _COSTS: dict[str, Callable[[Step], float]] = {
     "MACs": lambda step: step.macs,
@@ -61,7 +63,7 @@ def _draw_cost(steps: Sequence[Step], metric: Metric, limit: float, title: str) 
 
 
 def draw_runs(points: Sequence[Point], title: str, metric: Metric) -> Any:
-    """A figure with a point for each run, each with a mark of its own.
+    """A figure with a point for each run, each of 72 with a mark of its own: a shape, and how it is filled.
 
     Args:
         points: the runs.
@@ -74,10 +76,13 @@ def draw_runs(points: Sequence[Point], title: str, metric: Metric) -> Any:
     axes = figure.subplots()
     best = front(points, falls=metric.falls)
     axes.plot([p.cost for p in best], [p.score for p in best], color=BEFORE, linewidth=1.0, label="front")
-    for at, point in enumerate(points):
-        colour = AFTER if point in best else BEFORE
-        marker = _MARKERS[at % len(_MARKERS)]
-        axes.plot([point.cost], [point.score], marker, color=colour, linestyle="", label=short(point.name))
+    for at, (point, name) in enumerate(zip(points, short_names([point.name for point in points]), strict=True)):
+        style: dict[str, Any] = {
+            "color": AFTER if point in best else BEFORE,
+            "marker": _MARKERS[at % len(_MARKERS)],
+            "fillstyle": _FILLS[at // len(_MARKERS) % len(_FILLS)],
+        }
+        axes.plot([point.cost], [point.score], linestyle="", ms=7, label=legend_text(name), **style)
     _finish(axes, figure, title, metric)
     return figure
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tflite_export.report._layers import Pair, joined, title_of
-from tflite_export.report._values import Operator, Profile, Report, Row, Verdict
+from tflite_export.report._values import INT8_ALONE, INT8_REST, Operator, Profile, Report, Row, Verdict
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,10 @@ def _sensitivity(report: Report) -> Section | None:
         for found in [dict(zip(each.bits, each.losses, strict=True))]
     )
     heads = ("layer", "part", *(f"{word} bits" for word in words))
-    line = "Loss of score with one part of one layer rounded, the rest in float."
-    return Section("sensitivity", "Sensitivity to few bits", (line,), (Table(heads, rows, (0, 1)),))
+    lines = ["Loss of score with one part of one layer rounded, the rest in float."]
+    if any(each.part == INT8_REST for each in report.sensitivity):
+        lines.append(f'"{INT8_ALONE}": rounded as in the int8 file; "{INT8_REST}": all other layers are.')
+    return Section("sensitivity", "Sensitivity to few bits", tuple(lines), (Table(heads, rows, (0, 1)),))
 
 
 def _agreement(report: Report) -> Section | None:

@@ -51,4 +51,5 @@ def svg_of(figure: Any, key: str, alt: str) -> str:
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
     head = f'<svg role="img" aria-label="{alt}" viewBox="0 0 {width} {height}" style="max-width:{width}pt" '
-    return re.sub(r"<svg [^>]*>", head + 'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    head += 'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return re.sub(r"<svg [^>]*>", lambda _: head, text, count=1)  # as it is: a title may have backslashes

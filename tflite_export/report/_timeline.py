@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tflite_export.report._bars import WIDTH, short
+from tflite_export.report._bars import WIDTH
 from tflite_export.report._layers import title_of
+from tflite_export.report._names import short_names
 from tflite_export.report._svg import AFTER, BEFORE
 from tflite_export.report._values import Profile
 
@@ -28,7 +29,8 @@ def draw_timeline(profiles: Mapping[str, Profile]) -> Any:
         sizes = [operator.live_bytes for operator in profile.operators]
         style: dict[str, Any] = {"color": _COLOURS[side], "linestyle": _DASHES[side]}
         at = profile.peak or 0
-        label = f"{side}: peak {sizes[at]:,} at {short(title_of(profile, at))}"
+        (layer,) = short_names([title_of(profile, at)])
+        label = f"{side}: peak {sizes[at]:,} at {layer}"
         axes.step(range(1, len(sizes) + 1), sizes, where="mid", label=label, linewidth=1.6, **style)
         axes.plot([at + 1], [sizes[at]], "o", mfc="none", ms=9, color=_COLOURS[side])
     axes.set_ylim(bottom=0)

@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tf_structprune.search import Metric
+from tflite_export.report._checks import COUNT, check_ranges
+from tflite_export.report._mask_picture import MaskPicture
 from tflite_export.write import from_plain, reading, to_plain
 
 FORMAT = 1
 """Of `report.json`; counted up when its keys change."""
+INT8_ALONE, INT8_REST = "int8", "int8, all but it"
+"""Parts of a `Sensitivity` to the int8 file."""
+_MOST_DIGITS = 17  # that a float has
+_MOST_BITS = 64
+_ADVICE = "Where one was changed, take it as the run wrote it, or run tf-structprune compress again."
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Row:
         title: what it is, with its unit.
         before: of the given model, in that unit; None where it was not measured.
         after: of the compressed model.
-        digits: decimal places shown.
+        digits: decimal places shown, 17 at most.
         cost: whether less is better, so that before / after says what was gained.
     """
 
@@ -29,6 +36,10 @@ class Row:
     after: float | None
     digits: int = 0
     cost: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the decimal places."""
+        check_ranges(f"Figure '{self.title}'", self, {"digits": (0, _MOST_DIGITS)})
 
     def text(self, value: float | None) -> str:
         """The value as shown."""
@@ -104,6 +115,11 @@ class Operator:
     live_bytes: int
     time_us: float | None = None
 
+    def __post_init__(self) -> None:
+        """Checks the counts."""
+        ranges = dict.fromkeys(("macs", "weight_bytes", "live_bytes"), COUNT)
+        check_ranges(f"Operator '{self.name}' of layer '{self.layer}'", self, ranges)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -117,42 +133,6 @@ class Profile:
         """Place of the operator that sets the memory's peak, the first of several."""
         places = range(len(self.operators))
         return max(places, key=lambda at: self.operators[at].live_bytes) if self.operators else None
-
-
-@dataclass(frozen=True)
-class MaskPicture:
-    """What is left of a layer's kernels: a point for each kernel, or for each weight where kernels are left in part.
-
-    Outputs go down, inputs to the right; a kernel of several rows is drawn as a block. Removed maps lie at the end.
-
-    Attributes:
-        layer: its name.
-        outputs: output maps of the given layer.
-        inputs: input maps of it that an output map reads.
-        outputs_kept: those that are left.
-        inputs_kept: those that are left.
-        block: points of one kernel, down and to the right.
-        rows: points drawn down; fewer than there are where the picture is cut off.
-        columns: points drawn to the right.
-        bits: the points row by row, packed eight in a byte, in hexadecimal; 1 is kept.
-        kept: fraction of the given layer's weights that is left.
-    """
-
-    layer: str
-    outputs: int
-    inputs: int
-    outputs_kept: int
-    inputs_kept: int
-    block: tuple[int, ...]
-    rows: int
-    columns: int
-    bits: str
-    kept: float
-
-    @property
-    def cut(self) -> bool:
-        """Whether only a part is drawn."""
-        return self.rows < self.outputs * self.block[0] or self.columns < self.inputs * self.block[1]
 
 
 @dataclass(frozen=True)
@@ -185,6 +165,11 @@ class Step:
     accepted: bool
     handed_over: bool
 
+    def __post_init__(self) -> None:
+        """Checks the counts."""
+        ranges = dict.fromkeys(("macs", "parameters", "flash_bytes", "arena_bytes"), COUNT)
+        check_ranges(f"Step '{self.name}'", self, ranges)
+
     @property
     def outcome(self) -> str:
         """What became of it, in words; "" for a step that others followed."""
@@ -197,8 +182,8 @@ class Sensitivity:
 
     Attributes:
         layer: its name.
-        part: "weights" or "signal".
-        bits: word lengths.
+        part: "weights" or "signal" in fixed point; or, as in the int8 file, all of the layer or all layers but it.
+        bits: word lengths, 64 at most.
         losses: of score, for each of them.
     """
 
@@ -206,6 +191,14 @@ class Sensitivity:
     part: str
     bits: tuple[int, ...]
     losses: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the word lengths."""
+        if len(self.bits) != len(self.losses) or not all(1 <= bits <= _MOST_BITS for bits in self.bits):
+            raise ValueError(
+                f"Layer '{self.layer}': each loss has a word of 1 to {_MOST_BITS} bits. Received: bits={self.bits} "
+                f"and {len(self.losses)} losses. Give a word length for each loss."
+            )
 
 
 @dataclass(frozen=True)
@@ -277,5 +270,5 @@ class Report:
         Raises:
             ValueError: not such a text; the message says where.
         """
-        with reading("report of a run", cls):
+        with reading("report of a run", cls, _ADVICE):
             return from_plain(cls, json.loads(text))

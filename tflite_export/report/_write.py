@@ -5,16 +5,16 @@ from pathlib import Path
 
 from absl import logging
 
-from tf_structprune.sensitivity import SensitivityReport
+from tf_structprune.untrusted import reading
 from tflite_export.report._html import html_lacks, to_html
 from tflite_export.report._markdown import to_markdown
 from tflite_export.report._model_explorer import node_data
-from tflite_export.report._values import Report, Sensitivity
-from tflite_export.write import add_to_manifest, write_whole
+from tflite_export.report._values import Report
+from tflite_export.write import add_to_manifest, write_whole, writing
 
 REPORT_JSON, REPORT_MARKDOWN, REPORT_HTML = "report.json", "report.md", "report.html"
 MODEL_EXPLORER = "model_explorer"
-_SENSITIVITY = "sensitivity.json"
+_RUN_AGAIN = "Take the one that tf-structprune compress wrote, or run it again."
 
 
 def write_report(report: Report, directory: str | os.PathLike[str]) -> Path:
@@ -29,8 +29,15 @@ def write_report(report: Report, directory: str | os.PathLike[str]) -> Path:
 
     Returns:
         The report that a person reads: the HTML, or the Markdown without it.
+
+    Raises:
+        OSError: it cannot be written; the message names what and says what mends it.
     """
-    folder = Path(directory)
+    with writing(directory):
+        return _written(report, Path(directory))
+
+
+def _written(report: Report, folder: Path) -> Path:
     texts = {REPORT_JSON: report.to_json(), REPORT_MARKDOWN: to_markdown(report)}
     if report.after is not None:
         texts |= {f"{MODEL_EXPLORER}/{name}.json": text for name, text in node_data(report.after).items()}
@@ -63,28 +70,5 @@ def read_report(directory: str | os.PathLike[str]) -> Report:
             f"No report there. Received: {os.fspath(directory)} without {REPORT_JSON}. Name the OUT of a run of "
             "tf-structprune compress or demo, which write it unless --no-report is given."
         )
-    try:
+    with reading(path, "a report of a run", _RUN_AGAIN):
         return Report.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def read_sensitivity(directory: str | os.PathLike[str]) -> tuple[Sensitivity, ...]:
-    """What `tf-structprune sensitivity` found, for a report; nothing where it wrote nothing there.
-
-    Args:
-        directory: its OUT.
-
-    Raises:
-        ValueError: the file is no sensitivity report.
-    """
-    path = Path(directory) / _SENSITIVITY
-    if not path.is_file():
-        return ()
-    found = SensitivityReport.from_json(path.read_text(encoding="utf-8"))
-    parts = {part: found.losses(part) for part in ("weights", "signal")}
-    return tuple(
-        Sensitivity(layers[0], part, tuple(losses), tuple(losses.values()))
-        for part, by_layer in parts.items()
-        for layers, losses in by_layer.items()
-    )

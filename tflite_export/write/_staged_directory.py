@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tflite_export.write._whole_file import write_whole
+from tflite_export.write._whole_file import is_partial, write_whole
 
 MANIFEST = ".tf_structprune.json"
 """Names of what was written, so that a later overwrite can tell it from files of the user's own."""
@@ -134,12 +134,13 @@ def _check_target(target: Path, path: str | os.PathLike[str], overwrite: bool) -
 
 
 def _foreign_entries(target: Path) -> list[str]:
-    """Entries of an existing directory that its manifest does not name, sorted."""
+    """Entries of an existing directory that its manifest does not name and no killed process of ours left, sorted."""
     try:
         ours = set(json.loads((target / MANIFEST).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
-    return sorted(set(_entries(target)) - ours - {MANIFEST})
+    foreign = set(_entries(target)) - ours - {MANIFEST}
+    return sorted(name for name in foreign if not is_partial(target / name))
 
 
 def _entries(directory: Path) -> list[str]:

@@ -2,12 +2,27 @@
 
 import dataclasses
 import html.parser
+import math
 import re
+import warnings
 
+import numpy as np
 import pytest
 
 from tests.tflite_export.report import reports
-from tflite_export.report import compare_html, compare_markdown, html_lacks, to_html
+from tflite_export.report import (
+    Curve,
+    Point,
+    Profile,
+    Row,
+    Sensitivity,
+    compare_html,
+    compare_markdown,
+    html_lacks,
+    to_html,
+)
+from tflite_export.report import _names as names_of
+from tflite_export.report import _scatter as scatter
 
 REPORTS = {"full": reports.FULL, "empty": reports.EMPTY, "malicious": reports.MALICIOUS}
 VOID = {"meta", "link", "img", "br"}
@@ -78,6 +93,7 @@ def test_pictures_are_there_with_words_and_without_colours_of_their_own(pages):
     drawn = "".join(re.findall(r"<svg.*?</svg>", pages["full"], re.S))
     assert set(re.findall(r"#[0-9a-f]{6}\b", drawn)) <= {"#000000"}
     assert "var(--after)" in drawn and "<text" in drawn
+    assert not [text for text in words(pages["full"]) if "$" in text or "mathdefault" in text]
 
 
 def test_cut_picture_says_so(pages):
@@ -129,3 +145,83 @@ def test_runs_stand_side_by_side():
     assert "# 3 runs of tiny, other" in table
     assert "| MACs | 12,000 | 6,000 | 6,000 |  |" in table
     assert "| tolerance kept |  | yes | yes |  |" in table
+
+
+def words(page):
+    """The texts in the pictures of a page, as a browser shows them."""
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page, re.S))
+    return [html.unescape(text).strip() for text in re.findall(r"<text [^>]*>(.*?)</text>", drawn, re.S)]
+
+
+def one_cost(title="MACs", after=6_000.0):
+    """A report with a single picture in the comparison."""
+    return dataclasses.replace(reports.EMPTY, figures=(Row(title, 12_000.0, after),), verdict=reports.FULL.verdict)
+
+
+def test_title_with_backslashes_is_drawn():
+    page = compare_html({"a": one_cost(r"cost \d \1 \g<x>")})
+    assert r'aria-label="Validation score of the integer file against cost \d \1 \g&lt;x&gt;;' in page
+    assert r"cost \d \1 \g<x>" in words(page)
+
+
+def test_curve_without_a_result_has_no_picture():
+    rates = Curve(1, "feature_map", {"learning_rate": (0.1, 0.2)})
+    single = Curve(2, "kernel", {"loss": (1.0,), "learning_rate": (0.1, 0.2)})
+    page = to_html(dataclasses.replace(reports.EMPTY, curves=(rates, single)))
+    assert "<svg" not in page and "learning_rate" in page
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_time_that_is_no_number_has_no_bar(number):
+    profile = Profile("after", (*reports.operators(2, time_us=1.0), *reports.operators(2, time_us=number)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        page = to_html(dataclasses.replace(reports.EMPTY, after=profile))
+    assert page.count("<svg") == 4 and f"{number:.1f}" in page
+
+
+ALIKE = ("resnet8_cifar10_of_many_words_seed_0_budget_0.5", "resnet8_imagenet_of_many_words_seed_0_budget_0.5")
+NAMES = ("_baseline", "_half", "a & b", *ALIKE)
+TOLD = ("_baseline", "_half", "a & b", "...cifar10_of_many_wo...", "...imagenet_of_many_w...")
+
+
+@pytest.mark.parametrize("picture", ["runs", "layers", "sensitivity", "curve"])
+def test_every_name_stands_in_its_picture_and_is_told_from_the_others(picture):
+    made = {
+        "runs": lambda: compare_html(dict.fromkeys(NAMES, one_cost())),
+        "layers": lambda: to_html(dataclasses.replace(reports.EMPTY, after=Profile("after", layers_of(NAMES)))),
+        "sensitivity": lambda: to_html(dataclasses.replace(reports.EMPTY, sensitivity=lost(NAMES))),
+        "curve": lambda: to_html(
+            dataclasses.replace(reports.EMPTY, curves=(Curve(1, "", dict.fromkeys(TOLD, (1.0, 0.5))),))
+        ),
+    }
+    assert set(TOLD) <= set(words(made[picture]()))
+
+
+def layers_of(names):
+    return tuple(dataclasses.replace(reports.FULL.after.operators[0], layer=name) for name in names)
+
+
+def lost(names):
+    return tuple(Sensitivity(name, "weights", (2, 4), (0.5, 0.25)) for name in names)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_short_names_are_short_and_told_from_each_other(seed):
+    rng = np.random.default_rng(seed)
+    parts = ["_", "conv", "(2)", " (2)", "layer" * 4, "x" * 30, "y" * 30]
+    names = ["".join(rng.choice(parts, rng.integers(1, 5))) for _ in range(12)]
+    told = names_of.short_names(names)
+    assert len(set(told)) == len(names)
+    assert max(map(len, told)) <= 24 + len(" (12)")
+    assert all(
+        short == name for name, short in zip(names, told, strict=True) if len(name) < 20 and names.count(name) == 1
+    )
+
+
+@pytest.mark.parametrize("runs", [2, 11, 60])
+def test_each_run_has_a_mark_of_its_own(runs):
+    points = [Point(f"run{at}", 1.0 + at, 1.0 + at) for at in range(runs)]  # all on the front, in one colour
+    axes = scatter.draw_runs(points, "MACs", reports.MCR).axes[0]
+    marks = {(line.get_marker(), line.get_fillstyle()) for line in axes.lines[1:]}
+    assert len(axes.lines) == 1 + runs and len(marks) == runs

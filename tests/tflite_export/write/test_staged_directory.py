@@ -138,6 +138,32 @@ def test_overwrite_refuses_a_directory_that_no_export_made(tmp_path):
     assert tree(home) == {name: name for name in "abcd"}
 
 
+def test_overwrite_takes_files_of_a_killed_writer_for_its_own(tmp_path):
+    write_export(tmp_path / "out")
+    for name in (".report.html.deadbeef.partial", "micro/.model.cc.01234567.partial"):
+        (tmp_path / "out" / name).write_text("half")
+    write_export(tmp_path / "out", "second", overwrite=True)
+    assert tree(tmp_path / "out") == dict(zip(EXPORTED, ("second", None, "second"), strict=True))
+
+
+@pytest.mark.parametrize(
+    "name", [".mine.partial", "mine.deadbeef.partial", ".mine.deadbeef.partial.txt", ".mine.0123.old"]
+)
+def test_overwrite_refuses_names_that_are_only_like_ours(tmp_path, name):
+    write_export(tmp_path / "out")
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"holds files that no export wrote: {name}. Move them"):
+        write_export(tmp_path / "out", "second", overwrite=True)
+
+
+def test_overwrite_refuses_a_folder_and_a_link_with_a_name_of_ours(tmp_path):
+    write_export(tmp_path / "out")
+    (tmp_path / "out" / ".a.deadbeef.partial").mkdir()
+    (tmp_path / "out" / ".b.deadbeef.partial").symlink_to(tmp_path / "out" / "summary.json")
+    with pytest.raises(FileExistsError, match="no export wrote: .a.deadbeef.partial, .b.deadbeef.partial. Move them"):
+        write_export(tmp_path / "out", "second", overwrite=True)
+
+
 def test_directory_that_appears_meanwhile_is_kept(tmp_path):
     with pytest.raises(FileExistsError, match="exists"), staged_directory(tmp_path / "out"):
         (tmp_path / "out").mkdir()
