@@ -27,11 +27,39 @@ NAMES = get_args(Bundle)
 COMPILER, CMAKE = shutil.which("g++"), shutil.which("cmake")
 FLAGS = "-DSTUB_ECHO -Wall -Wextra -Wdouble-promotion -Werror"
 PROGRAMS = {"cmake": "net_run", "esp-idf": "program", "zephyr": "app"}
-SHARED = {"net_data.h", "net_ops.h", "model_settings.h", "net_self_test.h"}
+SHARED = {"net_data.h", "net_ops.h", "net_settings.h", "net_self_test.h"}
+
+
+APP = """
+#include <cstdint>
+INCLUDES
+namespace {
+alignas(16) std::uint8_t arena[5000];
+template <class Resolver>
+int Tests(const unsigned char* data, TfLiteStatus (*add)(Resolver&), int (*test)(tflite::MicroInterpreter&)) {
+  Resolver resolver;
+  if (add(resolver) != kTfLiteOk) return -1;
+  tflite::MicroInterpreter interpreter(tflite::GetModel(data), resolver, arena, sizeof arena);
+  return test(interpreter);
+}
+}  // namespace
+int main() {
+  static_assert(one_settings::kOutputElements == 4 && two_settings::kOutputElements == 4, "each has its own");
+  if (one_settings::kArenaMeasuredBytes != 1000 || two_settings::kArenaMeasuredBytes != 2000) return 1;
+  return Tests(one_data, one_ops_register, one_self_test) + Tests(two_data, two_ops_register, two_self_test);
+}
+"""
 
 
 def bundle_of(data):
     return micro_bundle(data, "net", arena_bytes=5000, tflm_version="1", recorded=echoed(), bundles=NAMES)
+
+
+def done(command, folder, environment=None):
+    """What a command says that succeeds."""
+    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
 
 
 def written(folder, files):
@@ -90,14 +118,35 @@ def test_cmake_builds_a_project_that_tests_itself(tmp_path, files, bundle):
     options = [f"-DTFLM_DIR={found['TFLM']}"] if bundle == "cmake" else []
     folder = tmp_path / bundle
     for command in (["cmake", "-B", "build", *options], ["cmake", "--build", "build"]):
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done(command, folder, environment)
     if bundle == "cmake":
-        done = subprocess.run(["ctest", "--test-dir", "build"], cwd=folder, capture_output=True, text=True, check=False)
-        assert "100% tests passed, 0 tests failed out of 1" in done.stdout
-    run = subprocess.run([folder / "build" / PROGRAMS[bundle]], capture_output=True, text=True, check=False)
-    lines = run.stdout.splitlines()
-    assert run.returncode == 0 and "self test: PASS" in lines and lines[-1].startswith("largest: output[")
+        assert "100% tests passed, 0 tests failed out of 1" in done(["ctest", "--test-dir", "build"], folder)
+    lines = done([folder / "build" / PROGRAMS[bundle]], folder).splitlines()
+    assert "self test: PASS" in lines and lines[-1].startswith("largest: output[")
+
+
+@pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
+def test_one_program_has_two_bundles(tmp_path, bundle_files):
+    for name, arena_bytes in (("one", 1000), ("two", 2000)):
+        made = micro_bundle(bundle_files["int8"], name, arena_bytes=arena_bytes, recorded=echoed(), bundles=["cmake"])
+        written(
+            tmp_path / name,
+            {path.removeprefix("cmake/"): text for path, text in made.items() if path.startswith("cmake/")},
+        )
+    found = ecosystems.write_stand_ins(tmp_path, made["two_ops.h"])
+    parts = [f"{name}_{part}.h" for name in ("one", "two") for part in ("data", "ops", "settings", "self_test")]
+    project = "project(both C CXX)\nadd_subdirectory(one)\nadd_subdirectory(two)\nadd_executable(app app.cc)\n"
+    written(
+        tmp_path,
+        {
+            "CMakeLists.txt": f"cmake_minimum_required(VERSION 3.13)\n{project}target_link_libraries(app one two)\n",
+            "app.cc": APP.replace("INCLUDES", "\n".join(f'#include "{part}"' for part in parts)),
+        },
+    )
+    environment = os.environ | {"CXXFLAGS": FLAGS}
+    done(["cmake", "-B", "build", f"-DTFLM_DIR={found['TFLM']}"], tmp_path, environment)
+    done(["cmake", "--build", "build"], tmp_path, environment)
+    assert done([tmp_path / "build/app"], tmp_path).splitlines().count("self test: PASS") == 2
 
 
 @pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
@@ -106,11 +155,11 @@ def test_cmake_without_a_tree_or_a_library_says_what_to_give(tmp_path, files):
     folder = tmp_path / "cmake"
 
     def refusal(*options):
-        done = subprocess.run(
+        refused = subprocess.run(
             ["cmake", "-B", "build", *options], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert done.returncode != 0
-        return " ".join(done.stderr.split())
+        assert refused.returncode != 0
+        return " ".join(refused.stderr.split())
 
     assert "TFLM_DIR must be TFLite Micro's tree. Received: ''. Use -DTFLM_DIR=" in refusal()
     tflm_stub.write_headers(tmp_path / "tflm", [])
@@ -170,7 +219,7 @@ def test_readme_tells_operators_versions_and_what_is_known_of_memory(bundle_file
     floats = micro_bundle(bundle_files["float32"], "net", arena_bytes=5, recorded=echoed(), bundles=["cmake"])
     assert re.search(r"CMSIS-NN's, but of CONV_2D, .*, which was not measured \| [\d,]+ \|", floats["cmake/README.md"])
     unknown = micro_bundle(bundle_files["int8"], "net", arena_bytes=None, recorded=echoed(), bundles=["cmake"])
-    assert "| RAM | tensor arena | not measured, see `model_settings.h` |" in unknown["cmake/README.md"]
+    assert "| RAM | tensor arena | not measured, see `net_settings.h` |" in unknown["cmake/README.md"]
 
 
 def model_of(*operators):

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "model_settings.h"
+#include "${name}_settings.h"
 #include "tensorflow/lite/micro/micro_log.h"
 
 namespace {
@@ -54,7 +54,7 @@ bool Check(const char* name, std::size_t sample, const T* found, const T* expect
 
 int ${name}_self_test(tflite::MicroInterpreter& interpreter) {
 ${takes}${gives}  if (${missing}) {
-    MicroPrintf("self test: FAIL, model_settings.h belongs to another model");
+    MicroPrintf("self test: FAIL, ${name}_settings.h belongs to another model");
     return static_cast<int>(kSamples);
   }
   int failed = 0;
