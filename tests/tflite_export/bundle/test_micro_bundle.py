@@ -134,8 +134,8 @@ def test_readme_names_every_file_and_the_commands(bundle_files):
         "git clone https://github.com/tensorflow/tflite-micro",
         "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 third_party_downloads",
         "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 microlite",
-        "main.cc net_data.cc $LIBRARY -lm -o net",
-        "$(eval $(call microlite_test,net,\\",
+        "main.cc net_data.cc $LIBRARY -lm -o net_run",
+        "$(eval $(call microlite_test,net_tflm,\\",
     ):
         assert f"    {command}" in readme
     assert "-DTF_LITE_STATIC_MEMORY" in readme and "-DNET_ARENA_BYTES=" in readme
