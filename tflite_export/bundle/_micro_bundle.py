@@ -73,7 +73,7 @@ def micro_bundle(
         ),
     }
     if recorded is not None:
-        sources |= self_test(recorded, name, ends)
+        sources |= self_test(recorded, name, ends, data=file.data)
     main = program(description, name, ends, entry=Entry(), self_test=recorded is not None)
     files = sources | {"main.cc": main, "README.md": _readme(file, name, recorded, bundles)}
     for bundle in bundles:

@@ -141,11 +141,14 @@ def test_one_program_has_two_bundles(tmp_path, bundle_files, files):
         write_cmake_project(tmp_path / name, name, bundle_files["int8"], arena_bytes)
     found = ecosystems.write_stand_ins(tmp_path, files["net_ops.h"])
     parts = [f"{name}_{part}.h" for name in ("one", "two") for part in ("data", "ops", "settings", "self_test")]
-    project = "project(both C CXX)\nadd_subdirectory(one)\nadd_subdirectory(two)\nadd_executable(app app.cc)\n"
+    project = (
+        "cmake_minimum_required(VERSION 3.13)\nproject(both C CXX)\nadd_subdirectory(one)\nadd_subdirectory(two)\n"
+    )
+    linked = "add_executable(app app.cc)\ntarget_link_libraries(app one_tflm two_tflm)\n"
     written(
         tmp_path,
         {
-            "CMakeLists.txt": f"cmake_minimum_required(VERSION 3.13)\n{project}target_link_libraries(app one_tflm two_tflm)\n",
+            "CMakeLists.txt": project + linked,
             "app.cc": APP.replace("INCLUDES", "\n".join(f'#include "{part}"' for part in parts)),
         },
     )

@@ -24,7 +24,7 @@ ${prints}
 
 ${begin}
   tflite::InitializeTarget();
-  const tflite::Model* model = tflite::GetModel(${name}_data);
+${tests_data}  const tflite::Model* model = tflite::GetModel(${name}_data);
   if (model->version() != TFLITE_SCHEMA_VERSION) {
     MicroPrintf("The model has another schema than this TFLite Micro");
     return 1;
