@@ -18,7 +18,7 @@ from tflite_export.pack import decoded, stand_in
 from tflite_export.runtime import as_list, model_inputs, run_litert, run_tflm, tflm_available
 
 _SAMPLES = 3
-_LOOKED_AT = 256  # samples of which they are chosen: a few seconds for a network of many MACs
+_LOOKED_AT = 128  # samples of which they are chosen, for the reference kernels take their time
 _FLOAT_SHARE = 1e-4  # as `verify` allows the float file: kernels sum in another order
 _INTEGERS_PER_ROW, _FLOATS_PER_ROW = 16, 6  # lines of 100 letters at most
 
@@ -53,7 +53,7 @@ def record(file: TFLiteFile, samples: Any) -> Recorded:
     """Runs a file on the three samples that tell most, or on as many as differ.
 
     An output at the end of its range stays there when a weight changes: a softmax that is sure still gives 0 and 1. So
-    those are taken, of at most 256 that differ and are evenly spread, whose outputs are the furthest from the ends.
+    those are taken, of at most 128 that differ and are evenly spread, whose outputs are the furthest from the ends.
 
     Args:
         file: the file; of packed weights those are run that its operators decode.
@@ -64,8 +64,9 @@ def record(file: TFLiteFile, samples: Any) -> Recorded:
     """
     plain = decoded(file) if file.description.packed else file
     given = _differing(model_inputs(samples, plain.description, real=True))
-    chosen = given[_telling(as_list(run_litert(plain, given)))]
-    outputs = as_list(run_litert(plain, chosen, kernels="reference"))
+    found = as_list(run_litert(plain, given, kernels="reference"))
+    telling = _telling(found)
+    chosen, outputs = given[telling], [output[telling] for output in found]
     others = as_list(run_tflm(stand_in(file), chosen)) if tflm_available() else outputs
     tolerances = tuple(map(_tolerance, outputs, others))
     return Recorded(tuple(map(np.asarray, chosen.arrays)), tuple(outputs), tolerances)
