@@ -35,7 +35,7 @@ ECOSYSTEMS: dict[str, Ecosystem] = {
     "cmake": Ecosystem("a CMake project for a PC or a cross compiler", ".", "", "main.cc", Entry()),
     "esp-idf": Ecosystem(
         "a project for ESP-IDF with the model as a component",
-        "components/${name}",
+        "components/${name}_tflm",
         "",
         "main/main.cc",
         Entry(begin="static int Run() {", end='\nextern "C" void app_main(void) { Run(); }\n'),

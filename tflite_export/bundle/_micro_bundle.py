@@ -34,7 +34,7 @@ def micro_bundle(
     """Writes the sources of a firmware that runs a model.
 
     `NAME_data.cc` and `NAME_data.h`: the file as an array (`c_array`). `NAME_ops.h`: its operators
-    (`op_resolver`). `model_settings.h`: shapes, scales, zero points, arena (`model_settings`). `main.cc`: a
+    (`op_resolver`). `NAME_settings.h`: shapes, scales, zero points, arena (`model_settings`). `main.cc`: a
     program that runs one inference and prints the output. `README.md`: how to build it with TFLite Micro. With
     recorded samples also `NAME_self_test.cc` and `NAME_self_test.h`, which `main.cc` runs first where
     `NAME_SELF_TEST` is defined.
@@ -68,12 +68,12 @@ def micro_bundle(
         f"{name}_data.cc": array.source,
         f"{name}_data.h": array.header,
         f"{name}_ops.h": op_resolver(description, f"{name}_ops"),
-        "model_settings.h": model_settings(
+        f"{name}_settings.h": model_settings(
             description, name, arena_bytes=arena_bytes, tflm_version=tflm_version, ends=ends
         ),
     }
     if recorded is not None:
-        sources |= self_test(recorded, name, ends)
+        sources |= self_test(recorded, name, ends, data=file.data)
     main = program(description, name, ends, entry=Entry(), self_test=recorded is not None)
     files = sources | {"main.cc": main, "README.md": _readme(file, name, recorded, bundles)}
     for bundle in bundles:
@@ -114,7 +114,7 @@ def _told(
         "operators": operator_rows(file, sorted(library.lacks)),
         "library": library.name,
         "notes": "".join(f"**Warning**: {note}\n\n" for note in notes),
-        "memory": memory_rows(file, arena_bytes, recorded),
+        "memory": memory_rows(file, arena_bytes, recorded, name=name),
     }
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""`model_settings.h`: what firmware must know of a model: shapes, scales, zero points, arena."""
+"""`NAME_settings.h`: what firmware must know of a model: shapes, scales, zero points, arena."""
 
 import string
 from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ def model_settings(
         ends: its inputs and outputs; by default numbered where there are several.
 
     Returns:
-        Text of `model_settings.h`; scales read back as the same float32.
+        Text of `NAME_settings.h`; scales read back as the same float32.
 
     Raises:
         ValueError: `name` is no C++ identifier, or an input or output that C++ has no type for here.
@@ -128,7 +128,7 @@ def model_settings(
     ends = ends or Ends.of(description)
     tensors = "\n".join(map(_tensor, (*ends.inputs, *ends.outputs)))
     conversions = "\n".join((*map(_to_model, ends.inputs), *map(_from_model, ends.outputs)))
-    guard, macro = f"{name.upper().rstrip('_')}_MODEL_SETTINGS_H_", f"{name.upper().rstrip('_')}_ARENA_BYTES"
+    guard, macro = f"{name.upper().rstrip('_')}_SETTINGS_H_", f"{name.upper().rstrip('_')}_ARENA_BYTES"
     return f"""\
 // What firmware must know of the model in {name}_data.cc. Written by tf-structprune with that file.
 #ifndef {guard}

@@ -48,6 +48,7 @@ def program(description: ModelDescription, name: str, ends: Ends, *, entry: Entr
     }
     optional = {"memory": (_APART, apart), "gives_memory": (_GIVE_APART, apart)}
     optional |= {"test_header": (_TEST_HEADER, self_test), "tests": (_TESTS, self_test)}
+    optional |= {"tests_data": (_TESTS_DATA, self_test)}
     optional |= {place: (getattr(entry, place), True) for place in ("head", "begin", "end")}
     for place, (part, there) in optional.items():
         names[place] = string.Template(part).substitute(name=name, macro=macro) if there else ""
@@ -121,6 +122,11 @@ _GIVE_APART = """
 _TEST_HEADER = """
 #ifdef ${macro}_SELF_TEST
 #include "${name}_self_test.h"
+#endif
+"""
+_TESTS_DATA = """\
+#ifdef ${macro}_SELF_TEST
+  if (!${name}_data_is_whole()) return 1;
 #endif
 """
 _TESTS = """\

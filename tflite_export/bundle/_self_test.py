@@ -1,12 +1,15 @@
 """A test that firmware runs on itself: recorded samples, and the outputs that the model must give."""
 
 import string
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_structprune.task import Samples
 from tflite_export.bundle._model_settings import End, Ends, float_literal
 from tflite_export.bundle._program import macro_of
 from tflite_export.bundle._texts import filled
@@ -15,6 +18,7 @@ from tflite_export.pack import decoded, stand_in
 from tflite_export.runtime import as_list, model_inputs, run_litert, run_tflm, tflm_available
 
 _SAMPLES = 3
+_LOOKED_AT = 128  # samples of which they are chosen, for the reference kernels take their time
 _FLOAT_SHARE = 1e-4  # as `verify` allows the float file: kernels sum in another order
 _INTEGERS_PER_ROW, _FLOATS_PER_ROW = 16, 6  # lines of 100 letters at most
 
@@ -46,7 +50,10 @@ class Recorded:
 
 
 def record(file: TFLiteFile, samples: Any) -> Recorded:
-    """Runs a file on three samples, or as many as there are: the first, the last and the one between.
+    """Runs a file on the three samples that tell most, or on as many as differ.
+
+    An output at the end of its range stays there when a weight changes: a softmax that is sure still gives 0 and 1. So
+    those are taken, of at most 128 that differ and are evenly spread, whose outputs are the furthest from the ends.
 
     Args:
         file: the file; of packed weights those are run that its operators decode.
@@ -56,12 +63,35 @@ def record(file: TFLiteFile, samples: Any) -> Recorded:
         ValueError: samples that do not fit the file, or a file that LiteRT cannot run.
     """
     plain = decoded(file) if file.description.packed else file
-    given = model_inputs(samples, plain.description, real=True)
-    chosen = given[np.unique(np.linspace(0, len(given) - 1, _SAMPLES).astype(int))]
-    outputs = as_list(run_litert(plain, chosen, kernels="reference"))
+    given = _differing(model_inputs(samples, plain.description, real=True))
+    found = as_list(run_litert(plain, given, kernels="reference"))
+    telling = _telling(found)
+    chosen, outputs = given[telling], [output[telling] for output in found]
     others = as_list(run_tflm(stand_in(file), chosen)) if tflm_available() else outputs
     tolerances = tuple(map(_tolerance, outputs, others))
     return Recorded(tuple(map(np.asarray, chosen.arrays)), tuple(outputs), tolerances)
+
+
+def _differing(samples: Samples) -> Samples:
+    """Some samples, evenly spread, and of those that are alike the first."""
+    places: dict[bytes, int] = {}
+    for place in np.unique(np.linspace(0, len(samples) - 1, _LOOKED_AT).astype(int)):
+        places.setdefault(b"".join(array[place].tobytes() for array in samples.arrays), place)
+    return samples[np.array(list(places.values()))]
+
+
+def _telling(outputs: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """Places of the samples whose outputs are the furthest from the ends of their range; of equal ones the first."""
+    distances = np.sum([_from_ends(output.reshape(len(output), -1)) for output in outputs], axis=0)
+    return np.sort(np.argsort(-distances, kind="stable")[:_SAMPLES])
+
+
+def _from_ends(output: NDArray[Any]) -> NDArray[np.float64]:
+    """How far the values of each sample are from the least and the largest of all samples, in the mean, as a share."""
+    values = output.astype(np.float64)
+    low, high = values.min(), values.max()
+    near: NDArray[np.float64] = np.minimum(values - low, high - values).mean(axis=1)
+    return near / (high - low) if high > low else near
 
 
 def _tolerance(wanted: NDArray[Any], other: NDArray[Any]) -> float:
@@ -70,16 +100,18 @@ def _tolerance(wanted: NDArray[Any], other: NDArray[Any]) -> float:
     return float(max(_FLOAT_SHARE * np.abs(wanted).max(initial=0), np.finfo(np.float32).tiny))
 
 
-def self_test(recorded: Recorded, name: str, ends: Ends) -> dict[str, str]:
+def self_test(recorded: Recorded, name: str, ends: Ends, *, data: bytes) -> dict[str, str]:
     """`NAME_self_test.cc` and `NAME_self_test.h`, C++11.
 
-    `int NAME_self_test(tflite::MicroInterpreter&)` runs each sample, prints PASS or FAIL and the largest difference of
-    each output, and returns how many samples failed.
+    `bool NAME_data_is_whole()` compares the CRC-32 of the model's bytes: a program calls it before anything reads them.
+    `int NAME_self_test(tflite::MicroInterpreter&)` does so too, runs each sample, prints PASS or FAIL and the largest
+    difference of each output, and returns how many samples failed.
 
     Args:
         recorded: of the bundle's file.
         name: of the bundle.
         ends: the inputs and outputs of the file.
+        data: the bytes of the file.
 
     Returns:
         Texts by file name.
@@ -90,6 +122,7 @@ def self_test(recorded: Recorded, name: str, ends: Ends) -> dict[str, str]:
         "name": name,
         "macro": macro_of(name),
         "samples": recorded.samples,
+        "crc32": f"{zlib.crc32(data):#010x}",
         "bytes": f"{recorded.size_bytes:,}",
         "inputs": "\n".join(_array(end, values) for end, values in inputs),
         "outputs": "\n".join(_array(end, values) + _limit(end, allowed) for end, values, allowed in outputs),

@@ -33,22 +33,23 @@ def _versions(file: TFLiteFile) -> dict[str, str]:
     return {name: ", ".join(map(str, sorted(versions))) for name, versions in found.items()}
 
 
-def memory_rows(file: TFLiteFile, arena_bytes: int | None, recorded: Recorded) -> str:
+def memory_rows(file: TFLiteFile, arena_bytes: int | None, recorded: Recorded, *, name: str) -> str:
     """Rows of a table: what the firmware takes of flash and RAM, as far as it is known.
 
     Args:
         file: the file.
         arena_bytes: the measured arena; None where it was not measured.
         recorded: the samples of the self test.
+        name: of the bundle.
     """
     description = file.description
     rows = [("flash", "the model", f"{len(file.data):,}"), *_code_rows(description)]
-    for name in (name for name in DECODERS if name in description.operator_names):
-        code = CODE_SIZES[name]
-        rows.append(("flash", f"code of {name}, Cortex-M4", f"{code.least_bytes:,} to {code.most_bytes:,}"))
+    for decoder in (each for each in DECODERS if each in description.operator_names):
+        code = CODE_SIZES[decoder]
+        rows.append(("flash", f"code of {decoder}, Cortex-M4", f"{code.least_bytes:,} to {code.most_bytes:,}"))
     rows.append(("flash", "samples of the self test, gone without it", f"{recorded.size_bytes:,}"))
     if arena_bytes is None:
-        rows.append(("RAM", "tensor arena", "not measured, see `model_settings.h`"))
+        rows.append(("RAM", "tensor arena", f"not measured, see `{name}_settings.h`"))
     else:
         margin = arena_margin_bytes(description, arena_bytes)
         rows.append(("RAM", "tensor arena, measured on the host", f"{arena_bytes:,}"))

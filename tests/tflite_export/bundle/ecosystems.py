@@ -7,7 +7,7 @@ from tests.tflite_export.bundle import tflm_stub
 _IDF_PROJECT = """
 macro(project name)
   _project(${name} C CXX)
-  foreach(component components/net main)
+  foreach(component components/net_tflm main)
     add_subdirectory(${component})
   endforeach()
   file(WRITE "${CMAKE_BINARY_DIR}/start.c" "void app_main(void); int main(void) { app_main(); return 0; }")

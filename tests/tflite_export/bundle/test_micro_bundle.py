@@ -34,11 +34,11 @@ def test_bundle_is_complete_and_the_same_each_time(bundle_files, kind):
     data = bundle_files[kind]
     files = micro_bundle(data, "net", arena_bytes=5000, tflm_version="1")
     assert files == micro_bundle(bytes(bytearray(data)), "net", arena_bytes=5000, tflm_version="1")
-    assert set(files) == {"net_data.cc", "net_data.h", "net_ops.h", "model_settings.h", "main.cc", "README.md"}
+    assert set(files) == {"net_data.cc", "net_data.h", "net_ops.h", "net_settings.h", "main.cc", "README.md"}
     array = c_array(data, "net_data")
     assert (files["net_data.cc"], files["net_data.h"]) == (array.source, array.header)
     assert files["net_ops.h"] == op_resolver(open_file(data).description, "net_ops")
-    assert files["model_settings.h"] == model_settings(
+    assert files["net_settings.h"] == model_settings(
         open_file(data).description, "net", arena_bytes=5000, tflm_version="1"
     )
     for text in files.values():
@@ -49,7 +49,7 @@ def test_bundle_is_complete_and_the_same_each_time(bundle_files, kind):
 def test_program_names_the_files_and_types_of_its_model(bundle_files):
     files = micro_bundle(bundle_files["int8"], "net", arena_bytes=5000)
     included = set(re.findall(r'#include "(\w+\.h)"', files["main.cc"]))
-    assert included == {"net_data.h", "net_ops.h", "model_settings.h"} <= set(files)
+    assert included == {"net_data.h", "net_ops.h", "net_settings.h"} <= set(files)
     assert "tflite::GetModel(net_data)" in files["main.cc"] and "net_settings" in files["main.cc"]
 
 
@@ -73,8 +73,8 @@ def test_packed_weights_are_decoded_in_the_arena_or_apart(tmp_path, options):
     decoded_bytes = packed.description.decoded_bytes
     files = micro_bundle(packed, "net", arena_bytes=5000, tflm_version="1")
     assert "resolver.AddDecode()" in files["net_ops.h"]
-    assert f"constexpr std::size_t kDecodedBytes = {decoded_bytes};" in files["model_settings.h"]
-    assert f"-D{options[0].removeprefix('-D') if options else 'NET_DECODE_APART'}" in files["model_settings.h"]
+    assert f"constexpr std::size_t kDecodedBytes = {decoded_bytes};" in files["net_settings.h"]
+    assert f"-D{options[0].removeprefix('-D') if options else 'NET_DECODE_APART'}" in files["net_settings.h"]
     for told in (
         "## Packed weights",
         "1.4.0",
@@ -120,7 +120,7 @@ def test_arena_that_was_not_measured_must_be_given(tmp_path, bundle_files):
     if built is None:
         return
     assert built.returncode != 0
-    assert "The arena was not measured: build with -DNET_ARENA_BYTES=..., see model_settings.h" in built.stderr
+    assert "The arena was not measured: build with -DNET_ARENA_BYTES=..., see net_settings.h" in built.stderr
     assert build(tmp_path, files, "-DNET_ARENA_BYTES=8192").returncode == 0
     run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
     assert run.stdout.startswith("arena: 4096 of 8192 bytes\n")
@@ -134,8 +134,8 @@ def test_readme_names_every_file_and_the_commands(bundle_files):
         "git clone https://github.com/tensorflow/tflite-micro",
         "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 third_party_downloads",
         "make -C tflite-micro -f tensorflow/lite/micro/tools/make/Makefile -j4 microlite",
-        "main.cc net_data.cc $LIBRARY -lm -o net",
-        "$(eval $(call microlite_test,net,\\",
+        "main.cc net_data.cc $LIBRARY -lm -o net_run",
+        "$(eval $(call microlite_test,net_tflm,\\",
     ):
         assert f"    {command}" in readme
     assert "-DTF_LITE_STATIC_MEMORY" in readme and "-DNET_ARENA_BYTES=" in readme
@@ -152,7 +152,7 @@ def test_program_feeds_and_reads_every_input_and_output_by_name(tmp_path):
     names = {"inputs": ["image", "IMAGE"], "outputs": ["angle", "gas-brake"]}
     files = micro_bundle(several_ends(), "net", arena_bytes=5000, **names)
     for name in ("InputImage", "InputImage2", "OutputAngle", "OutputGasBrake"):
-        assert f"k{name}Elements" in files["model_settings.h"] and f"settings::{name}Type" in files["main.cc"]
+        assert f"k{name}Elements" in files["net_settings.h"] and f"settings::{name}Type" in files["main.cc"]
     built = build(tmp_path, files, "-DINPUTS=2", "-DOUTPUTS=2")
     if built is None:
         return
@@ -163,11 +163,11 @@ def test_program_feeds_and_reads_every_input_and_output_by_name(tmp_path):
     assert (run.returncode, run.stdout.splitlines()[1:]) == (0, [*angle, *brake])
     build(tmp_path, files, "-DINPUTS=1", "-DOUTPUTS=2")
     run = subprocess.run([tmp_path / "program"], capture_output=True, text=True)
-    assert (run.returncode, run.stdout.splitlines()[1:]) == (1, ["model_settings.h belongs to another model"])
+    assert (run.returncode, run.stdout.splitlines()[1:]) == (1, ["net_settings.h belongs to another model"])
 
 
 def test_several_ends_without_names_are_numbered():
-    header = micro_bundle(several_ends(), "net", arena_bytes=5000)["model_settings.h"]
+    header = micro_bundle(several_ends(), "net", arena_bytes=5000)["net_settings.h"]
     assert all(f"using {name}Type" in header for name in ("Input0", "Input1", "Output0", "Output1"))
 
 

@@ -63,14 +63,14 @@ def test_header_is_guarded_ascii_and_the_same_each_time(bundle_files):
     header = model_settings(description, "key_words", arena_bytes=5000, tflm_version="0.1")
     assert header == model_settings(description, "key_words", arena_bytes=5000, tflm_version="0.1")
     lines = header.splitlines()
-    assert lines[1:3] == ["#ifndef KEY_WORDS_MODEL_SETTINGS_H_", "#define KEY_WORDS_MODEL_SETTINGS_H_"]
-    assert lines[-1] == "#endif  // KEY_WORDS_MODEL_SETTINGS_H_"
+    assert lines[1:3] == ["#ifndef KEY_WORDS_SETTINGS_H_", "#define KEY_WORDS_SETTINGS_H_"]
+    assert lines[-1] == "#endif  // KEY_WORDS_SETTINGS_H_"
     assert "namespace key_words_settings {" in header
     assert header.isascii() and max(map(len, lines)) <= 120
 
 
 _CONVERT = """
-#include "model_settings.h"
+#include "m_settings.h"
 #include <cstdio>
 int main() {
   float value;
@@ -86,10 +86,10 @@ int main() {
 def test_conversions_are_those_of_the_runtime(tmp_path, scale, zero_point):
     scale = float(np.float32(scale))
     real = tensor((1, 4), scales=(scale,), zero_points=(zero_point,))
-    (tmp_path / "model_settings.h").write_text(model_settings(model_of(real), "m", arena_bytes=1))
+    (tmp_path / "m_settings.h").write_text(model_settings(model_of(real), "m", arena_bytes=1))
     (tmp_path / "main.cc").write_text(_CONVERT)
     # Without a compiler the text is the proof that is left.
-    assert "std::round(real / kInputScale)" in (tmp_path / "model_settings.h").read_text()
+    assert "std::round(real / kInputScale)" in (tmp_path / "m_settings.h").read_text()
     if COMPILER is None:
         return
     flags = ["-std=c++11", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror", "-pedantic"]

@@ -27,17 +27,55 @@ NAMES = get_args(Bundle)
 COMPILER, CMAKE = shutil.which("g++"), shutil.which("cmake")
 FLAGS = "-DSTUB_ECHO -Wall -Wextra -Wdouble-promotion -Werror"
 PROGRAMS = {"cmake": "net_run", "esp-idf": "program", "zephyr": "app"}
-SHARED = {"net_data.h", "net_ops.h", "model_settings.h", "net_self_test.h"}
+# Names of targets that CMake's makefiles have or CTest and CPack add, of system libraries, and of what projects have.
+TAKEN = (
+    "all clean depend edit_cache help install list_install_components package package_source preinstall rebuild_cache "
+    "test app c dl m main pthread CMAKE net_run"
+).split()
+SHARED = {"net_data.h", "net_ops.h", "net_settings.h", "net_self_test.h"}
+
+
+APP = """
+#include <cstdint>
+INCLUDES
+namespace {
+alignas(16) std::uint8_t arena[5000];
+template <class Resolver>
+int Tests(const unsigned char* data, TfLiteStatus (*add)(Resolver&), int (*test)(tflite::MicroInterpreter&)) {
+  Resolver resolver;
+  if (add(resolver) != kTfLiteOk) return -1;
+  tflite::MicroInterpreter interpreter(tflite::GetModel(data), resolver, arena, sizeof arena);
+  return test(interpreter);
+}
+}  // namespace
+int main() {
+  static_assert(one_settings::kOutputElements == 4 && two_settings::kOutputElements == 4, "each has its own");
+  if (one_settings::kArenaMeasuredBytes != 1000 || two_settings::kArenaMeasuredBytes != 2000) return 1;
+  return Tests(one_data, one_ops_register, one_self_test) + Tests(two_data, two_ops_register, two_self_test);
+}
+"""
 
 
 def bundle_of(data):
     return micro_bundle(data, "net", arena_bytes=5000, tflm_version="1", recorded=echoed(), bundles=NAMES)
 
 
+def done(command, folder, environment=None):
+    """What a command says that succeeds."""
+    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
+
+
 def written(folder, files):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+def write_cmake_project(folder, name, data, arena_bytes=5000):
+    made = micro_bundle(data, name, arena_bytes=arena_bytes, recorded=echoed(), bundles=["cmake"])
+    written(folder, {path.removeprefix("cmake/"): text for path, text in made.items() if path.startswith("cmake/")})
 
 
 @pytest.fixture(scope="session")
@@ -90,14 +128,61 @@ def test_cmake_builds_a_project_that_tests_itself(tmp_path, files, bundle):
     options = [f"-DTFLM_DIR={found['TFLM']}"] if bundle == "cmake" else []
     folder = tmp_path / bundle
     for command in (["cmake", "-B", "build", *options], ["cmake", "--build", "build"]):
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done(command, folder, environment)
     if bundle == "cmake":
-        done = subprocess.run(["ctest", "--test-dir", "build"], cwd=folder, capture_output=True, text=True, check=False)
-        assert "100% tests passed, 0 tests failed out of 1" in done.stdout
-    run = subprocess.run([folder / "build" / PROGRAMS[bundle]], capture_output=True, text=True, check=False)
-    lines = run.stdout.splitlines()
-    assert run.returncode == 0 and "self test: PASS" in lines and lines[-1].startswith("largest: output[")
+        assert "100% tests passed, 0 tests failed out of 1" in done(["ctest", "--test-dir", "build"], folder)
+    lines = done([folder / "build" / PROGRAMS[bundle]], folder).splitlines()
+    assert "self test: PASS" in lines and lines[-1].startswith("largest: output[")
+
+
+@pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
+def test_one_program_has_two_bundles(tmp_path, bundle_files, files):
+    for name, arena_bytes in (("one", 1000), ("two", 2000)):
+        write_cmake_project(tmp_path / name, name, bundle_files["int8"], arena_bytes)
+    found = ecosystems.write_stand_ins(tmp_path, files["net_ops.h"])
+    parts = [f"{name}_{part}.h" for name in ("one", "two") for part in ("data", "ops", "settings", "self_test")]
+    project = (
+        "cmake_minimum_required(VERSION 3.13)\nproject(both C CXX)\nadd_subdirectory(one)\nadd_subdirectory(two)\n"
+    )
+    linked = "add_executable(app app.cc)\ntarget_link_libraries(app one_tflm two_tflm)\n"
+    written(
+        tmp_path,
+        {
+            "CMakeLists.txt": project + linked,
+            "app.cc": APP.replace("INCLUDES", "\n".join(f'#include "{part}"' for part in parts)),
+        },
+    )
+    environment = os.environ | {"CXXFLAGS": FLAGS}
+    done(["cmake", "-B", "build", f"-DTFLM_DIR={found['TFLM']}"], tmp_path, environment)
+    done(["cmake", "--build", "build"], tmp_path, environment)
+    assert done([tmp_path / "build/app"], tmp_path).splitlines().count("self test: PASS") == 2
+
+
+@pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
+def test_names_that_build_tools_or_libraries_have_name_bundles_too(tmp_path, bundle_files, files):
+    found = ecosystems.write_stand_ins(tmp_path, files["net_ops.h"])
+    for name in TAKEN:
+        write_cmake_project(tmp_path / name, name, bundle_files["int8"])
+    project = "cmake_minimum_required(VERSION 3.13)\nproject(every C CXX)\ninclude(CPack)\nenable_testing()\n"
+    added = "".join(f"add_subdirectory({name})\n" for name in TAKEN)
+    linked = f"add_executable(app app.c)\ntarget_link_libraries(app {' '.join(f'{name}_tflm' for name in TAKEN)})\n"
+    written(tmp_path, {"CMakeLists.txt": f"{project}{added}{linked}", "app.c": "int main(void) { return 0; }\n"})
+    assert "Build files have been written" in done(["cmake", "-B", "build", f"-DTFLM_DIR={found['TFLM']}"], tmp_path)
+
+
+def test_no_name_of_a_project_is_that_of_the_model_alone(files):
+    """Which could be that of another component or library: ESP-IDF has a component `log`, Arduino a library `Servo`."""
+    named = r"(?:project|add_library|add_executable|PRIV_REQUIRES|TARGET|TARGETS)[ (]+(\S+?)[ )]|^name=(.*)$"
+    found = {
+        path: {one or other for one, other in re.findall(named, text, re.M)}
+        for path, text in files.items()
+        if path.endswith(("CMakeLists.txt", "library.properties"))
+    }
+    assert found["cmake/CMakeLists.txt"] == {"net_tflm", "net_run"}
+    assert all(found[path] == {"net_tflm"} for path in ("esp-idf/CMakeLists.txt", "zephyr/CMakeLists.txt"))
+    assert found["esp-idf/main/CMakeLists.txt"] == found["arduino/library.properties"] == {"net_tflm"}
+    components = {path.split("/")[2] for path in files if path.startswith("esp-idf/components/")}
+    assert components == {"net_tflm"}
 
 
 @pytest.mark.skipif(None in (COMPILER, CMAKE), reason="no C++ compiler or no CMake here")
@@ -106,11 +191,11 @@ def test_cmake_without_a_tree_or_a_library_says_what_to_give(tmp_path, files):
     folder = tmp_path / "cmake"
 
     def refusal(*options):
-        done = subprocess.run(
+        refused = subprocess.run(
             ["cmake", "-B", "build", *options], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert done.returncode != 0
-        return " ".join(done.stderr.split())
+        assert refused.returncode != 0
+        return " ".join(refused.stderr.split())
 
     assert "TFLM_DIR must be TFLite Micro's tree. Received: ''. Use -DTFLM_DIR=" in refusal()
     tflm_stub.write_headers(tmp_path / "tflm", [])
@@ -132,7 +217,7 @@ def test_arduino_sketch_and_library_compile_and_test_themselves(tmp_path, files)
 
 
 def test_manifests_name_what_a_project_depends_on(files):
-    for folder in ("main", "components/net"):
+    for folder in ("main", "components/net_tflm"):
         manifest = yaml.safe_load(files[f"esp-idf/{folder}/idf_component.yml"])
         needed = manifest["dependencies"]
         assert needed["idf"] == ">=5.1" and needed["espressif/esp-tflite-micro"]["version"] == ">=1.4"
@@ -148,7 +233,7 @@ def test_sources_of_our_own_operator_are_in_every_project():
     for bundle in NAMES:
         own = {name.split("/")[-1] for name in made if name.startswith(f"{bundle}/")}
         assert {name.replace(".cc", ".cpp") if bundle == "arduino" else name for name in sources(operator=True)} <= own
-    for text in ("cmake/CMakeLists.txt", "esp-idf/components/net/CMakeLists.txt"):
+    for text in ("cmake/CMakeLists.txt", "esp-idf/components/net_tflm/CMakeLists.txt"):
         assert '"sham.c"' in made[text] and '"tf_structprune_decode.cc"' in made[text]
     assert '"src/sham.c"' in made["zephyr/CMakeLists.txt"]
     assert "has no TFSP_DECODE" in made["arduino/README.md"] and "| TFSP_DECODE |" in made["arduino/README.md"]
@@ -170,7 +255,7 @@ def test_readme_tells_operators_versions_and_what_is_known_of_memory(bundle_file
     floats = micro_bundle(bundle_files["float32"], "net", arena_bytes=5, recorded=echoed(), bundles=["cmake"])
     assert re.search(r"CMSIS-NN's, but of CONV_2D, .*, which was not measured \| [\d,]+ \|", floats["cmake/README.md"])
     unknown = micro_bundle(bundle_files["int8"], "net", arena_bytes=None, recorded=echoed(), bundles=["cmake"])
-    assert "| RAM | tensor arena | not measured, see `model_settings.h` |" in unknown["cmake/README.md"]
+    assert "| RAM | tensor arena | not measured, see `net_settings.h` |" in unknown["cmake/README.md"]
 
 
 def model_of(*operators):

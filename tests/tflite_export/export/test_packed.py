@@ -71,7 +71,7 @@ def test_file_for_our_own_operator_is_written_with_its_sources_and_held_to_a_sta
     assert decoded(packed).data == TFLiteFile(whole.read_bytes()).edited(slim).data
     micro = tmp_path / "out" / "micro"
     assert sources(operator=True).keys() | {"model_self_test.cc", "esp-idf", "arduino"} < set(os.listdir(micro))
-    assert sources(operator=True).keys() < set(os.listdir(micro / "esp-idf/components/model"))
+    assert sources(operator=True).keys() < set(os.listdir(micro / "esp-idf/components/model_tflm"))
     (note,) = summary.bundle_notes
     assert note.startswith("arduino: Arduino_TensorFlowLite 2.4.0-ALPHA of 2023 has no TFSP_DECODE, so")
     assert note in str(summary) and note in (micro / "arduino/README.md").read_text()

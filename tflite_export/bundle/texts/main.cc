@@ -4,7 +4,7 @@ ${head}#include <cstddef>
 
 #include "${name}_data.h"
 #include "${name}_ops.h"
-#include "model_settings.h"
+#include "${name}_settings.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_log.h"
 #include "tensorflow/lite/micro/system_setup.h"
@@ -15,7 +15,7 @@ namespace {
 namespace settings = ${name}_settings;
 
 static_assert(settings::kArenaBytes > 0,
-              "The arena was not measured: build with -D${macro}_ARENA_BYTES=..., see model_settings.h");
+              "The arena was not measured: build with -D${macro}_ARENA_BYTES=..., see ${name}_settings.h");
 alignas(16) std::uint8_t arena[settings::kArenaBytes];
 ${memory}
 ${samples}
@@ -24,7 +24,7 @@ ${prints}
 
 ${begin}
   tflite::InitializeTarget();
-  const tflite::Model* model = tflite::GetModel(${name}_data);
+${tests_data}  const tflite::Model* model = tflite::GetModel(${name}_data);
   if (model->version() != TFLITE_SCHEMA_VERSION) {
     MicroPrintf("The model has another schema than this TFLite Micro");
     return 1;
@@ -42,7 +42,7 @@ ${begin}
   MicroPrintf("arena: %d of %d bytes", static_cast<int>(interpreter.arena_used_bytes()),
               static_cast<int>(settings::kArenaBytes));
 ${takes}${gives}  if (${missing}) {
-    MicroPrintf("model_settings.h belongs to another model");
+    MicroPrintf("${name}_settings.h belongs to another model");
     return 1;
   }
 ${tests}${fills}  if (interpreter.Invoke() != kTfLiteOk) {

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "model_settings.h"
+#include "${name}_data.h"
+#include "${name}_settings.h"
 #include "tensorflow/lite/micro/micro_log.h"
 
 namespace {
@@ -16,6 +17,18 @@ namespace settings = ${name}_settings;
 constexpr std::size_t kSamples = ${samples};
 ${inputs}
 ${outputs}
+constexpr std::uint32_t kDataCrc32 = ${crc32}u;
+
+// As zlib has it, bit by bit: no table, which would take a kilobyte. Volatile, for what counts is what lies in flash.
+std::uint32_t Crc32(const volatile unsigned char* data, std::size_t size) {
+  std::uint32_t crc = 0xffffffffu;
+  for (std::size_t i = 0; i < size; ++i) {
+    crc ^= data[i];
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1u) != 0 ? 0xedb88320u : 0u);
+  }
+  return ~crc;
+}
+
 template <class T>
 float Difference(T one, T other) {
   return static_cast<float>(std::llabs(static_cast<long long>(one) - static_cast<long long>(other)));
@@ -52,9 +65,18 @@ bool Check(const char* name, std::size_t sample, const T* found, const T* expect
 
 }  // namespace
 
+bool ${name}_data_is_whole() {
+  if (Crc32(${name}_data, ${name}_data_size) == kDataCrc32) return true;
+  MicroPrintf("self test, model data: FAIL, the bytes are not those of the exported file");
+  MicroPrintf("self test: FAIL, no sample was run");
+  return false;
+}
+
 int ${name}_self_test(tflite::MicroInterpreter& interpreter) {
+  if (!${name}_data_is_whole()) return static_cast<int>(kSamples);
+  MicroPrintf("self test, model data: PASS");
 ${takes}${gives}  if (${missing}) {
-    MicroPrintf("self test: FAIL, model_settings.h belongs to another model");
+    MicroPrintf("self test: FAIL, ${name}_settings.h belongs to another model");
     return static_cast<int>(kSamples);
   }
   int failed = 0;
