@@ -24,7 +24,7 @@ def test_file_that_is_there_is_refused(tmp_path, call):
         FileExistsError, match="a exists. Received: overwrite=False. Use another name, or overwrite it."
     ):
         call(tmp_path / "a")
-    with pytest.raises(FileExistsError, match="exists. Received: overwrite=False"):
+    with pytest.raises(FileExistsError, match="is a folder. Received: a place for a file. Name a file in it."):
         call(tmp_path)
     assert (tmp_path / "a").read_text() == "mine"
 
@@ -32,6 +32,7 @@ def test_file_that_is_there_is_refused(tmp_path, call):
 PLACES = {
     "no folder": ("none/x.json", FileNotFoundError, "No such file or directory. Make its folder first, or choose"),
     "file as folder": ("file/x.json", NotADirectoryError, "Not a directory. Choose a folder that is one."),
+    "long beside its place": ("x" * 245, OSError, "File name too long. Choose a name of at most 200 letters."),
     "long": ("x" * 300, OSError, "File name too long. Choose a name of at most 200 letters."),
 }
 
