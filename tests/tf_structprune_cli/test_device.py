@@ -85,24 +85,25 @@ def test_benchmark_tells_operators_of_this_machine(benchmark, files, tmp_path):
     assert told.count("FULLY_CONNECTED") == 2 and report.figures[0].device == HOST.description
 
 
-def test_benchmark_keeps_what_a_phone_gave_when_another_is_lost(benchmark, phones, tmp_path):
+@pytest.mark.parametrize(
+    "knob, told",
+    [
+        ({"lost": "1"}, "Phone 'B2' was lost."),
+        (
+            {"fails": "Failed to apply GPU delegate."},
+            "The benchmark tool failed on phone 'B2'. Received: ERROR: Failed to",
+        ),
+    ],
+    ids=["lost", "its tool fails"],
+)
+def test_benchmark_keeps_what_a_phone_gave_when_another_gives_nothing(benchmark, phones, tmp_path, knob, told):
     phones.add("A1")
-    phones.add("B2", lost="1")
+    phones.add("B2", **knob)
     out = tmp_path / "out.json"
-    status, told, _ = benchmark("--serial=A1,B2", f"--json={out}")
+    status, printed, _ = benchmark("--serial=A1,B2", f"--json={out}")
     report = DevicesReport.from_json(out.read_text())
     assert status == 0 and len(report.figures) == 2
-    assert report.failed[0].startswith("Phone 'B2' was lost.") and report.failed[0] in told
-
-
-def test_benchmark_keeps_what_a_phone_gave_when_the_tool_fails_on_another(benchmark, phones, tmp_path):
-    phones.add("A1")
-    phones.add("B2", fails="Failed to apply GPU delegate.")
-    out = tmp_path / "out.json"
-    status, told, _ = benchmark("--serial=A1,B2", f"--json={out}")
-    report = DevicesReport.from_json(out.read_text())
-    assert status == 0 and len(report.figures) == 2
-    assert report.failed[0].startswith("The benchmark tool failed on phone 'B2'.") and "Failed to apply GPU" in told
+    assert report.failed[0].startswith(told) and told in printed
 
 
 def test_packed_files_are_left_out_where_only_tflite_micro_runs_them(benchmark, files, tmp_path):

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from tf_structprune.task import Samples
 from tflite_export.calibrate._edits import with_biases, within
 from tflite_export.calibrate._observe import mean_signals
-from tflite_export.calibrate._weighted import Weighted, makers_of, real_weights, weighted
-from tflite_export.file import TensorDescription, TFLiteFile, alone
+from tflite_export.calibrate._weighted import Weighted, makers_of, weighted
+from tflite_export.file import TensorDescription, TFLiteFile, alone, real_constant
 from tflite_export.runtime import as_list, model_inputs, run_litert
-
-_AXES = {"DEPTHWISE_CONV_2D": 3}  # of the weights along which output channels lie; 0 of the others
 
 
 def can_correct(int8: TFLiteFile) -> bool:
@@ -75,8 +73,7 @@ def _shift(
     weights = int8.description.tensors[layer.weights]
     if weights.shape != in_float.description.tensors[maker.weights].shape:
         return None
-    axis = _AXES.get(int8.description.operators[layer.place].name, 0)
-    rounded = real_weights(int8.constants[layer.weights], weights, axis)
+    rounded, _ = real_constant(int8, layer.weights)
     found = _mean(signal, int8.description.tensors[layer.signal])
     wanted, here = _summed(in_float, maker, mean), _summed(in_float, maker, found, rounded)
     return np.asarray(np.mean(wanted - here, axis=tuple(range(wanted.ndim - 1))))

@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tflite_export.file import ModelDescription, OperatorDescription, TensorDescription
+from tflite_export.file import ModelDescription, OperatorDescription
 
 _PLACES = {  # of the signal, the weights and the bias among the inputs
     "CONV_2D": (0, 1, 2),
@@ -64,11 +61,3 @@ def _weighted(place: int, operator: OperatorDescription, description: ModelDescr
     found = operator.inputs[bias] if len(operator.inputs) > bias else -1
     added = found if found >= 0 and description.tensors[found].constant else -1
     return Weighted(place, operator.inputs[signal], operator.inputs[weights], added, bias, operator.outputs[0])
-
-
-def real_weights(values: NDArray[np.int8], tensor: TensorDescription, axis: int) -> NDArray[np.float32]:
-    """What weights stand for: they have a step for all, or one for each channel along an axis, and no zero point."""
-    steps = np.asarray(tensor.scales, np.float32)
-    shape = [1] * values.ndim
-    shape[axis if steps.size > 1 else 0] = -1
-    return values * steps.reshape(shape)

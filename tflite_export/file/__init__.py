@@ -23,6 +23,7 @@ from tflite_export.file._memory import memory_table as memory_table
 from tflite_export.file._operator_order import least_memory_order as least_memory_order
 from tflite_export.file._prefix import beginnings as beginnings
 from tflite_export.file._prefix import operator_that as operator_that
+from tflite_export.file._real import real_constant as real_constant
 from tflite_export.file._slim import slim as slim
 from tflite_export.file._slim import slim_with_names as slim_with_names
 from tflite_export.file._timeline import MemoryStep as MemoryStep

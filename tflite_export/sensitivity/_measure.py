@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from tf_structprune.sensitivity import MeasurementCache, fingerprint, open_cache
 from tf_structprune.task import Agreement, Samples, as_score, check_validation, output_names, readings_of
 from tflite_export.calibrate import calibrate
 from tflite_export.file import TFLiteFile
-from tflite_export.quantize import Quantize, check_samples, convert
+from tflite_export.quantize import check_samples, convert
 from tflite_export.sensitivity._diagnose import with_remedies
 from tflite_export.sensitivity._marks import marked
 from tflite_export.sensitivity._pair import FilePair, pair
@@ -27,7 +28,6 @@ from tflite_export.sensitivity._scorer import Int8Scorer
 from tflite_export.sensitivity._usage import Usage
 
 _BITS = 8
-_FORMATS: tuple[Quantize, Quantize] = ("int8", "none")
 
 
 def int8_sensitivity(
@@ -70,8 +70,10 @@ def int8_sensitivity(
     validation = check_validation(validation_data, as_score(score), 256, model)
     inputs = check_samples(validation.x, model, name="validation_data")
     copy, marks = marked(model)
-    int8, in_float = (convert(copy, quantize=each, representative_data=samples) for each in _FORMATS)
-    files = pair(*_calibrated(TFLiteFile(int8, f"Model '{model.name}'"), TFLiteFile(in_float), samples))
+    in_float = TFLiteFile(convert(copy))
+    int8 = TFLiteFile(convert(copy, quantize="int8", representative_data=samples))
+    ranged = calibrate(int8, in_float, samples, biases=False).file  # biases make up for what other layers lose
+    files = pair(replace(ranged, name=f"Model '{model.name}'"), in_float)
     parts = parts_of(files, marks, inputs=input_names(model), outputs=output_names(model))
     scorer = Int8Scorer(files, parts, inputs, validation)
     header = fingerprint(model, validation, samples, score=score, power_of_two=False, per_channel=True)
@@ -79,12 +81,6 @@ def int8_sensitivity(
         score_in_float = _known(known, ("float", ""), lambda: scorer.score(scorer.in_float))
         rows = _rows(scorer, known, verbose=verbose)
     return _report(model, scorer, score_in_float, rows, tolerance)
-
-
-def _calibrated(int8: TFLiteFile, in_float: TFLiteFile, samples: Samples) -> tuple[TFLiteFile, TFLiteFile]:
-    """Both files, the ranges as an export has them; not the biases, which make up for what other layers lose."""
-    found = calibrate(int8, in_float, samples, biases=False).file
-    return TFLiteFile(found.data, int8.name), in_float
 
 
 def _calibration(model: keras.Model, calibration_data: Any) -> Samples:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_export.file import OperatorDescription, TFLiteFile
+from tflite_export.file import OperatorDescription, TFLiteFile, real_constant
 
 CHANGES = ("QUANTIZE", "DEQUANTIZE")
 """Operators that change the grid of a signal and nothing else."""
@@ -53,7 +53,7 @@ def pair(int8: TFLiteFile, floats: TFLiteFile) -> FilePair:
             )
         for index, source in itertools.zip_longest(operator.inputs, given[name].inputs, fillvalue=-1):
             if index in int8.constants and is_rounded(int8, index):
-                rounded[index], step = _dequantized(int8, index)
+                rounded[index], step = real_constant(int8, index)
                 real[index] = _checked(floats.constants.get(source), rounded[index], step, int8, index)
     return FilePair(int8, real, rounded)
 
@@ -68,18 +68,6 @@ def _by_output(file: TFLiteFile) -> dict[str, OperatorDescription]:
     tensors = file.description.tensors
     computing = [each for each in file.description.operators if each.name not in CHANGES]
     return {tensors[each.outputs[0]].name: each for each in computing}
-
-
-def _dequantized(file: TFLiteFile, index: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """What the integers of a constant stand for, and the step of each."""
-    grid: Any = file.parsed.subgraphs[0].tensors[index].quantization
-    values = file.constants[index]
-    shape = [1] * values.ndim
-    if len(grid.scale) > 1:
-        shape[grid.quantizedDimension] = -1
-    scales = np.asarray(grid.scale, np.float64).reshape(shape)
-    points = np.asarray(grid.zeroPoint, np.int64).reshape(shape)
-    return ((values.astype(np.int64) - points) * scales).astype(np.float32), scales
 
 
 def _checked(
