@@ -160,9 +160,7 @@ def test_export_without_an_estimate_says_why(model, data, tmp_path, monkeypatch,
 def test_quantize_none_writes_the_float_file_alone(model, data, tmp_path):
     summary = export(model, tmp_path / "out", representative_data=data, quantize="none", name="net")
     assert visible(tmp_path / "out") == {"net.keras", "net_float32.tflite", "summary.json", "micro"}
-    assert visible(tmp_path / "out" / "micro") == {
-        name.replace("model_data", "net_data").replace("model_ops", "net_ops") for name in MICRO
-    }
+    assert visible(tmp_path / "out" / "micro") == {name.replace("model_", "net_") for name in MICRO}
     assert (summary.int8, summary.representative_samples, summary.verification.int8_top1) == (None, 0, None)
     size = summary.float32.size_bytes
     assert f"net_data_size = {size};" in (tmp_path / "out" / "micro" / "net_data.h").read_text()
