@@ -15,7 +15,7 @@ from tf_structprune.callbacks._resuming import Resuming
 from tf_structprune.callbacks._run import data_digest
 from tf_structprune.callbacks._student import check_regularized, student_of
 from tf_structprune.fixed_point import Grid
-from tf_structprune.layers import MaskedModel, agree_on_weights
+from tf_structprune.layers import MaskedModel, agree_on_weights, build_optimizer
 from tf_structprune.masks import Granularity, as_granularity, check_sparsity
 from tf_structprune.resume import identity, wiring
 from tf_structprune.stages import Constraint, Judge, Pulls, check_at_least, check_whole
@@ -121,6 +121,7 @@ class ADMM(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         """Score the given model, or wait for the epoch with which an earlier run goes on."""
         self._check_epochs(int((self.params or {}).get("epochs") or 0))
         check_regularized(self.model, "The pull of ADMM")
+        build_optimizer(self.model)
         self._pulls = Pulls.of(MaskedModel(self._student))
         self.model.make_train_function(force=True)  # one that was made before knows nothing of the pull
         self._judge = judge_of(self._student, self.validation, self.tolerance)

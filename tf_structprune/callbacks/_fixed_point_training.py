@@ -6,7 +6,7 @@ import keras
 from absl import logging
 
 from tf_structprune.callbacks._student import check_regularized, student_of
-from tf_structprune.layers import quantized_layers, signal_quantizers
+from tf_structprune.layers import build_optimizer, quantized_layers, signal_quantizers
 from tf_structprune.stages import calibrate_signals, calibrate_weights, check_finite, check_fixed_point
 
 
@@ -50,6 +50,7 @@ class FixedPointTraining(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Round the weights."""
+        build_optimizer(self.model)
         check_fixed_point(self._student)
         if any(layer.entropy for layer in quantized_layers(self._student).values()):
             check_regularized(self.model, "The entropy of the words")

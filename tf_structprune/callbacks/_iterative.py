@@ -13,7 +13,14 @@ from tf_structprune.callbacks._resuming import Resuming
 from tf_structprune.callbacks._rounds import RoundReport, Rounds, Weights, sparsities_of
 from tf_structprune.callbacks._run import data_digest
 from tf_structprune.callbacks._student import student_of
-from tf_structprune.layers import MaskedModel, agree_on_weights, fresh_weights, renew_copies, reset_optimizer
+from tf_structprune.layers import (
+    MaskedModel,
+    agree_on_weights,
+    build_optimizer,
+    fresh_weights,
+    renew_copies,
+    reset_optimizer,
+)
 from tf_structprune.masks import Granularity, Weight, as_granularity, check_sparsity
 from tf_structprune.resume import identity, wiring
 from tf_structprune.stages import Judge, check_at_least, check_whole, magnitude_masks
@@ -125,6 +132,7 @@ class IterativePruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Look at the given model, or wait for the epoch with which an earlier run goes on."""
+        build_optimizer(self.model)
         self._masked = MaskedModel(student_of(self.model))
         self._begin(Rounds(self._masked.sparsity))
         self._check_epochs(int((self.params or {}).get("epochs") or 0))

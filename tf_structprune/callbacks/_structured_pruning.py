@@ -13,7 +13,7 @@ from tf_structprune.callbacks._resuming import Resuming
 from tf_structprune.callbacks._run import Run, data_digest
 from tf_structprune.callbacks._student import student_of
 from tf_structprune.cluster import LOCAL, as_executor
-from tf_structprune.layers import MaskedModel, agree_on_weights
+from tf_structprune.layers import MaskedModel, agree_on_weights, build_optimizer
 from tf_structprune.masks import Demands, Granularity, as_granularity, kept_space
 from tf_structprune.resume import digest, identity, wiring
 from tf_structprune.schedule import OneShot, Schedule, as_schedule
@@ -156,6 +156,7 @@ class StructuredPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Kera
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Measure the baseline and start the first stage, or wait for the epoch with which an earlier run goes on."""
+        build_optimizer(self.model)
         self._masked = MaskedModel(self._student)
         self.validation = self.validation.for_model(self._student)
         self._run = self._resuming = None

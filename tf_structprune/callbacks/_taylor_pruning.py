@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tf_structprune.callbacks._student import student_of
-from tf_structprune.layers import MaskedModel, agree_on_weights, let_pruned_learn
+from tf_structprune.layers import MaskedModel, agree_on_weights, build_optimizer, let_pruned_learn
 from tf_structprune.masks import Granularity, MaskSet, Weight, check_sparsity, masks_by_layer
 from tf_structprune.schedule import Gradual, OneShot, as_schedule
 from tf_structprune.stages import RankedBy, RankedMasks, check_ranking, check_whole
@@ -93,6 +93,7 @@ class TaylorPruning(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Refuse what cannot be trained so; nothing is pruned yet."""
+        build_optimizer(self.model)
         masked = MaskedModel(student_of(self.model))
         epochs = int((self.params or {}).get("epochs") or 0)
         if epochs < self.prune_epochs:

@@ -2,6 +2,7 @@
 
 from tf_structprune.layers._clone import clone as clone
 from tf_structprune.layers._clone import copy_model as copy_model
+from tf_structprune.layers._compile import build_optimizer as build_optimizer
 from tf_structprune.layers._copy import copy_layer as copy_layer
 from tf_structprune.layers._copy import copy_of as copy_of
 from tf_structprune.layers._fold import factor_and_offset as factor_and_offset

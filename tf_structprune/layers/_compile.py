@@ -36,8 +36,20 @@ def compile_alike(new: keras.Model, model: keras.Model) -> None:
         return
     metrics = {name: _fresh(given[name], model.name) for name in ("metrics", "weighted_metrics")}
     new.compile(**{**given, **metrics, "optimizer": optimizer})
-    if new.built and new.optimizer is not None:
-        new.optimizer.build(new.trainable_variables)
+    build_optimizer(new)  # Keras loads no file of a model whose optimizer had no variables yet
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the variables of a model's optimizer before its first step, if it has one and its weights are known.
+
+    TensorFlow traces a step that makes variables twice.
+
+    Args:
+        model: the model that is trained; its optimizer is changed.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if model.built and optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
 
 
 def _fresh(metrics: Any, model: str) -> Any:

@@ -49,7 +49,7 @@ class ADMMStage:
         """
         settings = self.job.settings
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
-        masked = wrapped(present.small, settings, admm=True)
+        masked = wrapped(present.small, settings, self.granularity, admm=True)
         keep = present.goal * (1 - self.share) * self.total
         demands, sparsity = demanded(masked, self.granularity, keep, settings)
         allocation = self._allocated(masked) if self.budgets else None

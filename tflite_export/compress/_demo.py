@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tf_structprune.layers import build_optimizer
 from tflite_export.compress._data import Data, split
 
 _TEST = 360
@@ -48,6 +49,7 @@ def train_digits(data: Data, *, seed: int = 0) -> keras.Model:
     rate = keras.optimizers.schedules.CosineDecay(3e-3, _EPOCHS * -(-len(data.x_train) // 64))
     loss = "sparse_categorical_crossentropy"
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], jit_compile=False)
+    build_optimizer(model)
     model.fit(data.x_train, data.y_train, batch_size=64, epochs=_EPOCHS, verbose=0)
     return model
 

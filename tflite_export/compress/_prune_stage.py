@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tf_structprune.allocation import Allocation, Budget
 from tf_structprune.layers import MaskedModel, wrap
-from tf_structprune.masks import FEATURE_MAP, STRUCTURED, Granularity, MaskSet
+from tf_structprune.masks import FEATURE_MAP, GRANULARITIES, Granularity, MaskSet
 from tf_structprune.resume import State
 from tf_structprune.search import SEARCHES, BestOfN, EvolutionaryParticleFilter, LeastSquares, ParticleFilter, Search
 from tf_structprune.shrink import ShrinkPlan, ShrunkModel, shrink
@@ -21,7 +21,7 @@ from tflite_export.compress._allocate import allocate_budget
 from tflite_export.compress._constrain import constrain
 from tflite_export.compress._early_end import EarlyEnd
 from tflite_export.compress._job import Job
-from tflite_export.compress._settings import LAYER, CompressSettings
+from tflite_export.compress._settings import CompressSettings
 from tflite_export.compress._work import of_model
 
 SEARCH_SAMPLES = 2_000
@@ -91,7 +91,7 @@ class PruneStage:
         """
         settings = self.job.settings
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
-        masked = wrapped(present.small, settings)
+        masked = wrapped(present.small, settings, self.granularity)
         keep = present.goal * (1 - self.share) * self.total
         demands, sparsity = demanded(masked, self.granularity, keep, settings)
         self.job.progress.doing(f"{self.name}: masks of {self.granularity}")
@@ -102,7 +102,7 @@ class PruneStage:
         # A search draws as many seeds as it makes layers here: none where Ray scores, or where its masks are known.
         keras.utils.set_random_seed(settings.seed)
         if self.granularity == FEATURE_MAP:
-            masked = wrapped(shrink(masked.model), settings)
+            masked = wrapped(shrink(masked.model), settings, self.granularity)
         report = StageReport(
             self.granularity,
             settings.search,
@@ -175,9 +175,9 @@ def _drawn(job: Job, most: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(job.settings.seed).choice(size, min(size, most), replace=False))
 
 
-def wrapped(small: ShrunkModel, settings: CompressSettings, *, admm: bool = False) -> MaskedModel:
-    """A model with the masks that are left on it, and room for those to come."""
-    kinds = tuple(kind for kind in dict.fromkeys((*STRUCTURED, *settings.granularity)) if kind != LAYER)
+def wrapped(small: ShrunkModel, settings: CompressSettings, granularity: str, *, admm: bool = False) -> MaskedModel:
+    """A model with the masks that are left on it, and room for those of one granularity; more would cost each step."""
+    kinds = tuple(kind for kind in GRANULARITIES if kind == granularity or small.masks.of(kind))
     masked = MaskedModel(wrap(small.model, granularity=kinds, admm=admm, **settings.demands))
     masked.set_masks(small.masks)
     return masked

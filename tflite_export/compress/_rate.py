@@ -38,6 +38,7 @@ def range_test(
     rates = np.geomspace(LEAST, MOST, STEPS)
     rate = keras.optimizers.schedules.ExponentialDecay(LEAST, STEPS - 1, MOST / LEAST)
     trained.compile(optimizer(rate), **compiled)
+    trained.optimizer.build(trained.trainable_variables)
     losses = _Losses()
     trained.fit(_Rounds(batches), epochs=1, shuffle=False, callbacks=[losses], verbose=0)
     for variable, value in held:

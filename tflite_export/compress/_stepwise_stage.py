@@ -50,7 +50,11 @@ class StepwiseStage:
         settings = self.job.settings
         keras.utils.set_random_seed(settings.seed)  # of layers that draw, however many stages this process ran
         before = self.job.judge.score(present.small.model)
-        masked = wrapped(present.small, settings) if settings.fixed_point is None else self._in_words(present.small)
+        masked = (
+            wrapped(present.small, settings, self.granularity)
+            if settings.fixed_point is None
+            else self._in_words(present.small)
+        )
         keep = present.goal * (1 - self.share) * self.total
         demands, sparsity = demanded(masked, self.granularity, keep, settings)
         self._goal = (demands, sparsity, masked.masks)

@@ -58,11 +58,11 @@ def retrain(
     # networks of the benchmarks).
     compiled = {**compiled_for(model, task), "jit_compile": False}
     optimizer = optimizer_of(settings.optimizer, model)
-    rate = _rate(settings, files, more, partial(range_test, trained, batches, optimizer, **compiled))
+    rate = _rate(settings, files, more, partial(range_test, trained, batches, optimizer, **_judged_by_loss(compiled)))
     falling = keras.optimizers.schedules.CosineDecay(rate, max(1, more) * length.steps)
     trained.compile(optimizer(falling), **compiled)
     validation = (data.x_val, data.y_val)
-    trained.optimizer.build(trained.trainable_variables)
+    _make_variables(trained, batches[0])
     kept = KeptEpochs(trained, trained.optimizer, files, rate=rate)
     trained.fit(
         batches,
@@ -74,6 +74,18 @@ def retrain(
         verbose=verbose,
     )
     return kept.figures
+
+
+def _make_variables(trained: keras.Model, batch: tuple[Any, ...]) -> None:
+    """Let optimizer and metrics have theirs before the first step: TensorFlow traces a step that makes some twice."""
+    trained.optimizer.build(trained.trainable_variables)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(keras.tree.map_structure(lambda array: array[:1], batch))
+    trained.compute_metrics(x, y, trained(x, training=False), weight)  # which `fit` sets back
+
+
+def _judged_by_loss(compiled: dict[str, Any]) -> dict[str, Any]:
+    """The same without metrics."""
+    return {name: value for name, value in compiled.items() if name != "metrics"}
 
 
 def _in_training(

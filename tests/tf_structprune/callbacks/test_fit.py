@@ -325,3 +325,23 @@ def test_model_is_traced_once_a_fit(run, monkeypatch):
     monkeypatch.setattr(_trace, "_graph", lambda *given: traced.append(given) or graph_of(*given))
     run(search=sp.search.BestOfN(3), granularity=("feature_map", "kernel"), epochs=4)
     assert len(traced) == 2  # when the test's fixture wraps the model, and when training begins
+
+
+def test_a_step_is_traced_as_often_as_with_an_optimizer_that_is_built(data):
+    """TensorFlow traces a step that makes variables twice."""
+
+    def traces(built):
+        seen = []
+
+        def loss(y_true, y_pred):
+            seen.append(y_pred)
+            return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+        masked = sp.wrap(zoo.build("chain"))
+        masked.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
+        if built:
+            masked.optimizer.build(masked.trainable_variables)
+        masked.fit(*data, batch_size=24, verbose=0, callbacks=[sp.StructuredPruning(**defaults(data))])
+        return len(seen)
+
+    assert traces(False) == traces(True)

@@ -7,6 +7,7 @@ from absl import logging
 from keras import ops
 
 import tf_structprune as sp
+from tests import zoo
 from tf_structprune.graph import config_of, named_layers
 from tf_structprune.layers import clone, copy_layer, for_inference
 
@@ -180,6 +181,15 @@ def test_a_copy_is_compiled_with_the_same_loss(loss, images):
     assert masked.loss is LOSSES[loss]
     assert masked.optimizer is not model.optimizer
     assert float(masked.optimizer.learning_rate) == 0.5
+
+
+def test_a_copy_that_was_not_trained_yet_is_loaded_with_its_optimizer(tmp_path):
+    model = zoo.build("chain")
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    masked = sp.wrap(model)
+    masked.save(tmp_path / "masked.keras")
+    loaded = keras.models.load_model(tmp_path / "masked.keras")
+    assert len(loaded.optimizer.variables) == len(masked.optimizer.variables) > 2 * len(masked.trainable_variables)
 
 
 def test_metrics_of_which_one_cannot_be_copied_are_left_out_with_a_warning(images, caplog, monkeypatch):

@@ -52,4 +52,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         _run.hand_over = GivenFiles(Path(folder))
         for out in sys.argv[2:]:
-            compress(tiny.trained(), tiny.data(), out, settings=SETTINGS)
+            compress(tiny.trained(), tiny.data(), out, settings=SETTINGS, report=False)

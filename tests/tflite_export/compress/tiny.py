@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 
+from tf_structprune.layers import build_optimizer
 from tflite_export.compress import CompressSettings, Data, Job, run_job
 
 CLASSES = 3
@@ -50,6 +51,7 @@ def trained(activation="softmax"):
     model = build(activation)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation != "softmax")
     model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
+    build_optimizer(model)
     model.fit(*arrays(), epochs=6, verbose=0)
     model.compile = _refuse
     return model
