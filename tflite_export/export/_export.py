@@ -14,7 +14,13 @@ from tf_structprune.layers import recipe_of
 from tf_structprune.shrink import ShrunkModel
 from tf_structprune.task import Samples
 from tflite_export.bench import LayerMultiplications, kernel_pruned_multiplications
-from tflite_export.export._integer_files import IntegerFiles, for_micro, integer_file, slim_file, write_integer_files
+from tflite_export.export._conversion import converted, integers_of, lowered
+from tflite_export.export._integer_files import (
+    IntegerFiles,
+    for_micro,
+    integer_file,
+    slim_file,
+)
 from tflite_export.export._micro import write_micro
 from tflite_export.export._settings import ExportSettings
 from tflite_export.export._source import Source, keras_model_of, source_of
@@ -27,9 +33,7 @@ from tflite_export.export._summary import (
     written,
 )
 from tflite_export.file import TFLiteFile
-from tflite_export.lower import LoweredModel, LowerPlan
-from tflite_export.lower import lower as lower_model
-from tflite_export.quantize import CALIBRATED, Quantize, check_samples, convert, float_form
+from tflite_export.quantize import CALIBRATED, check_samples
 from tflite_export.runtime import tflm_available
 from tflite_export.verify import verify
 from tflite_export.write import staged_directory
@@ -146,36 +150,28 @@ def write_source(
         checked: samples on which the files are compared with Keras.
     """
     plain, name, micro = source.plain, settings.name, settings.runs_micro
-    in_float = _lowered(source, "none", settings)
+    in_float = in_other = lowered(source, "none", settings)
     lines = [f"float32: {choice}" for choice in in_float.plan.choices]
-    float_file = written(folder / f"{name}_float32.tflite", TFLiteFile(convert(in_float.model)))
-    files, reduced, stem = None, None, folder / f"{name}_{source.quantize}"
     if source.fixed is not None or source.quantize in CALIBRATED:
-        in_int8 = _lowered(source, "int8", settings)
-        lines += [f"{source.quantize}: {choice}" for choice in in_int8.plan.choices]
-        core = write_integer_files(
-            stem,
-            in_int8.model,
-            samples,
-            fixed=source.fixed,
-            quantize=source.number_format,
-            calibration=settings.calibration,
-            micro=micro,
-            names=settings.names,
-        )
+        in_other = lowered(source, "int8", settings)
+        lines += [f"{source.quantize}: {choice}" for choice in in_other.plan.choices]
+    floats, other = converted(source, in_float.model, in_other.model, settings, samples)
+    float_file = written(folder / f"{name}_float32.tflite", floats)
+    files, reduced, stem = None, None, folder / f"{name}_{source.quantize}"
+    core = integers_of(source, in_other.model, other, stem, settings, samples)
+    if core is not None:
         files = core.with_ends(settings.io, checked)
         if settings.pack != "none":
             files = files.with_packed(settings.pack, checked, micro=micro, names=settings.names)
-    elif source.quantize != "none":
-        file = slim_file(in_float.model, source.number_format, samples, names=settings.names)
-        reduced = written(stem.with_suffix(".tflite"), file)
+    elif other is not None:
+        reduced = written(stem.with_suffix(".tflite"), slim_file(other, names=settings.names))
     if source.fixed is not None and source.quantize == "fixed":
         (folder / f"{name}_recipe.json").write_text(recipe_of(source.fixed).to_json())
     bundle = partial(write_micro, folder / "micro", model=plain, settings=settings, samples=samples)
     figures, reason = _figures(float_file, files, settings, bundle)
-    second = reduced if files is None else core.int8
+    second = reduced if core is None else core.int8
     micro = micro and reason is None
-    if files is not None and micro and tflm_available():
+    if core is not None and files is not None and micro and tflm_available():
         files.alike_in_tflm(core, checked)
     verification = verify(
         plain,
@@ -187,7 +183,7 @@ def write_source(
         tflm_steps=settings.tflm_steps if source.fixed is None else 0,
         micro=micro,
     )
-    exact = {} if files is None else core.verified(checked, micro=micro)
+    exact = {} if core is None else core.verified(checked, micro=micro)
     source.keras_model.save(folder / f"{name}.keras")
     return ExportSummary(
         directory=os.fspath(folder),
@@ -216,7 +212,7 @@ def converted_integers(source: Source, settings: ExportSettings, samples: Sample
     Raises:
         ValueError: a model that TFLite cannot express.
     """
-    model = _lowered(source, "int8", settings).model
+    model = lowered(source, "int8", settings).model
     return integer_file(
         model,
         samples,
@@ -276,19 +272,6 @@ def _measured(
         "npu": estimate,
         "npu_reason": reason,
     }
-
-
-def _lowered(source: Source, quantize: Quantize, settings: ExportSettings) -> LoweredModel:
-    """The float model that the float or the integer file computes as."""
-    fixed = None if quantize == "none" else source.fixed
-    if quantize != "none" and source.quantize == "int16x8":  # of which no form was measured
-        return LoweredModel(source.plain, LowerPlan(()))
-    plain = source.plain if fixed is None else float_form(fixed)
-    # Channels are reordered, steps of theirs are not.
-    if settings.lower == "none" or (fixed is not None and recipe_of(fixed).per_channel):
-        return LoweredModel(plain, LowerPlan(()))
-    # In fixed point a lowered dense layer is a FULLY_CONNECTED, which runtimes round differently.
-    return lower_model(plain, target=settings.target, quantize=quantize, dense=fixed is None, device=settings.device)
 
 
 def _multiplications(plain: keras.Model) -> tuple[LayerMultiplications, ...]:

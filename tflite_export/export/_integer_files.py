@@ -156,58 +156,52 @@ def integer_file(
     calibration: Calibration = "mse",
     names: bool = False,
 ) -> TFLiteFile:
-    """The int8 file alone, see `write_integer_files`."""
+    """The int8 file alone, see `write_plain` and `write_fixed`."""
     if fixed is not None:
         return fixed_point_files(fixed, computing=model, names=names).int8
-    return slim_file(model, quantize, samples, calibration=calibration, names=names)
+    file = convert(model, quantize=quantize, representative_data=samples, calibration=calibration)
+    return slim_file(TFLiteFile(file), names=names)
 
 
-def slim_file(
-    model: keras.Model, quantize: Quantize, samples: Samples, *, calibration: Calibration = "mse", names: bool
-) -> TFLiteFile:
+def slim_file(file: TFLiteFile, *, names: bool) -> TFLiteFile:
     """A converted file in few bytes.
 
     Args:
-        model: the float model.
-        quantize: number format.
-        samples: what sets the ranges of integer signals.
-        calibration: how they set them.
+        file: as TensorFlow's converter made it.
         names: whether inputs, outputs and the signature keep their names.
     """
-    file = TFLiteFile(convert(model, quantize=quantize, representative_data=samples, calibration=calibration))
     return file.edited(least_memory_order, slim_with_names if names else slim)
 
 
-def write_integer_files(
-    stem: Path,
-    model: keras.Model,
-    samples: Samples,
-    *,
-    fixed: keras.Model | None,
-    quantize: Quantize = "int8",
-    calibration: Calibration = "mse",
-    micro: bool,
-    names: bool = False,
-) -> IntegerFiles:
-    """Converts and writes.
+def write_plain(stem: Path, file: TFLiteFile, *, names: bool = False) -> IntegerFiles:
+    """Writes an integer file with TensorFlow's grids.
 
     Args:
-        stem: what the paths of the files begin with.
-        model: the float model that says what is computed, perhaps lowered.
-        samples: real samples that set the ranges of the signals, where there are no grids.
-        fixed: the model with the grids; None for TensorFlow's.
-        quantize: number format without such grids, "int8" or "int16x8".
-        calibration: how the samples set those ranges.
+        stem: what its path begins with.
+        file: as the converter made it.
+        names: whether inputs, outputs and the signature keep their names.
+    """
+    int8 = written(_at(stem, ".tflite"), slim_file(file, names=names))
+    return IntegerFiles(int8, None, None, "It is for fixed point.", fixed=False)
+
+
+def write_fixed(
+    stem: Path, fixed: keras.Model, computing: keras.Model, samples: Samples, *, micro: bool, names: bool = False
+) -> IntegerFiles:
+    """Makes and writes the files of a model with grids of its own.
+
+    Args:
+        stem: what their paths begin with.
+        fixed: the model with the grids.
+        computing: the float model that says what is computed, perhaps lowered.
+        samples: real samples.
         micro: whether TFLite Micro may be run, without which no file for it alone is verified and written.
         names: whether inputs, outputs and the signature keep their names.
 
     Raises:
         ValueError: a model that TFLite cannot express, or that is not calibrated throughout.
     """
-    if fixed is None:
-        file = slim_file(model, quantize, samples, calibration=calibration, names=names)
-        return IntegerFiles(written(_at(stem, ".tflite"), file), None, None, "It is for fixed point.", fixed=False)
-    files = fixed_point_files(fixed, computing=model, names=names)
+    files = fixed_point_files(fixed, computing=computing, names=names)
     int8 = written(_at(stem, ".tflite"), files.int8)
     int4 = None if files.int4 is None else written(_at(stem, "_int4.tflite"), files.int4)
     lut, reason = _write_lut(_at(stem, "_lut.tflite"), files.int8, fixed, samples, micro=micro)

@@ -6,6 +6,7 @@ from tflite_export.quantize._convert import Calibration as Calibration
 from tflite_export.quantize._convert import Quantize as Quantize
 from tflite_export.quantize._convert import check_calibration as check_calibration
 from tflite_export.quantize._convert import convert as convert
+from tflite_export.quantize._convert import convert_both as convert_both
 from tflite_export.quantize._equalize import equalize as equalize
 from tflite_export.quantize._files import FixedPointFiles as FixedPointFiles
 from tflite_export.quantize._files import check_file as check_file

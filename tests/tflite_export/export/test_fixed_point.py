@@ -288,6 +288,6 @@ def test_file_with_tables_that_computes_something_else_is_not_written(wide, tmp_
     monkeypatch.setattr(_integer_files, "run_tflm", lambda *_, **__: np.array([next(outputs)]))
     fixed = sp.to_fixed_point(wide, sp.FixedPoint(3, 8))
     sp.calibrate(fixed, X)
-    files = _integer_files.write_integer_files(tmp_path / "model_fixed", float_form(fixed), X, fixed=fixed, micro=True)
+    files = _integer_files.write_fixed(tmp_path / "model_fixed", fixed, float_form(fixed), X, micro=True)
     assert files.lut is None and "TFLite Micro gave 1 other integers" in files.lut_reason
     assert not (tmp_path / "model_fixed_lut.tflite").exists()

@@ -14,11 +14,18 @@ from tflite_export.export._integer_files import for_micro
 from tflite_export.file import TFLiteFile, slim
 from tflite_export.micro import OPERATOR, sources
 from tflite_export.pack import CODE_SIZES, CodeSize, decoded
+from tflite_export.quantize import convert
 from tflite_export.runtime import run_tflm, tflm_available
 
 X = zoo.batch(40)
 ARGUMENTS = {"representative_data": X, "lower": "none", "npu": None, "top1_agreement": 0}
 needs_tflm = pytest.mark.skipif(not tflm_available(), reason="needs tflite-micro")
+
+
+def written(folder, model):
+    """The integer files of a model, before any is packed."""
+    file = TFLiteFile(convert(model, quantize="int8", representative_data=X))
+    return _integer_files.write_plain(folder / "model_int8", file)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +115,7 @@ def test_file_that_was_not_verified_is_not_written(tmp_path, monkeypatch, sparse
     outputs = iter(range(2))
     monkeypatch.setattr(_integer_files, "tflm_available", lambda: available)
     monkeypatch.setattr(_integer_files, "run_tflm", lambda *_, **__: np.full(40, next(outputs)))
-    files = _integer_files.write_integer_files(tmp_path / "model_int8", sparse, X, fixed=None, micro=True)
+    files = written(tmp_path, sparse)
     files = files.with_packed("huffman", X, micro=True, names=False)
     assert files.packed is None and reason in files.packing
     assert os.listdir(tmp_path) == ["model_int8.tflite"]
@@ -116,7 +123,7 @@ def test_file_that_was_not_verified_is_not_written(tmp_path, monkeypatch, sparse
 
 def test_coder_that_cannot_is_told(tmp_path):
     small = zoo.build("chain")
-    files = _integer_files.write_integer_files(tmp_path / "model_int8", small, X, fixed=None, micro=True)
+    files = written(tmp_path, small)
     assert "'lut' makes none of its weights smaller" in files.with_packed("lut", X, micro=True, names=False).packing
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tflite_export.file import open_file
-from tflite_export.quantize import call_model, convert, float32_model
+from tflite_export.quantize import _convert, call_model, convert, convert_both, float32_model
 from tflite_export.runtime import dequantize, real_outputs, run_litert
 
 SELDOM = pytest.mark.sweep
@@ -82,6 +82,29 @@ def test_same_model_and_data_give_the_same_bytes_in_another_process(build, sampl
     first = convert(model, quantize="int8", representative_data=samples)
     assert first == convert(model, quantize="int8", representative_data=samples)
     assert first == (tmp_path / "again.tflite").read_bytes()
+
+
+BOTH = {
+    "int8": {"quantize": "int8"},
+    "int8, least error": {"quantize": "int8", "calibration": "mse"},
+    "int16x8, least error": {"quantize": "int16x8", "calibration": "mse"},
+    "dynamic": {"quantize": "dynamic"},
+}
+
+
+@pytest.mark.parametrize("how", BOTH.values(), ids=BOTH)
+def test_both_files_are_those_that_are_made_one_by_one(build, samples, how, monkeypatch):
+    model, how = build(), how | {"representative_data": samples}
+    expected = convert(model), convert(model, **how)
+    saved, save = [], _convert._save
+    monkeypatch.setattr(_convert, "_save", lambda *given: saved.append(save(*given)))
+    assert convert_both(model, **how) == expected
+    assert len(saved) == 1
+
+
+def test_both_files_are_refused_as_one_is(build):
+    with pytest.raises(ValueError, match="quantize='int8' needs representative_data. Received: None"):
+        convert_both(build(), quantize="int8")
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
