@@ -1,12 +1,13 @@
 """Whole models in few bytes and without loss: a `.keras` or `.tflite` file in, a `.sham` file out, and back."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,10 @@ def load(path: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite
     kind = header.get("kind")
     if kind in (KERAS, TFLITE) and target.suffix != kind:
         raise ValueError(f"{os.fspath(path)} holds a {kind}. Received: {target.name} to write. Use a name in {kind}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with reading(path, "a packed model", ADVICE):
+        with _disk_apart(target), reading(path, "a packed model", ADVICE):
             if kind == TFLITE:
                 partial.write_bytes(_tflite_bytes(header, sections))
             elif kind == KERAS:
@@ -120,6 +122,18 @@ def load(path: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+@contextlib.contextmanager
+def _disk_apart(target: Path) -> Iterator[None]:
+    """What the disk says of the file that is written is no fault of the one that was read."""
+    try:
+        yield
+    except ValueError as error:
+        disk = error.__cause__
+        if isinstance(disk, OSError) and disk.errno is not None:
+            raise OSError(disk.errno, disk.strerror, os.fspath(target)) from disk
+        raise
 
 
 def _target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import resource
 import struct
 import zipfile
 import zlib
@@ -349,6 +350,23 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     with pytest.raises(FileExistsError, match=r"model.tflite exists."):
         load(tmp_path / "m.sham", file)
     assert load(tmp_path / "m.sham", file, overwrite=True) == file
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    packed = save(network(), tmp_path / "new" / "model.sham").path
+    assert load(packed, tmp_path / "other" / "model.keras").is_file()
+
+
+def test_a_disk_that_is_full_is_no_damaged_model(tmp_path):
+    packed = save(network(), tmp_path / "model.sham").path
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*model\.keras'"):
+            load(packed, tmp_path / "model.keras")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.sham"]
 
 
 def test_another_ending_is_refused(tmp_path):
