@@ -79,7 +79,7 @@ def retrain(
 def _make_variables(trained: keras.Model, batch: tuple[Any, ...]) -> None:
     """Let optimizer and metrics have theirs before the first step: TensorFlow traces a step that makes some twice."""
     trained.optimizer.build(trained.trainable_variables)
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(keras.tree.map_structure(lambda array: array[:1], batch))
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     trained.compute_metrics(x, y, trained(x, training=False), weight)  # which `fit` sets back
 
 

@@ -154,6 +154,24 @@ def test_retraining_learns_and_reports_each_epoch(activation, distill):
     assert all(isinstance(value, float) for values in figures.values() for value in values)
 
 
+@pytest.mark.parametrize("settings", [{"distill": 0.0}, {"distill": 0.3}, {"distill": 0.0, "finetune_rate": "auto"}])
+def test_a_step_of_each_fit_is_traced_once(settings):
+    """TensorFlow traces a step that makes variables, such as those of metrics, twice."""
+    seen = []
+
+    class Seen(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            if training:
+                seen.append(inputs)
+            return inputs
+
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, tiny.fresh()(Seen()(inputs)))
+    given = CompressSettings(**{"epochs": 1, "finetune_batch": 32} | settings)
+    retrain(model, tiny.trained(), tiny.data(), given, task=tiny.task())
+    assert len(seen) == 1 + ("finetune_rate" in settings)
+
+
 def test_retraining_leaves_the_teacher_as_it_was():
     teacher, model = tiny.fresh(), perturbed("softmax")
     teacher.get_layer("b").trainable = False
