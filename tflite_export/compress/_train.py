@@ -11,7 +11,7 @@ from absl import logging
 from numpy.typing import NDArray
 
 from tf_structprune.callbacks import PQK, SelfTaught
-from tf_structprune.layers import copy_model
+from tf_structprune.layers import build_optimizer, copy_model
 from tf_structprune.task import Task, count_of, in_output_structure, take
 from tflite_export.compress._augment import Change, change_of, value_range
 from tflite_export.compress._data import Data
@@ -78,9 +78,9 @@ def retrain(
 
 def _make_variables(trained: keras.Model, batch: tuple[Any, ...]) -> None:
     """Let optimizer and metrics have theirs before the first step: TensorFlow traces a step that makes some twice."""
-    trained.optimizer.build(trained.trainable_variables)
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     trained.compute_metrics(x, y, trained(x, training=False), weight)  # which `fit` sets back
+    build_optimizer(trained)
 
 
 def _judged_by_loss(compiled: dict[str, Any]) -> dict[str, Any]:

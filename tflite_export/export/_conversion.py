@@ -29,7 +29,7 @@ def lowered(source: Source, quantize: Quantize, settings: ExportSettings) -> Low
 
 
 def converted(
-    source: Source, in_float: keras.Model, in_other: keras.Model, settings: ExportSettings, samples: Samples
+    source: Source, in_float: keras.Model, in_other: keras.Model, *, settings: ExportSettings, samples: Samples
 ) -> tuple[TFLiteFile, TFLiteFile | None]:
     """The float file, and what TensorFlow's converter makes in the source's format, if it is that which makes it.
 
@@ -53,15 +53,25 @@ def converted(
 
 def integers_of(
     source: Source,
-    computing: keras.Model,
-    other: TFLiteFile | None,
     stem: Path,
+    *,
+    computing: keras.Model,
+    plain: TFLiteFile | None,
     settings: ExportSettings,
     samples: Samples,
 ) -> IntegerFiles | None:
-    """The integer files, written, with the integers of their signals at their ends; None in a format of floats."""
+    """The integer files, written, with the integers of their signals at their ends; None in a format of floats.
+
+    Args:
+        source: the models.
+        stem: what the paths of the files begin with.
+        computing: the float model that says what is computed.
+        plain: the second file of `converted`.
+        settings: how to export.
+        samples: real samples.
+    """
     if source.fixed is not None:
         return write_fixed(stem, source.fixed, computing, samples, micro=settings.runs_micro, names=settings.names)
-    if source.quantize in CALIBRATED and other is not None:
-        return write_plain(stem, other, names=settings.names)
+    if source.quantize in CALIBRATED and plain is not None:
+        return write_plain(stem, plain, names=settings.names)
     return None

@@ -155,10 +155,10 @@ def write_source(
     if source.fixed is not None or source.quantize in CALIBRATED:
         in_other = lowered(source, "int8", settings)
         lines += [f"{source.quantize}: {choice}" for choice in in_other.plan.choices]
-    floats, other = converted(source, in_float.model, in_other.model, settings, samples)
+    floats, other = converted(source, in_float.model, in_other.model, settings=settings, samples=samples)
     float_file = written(folder / f"{name}_float32.tflite", floats)
     files, reduced, stem = None, None, folder / f"{name}_{source.quantize}"
-    core = integers_of(source, in_other.model, other, stem, settings, samples)
+    core = integers_of(source, stem, computing=in_other.model, plain=other, settings=settings, samples=samples)
     if core is not None:
         files = core.with_ends(settings.io, checked)
         if settings.pack != "none":
